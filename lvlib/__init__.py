@@ -1,0 +1,3 @@
+"""lvlib: generating video through learned latent spaces. The library that the course builds."""
+
+__version__ = "0.1.0"
