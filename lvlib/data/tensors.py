@@ -1,0 +1,25 @@
+"""Between what data sets hold (uint8 frames) and what models see (floats in [-1, 1], channels first)."""
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from lvlib.errors import UserError
+
+
+def to_video(frames: np.ndarray | Tensor) -> Tensor:
+    """uint8 frames (..., t, h, w, c) -> float32 video (..., c, t, h, w) in [-1, 1]."""
+    frames = torch.tensor(frames) if isinstance(frames, np.ndarray) else frames
+    if frames.dtype != torch.uint8:
+        raise UserError(f"to_video takes uint8 frames (..., t, h, w, c), not {frames.dtype}")
+    return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
+
+
+def from_video(video: Tensor) -> Tensor:
+    """Float video (..., c, t, h, w) in [-1, 1] -> uint8 frames (..., t, h, w, c), rounded and clipped.
+
+    The exact inverse of `to_video`.
+    """
+    frames = rearrange(video.detach().float(), "... c t h w -> ... t h w c")
+    return ((frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
