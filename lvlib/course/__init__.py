@@ -1,0 +1,12 @@
+"""For notebooks: `check` and `progress`. For maintainers: `python -m lvlib.course build | check | timing`."""
+
+__all__ = ["check", "progress"]
+
+
+def __getattr__(name: str):
+    """Loads the exercises, and with them torch, only in a notebook: the tool starts without them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lvlib.course import exercises
+
+    return getattr(exercises, name)

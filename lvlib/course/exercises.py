@@ -1,0 +1,129 @@
+"""Checks of the exercises: one plain line each, and the notebook goes on whatever the learner wrote.
+
+A check is written beside its wrong answers, in `lvlib/course/checks/cNN.py`:
+
+    @exercise("2.3", reference=quantize.straight_through, wrong={"worth z, not q": lambda z, q: z, ...})
+    def _(fn, expect):
+        z, q = torch.randn(2, 4, 5)
+        expect(torch.equal(fn(z, q), q), "worth z, not q", look_at="start from z and add something")
+
+`fn` is the learner's object (or the reference, or a wrong answer: the tests run all of them).
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lvlib.course import checks
+from lvlib.course.guard import NotYet, guarded
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """`body(fn, expect)` judges an answer; `wrong` maps the messages it gives to answers that earn them."""
+
+    id: str
+    reference: Callable
+    wrong: dict[str, Callable]
+    body: Callable
+
+    @property
+    def name(self) -> str:
+        return self.reference.__name__
+
+
+_registry: dict[str, Exercise] = {}
+_passed: dict[str, bool] = {}  # what this session has checked
+
+
+def exercise(id: str, reference: Callable, wrong: dict[str, Callable]) -> Callable:
+    """Registers the decorated `body(fn, expect)` as the check of an exercise.
+
+    `wrong` maps message -> callable, three or more. The tests hold that the reference passes and that each
+    wrong answer gets exactly its message. Properties come first in the body, the reference last.
+    """
+    if id in _registry:
+        raise ValueError(f"exercise {id} has two checks")
+
+    def register(body: Callable) -> Callable:
+        _registry[id] = Exercise(id, reference, wrong, body)
+        return body
+
+    return register
+
+
+def exercises_of(notebook: int) -> dict[str, Exercise]:
+    """The exercises of one notebook by id, in order. Empty where `checks/cNN.py` does not exist."""
+    module = f"{checks.__name__}.c{notebook:02d}"
+    if importlib.util.find_spec(module):
+        importlib.import_module(module)
+    found = (e for e in _registry.values() if int(e.id.split(".")[0]) == notebook)
+    return {e.id: e for e in sorted(found, key=lambda e: int(e.id.split(".")[1]))}
+
+
+def notebooks_with_checks() -> list[int]:
+    names = (m.name for m in pkgutil.iter_modules(checks.__path__))
+    return sorted(int(name[1:]) for name in names if re.fullmatch(r"c\d\d", name))
+
+
+def expect(condition: Any, message: str, look_at: str = "") -> None:
+    """Ends a check with `message`, and a hint on where to look, unless `condition` holds."""
+    if not condition:
+        raise NotYet(message, look_at)
+
+
+def examine(exercise: Exercise, answer: Any) -> NotYet | None:
+    """What is wrong with an answer; None if it is right. Raises nothing but the user's own interrupt."""
+    wants_class = isinstance(exercise.reference, type)
+    if not callable(answer) or (wants_class and isinstance(answer, nn.Module)):
+        kind = "class" if wants_class else "function"
+        return NotYet(f"this is of type {type(answer).__name__}, not a {kind}", "the name alone, no call")
+    return guarded(lambda fn: exercise.body(fn, expect), answer)
+
+
+def check(id: str, answer: Any, strict: bool = False) -> Any:
+    """Checks an answer, prints one line, and returns the answer if it is right, lvlib's if it is not.
+
+    With `strict` (graded notebooks), raises AssertionError with that line if it is not right.
+    """
+    found = _find(id)
+    if found is None:
+        problem, line, fallback = True, _no_such_exercise(id), answer
+    else:
+        problem = examine(found, answer)
+        _passed[id] = problem is None
+        line = f"{id} {found.name}  " + (f"NOT YET: {problem}" if problem else "OK")
+        fallback = found.reference
+    if problem and strict:
+        raise AssertionError(line) from None
+    print(f"{line} (going on with lvlib's)" if problem and found else line)
+    return fallback if problem else answer
+
+
+def progress() -> None:
+    """Prints one line per exercise of the notebooks checked in this session, and how many are done."""
+    numbers = sorted({int(id.split(".")[0]) for id in _passed})
+    known = [e for number in numbers for e in exercises_of(number).values()]
+    for e in known:
+        print(f"{e.id} {e.name}  {'done' if _passed.get(e.id) else 'not yet'}")
+    print(f"{sum(_passed.values())} of {len(known)} done" if known else "No exercise was checked yet.")
+
+
+def _find(id: str) -> Exercise | None:
+    number = re.fullmatch(r"(\d+)\.\d+", str(id))
+    return exercises_of(int(number[1])).get(id) if number else None
+
+
+def _no_such_exercise(id: str) -> str:
+    number = re.match(r"\d+", str(id))
+    ids = list(exercises_of(int(number[0]))) if number else []
+    if ids:
+        return f"{id}: there is no such exercise. Notebook {number[0]} has {', '.join(ids)}."
+    numbers = ", ".join(str(n) for n in notebooks_with_checks())
+    return f"{id}: there is no such exercise. The notebooks with exercises are {numbers or 'none'}."

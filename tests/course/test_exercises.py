@@ -1,0 +1,288 @@
+"""What a check prints and returns, whatever a learner hands over."""
+
+import os
+import random
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lvlib.course import check, exercises, guard, progress
+
+
+def double(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+class Scale(nn.Module):
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+@pytest.fixture(autouse=True)
+def two_exercises(monkeypatch):
+    monkeypatch.setattr(exercises, "_registry", {})
+    monkeypatch.setattr(exercises, "_passed", {})
+    monkeypatch.setattr(guard, "TIME_LIMIT", 0.3)
+
+    @exercises.exercise("98.2", reference=double, wrong={})
+    def _(fn, expect):
+        x = torch.randn(3, requires_grad=True)
+        out = fn(x)
+        expect(out.shape == x.shape, "the shape changes", look_at="what do you sum over?")
+        expect(torch.allclose(out, double(x)), "not the double")
+        expect(out.requires_grad, "no gradient")
+
+    @exercises.exercise("98.10", reference=Scale, wrong={})
+    def _(cls, expect):
+        layer, x = cls(3.0), torch.ones(2)
+        expect(torch.equal(layer(x), torch.full((2,), 3.0)), "not scaled", look_at="forward")
+        expect(isinstance(layer, nn.Module), "not a module")
+
+
+def line_of(capsys, id, answer, **options):
+    """Checks an answer; returns what came back and the only line printed."""
+    returned = check(id, answer, **options)
+    out, err = capsys.readouterr()
+    assert err == "" and out.count("\n") == 1 and out.endswith("\n")
+    return returned, out[:-1]
+
+
+def test_right_answers_come_back(capsys):
+    def mine(x):
+        return x + x
+
+    class Mine(Scale):
+        pass
+
+    assert line_of(capsys, "98.2", mine) == (mine, "98.2 double  OK")
+    assert line_of(capsys, "98.10", Mine) == (Mine, "98.10 Scale  OK")
+    assert line_of(capsys, "98.2", mine, strict=True)[0] is mine
+
+
+def test_a_failed_expectation_is_one_line(capsys):
+    hinted = "98.2 double  NOT YET: the shape changes. Look: what do you sum over? (going on with lvlib's)"
+    plain = "98.2 double  NOT YET: not the double. (going on with lvlib's)"
+    assert line_of(capsys, "98.2", lambda x: x.sum()) == (double, hinted)
+    assert line_of(capsys, "98.2", lambda x: 3 * x) == (double, plain)
+
+
+def test_strict_raises_the_line():
+    with pytest.raises(AssertionError) as raised:
+        check("98.2", lambda x: 3 * x, strict=True)
+    assert str(raised.value) == "98.2 double  NOT YET: not the double."
+
+
+def hangs(x):
+    while True:
+        try:
+            time.sleep(0.01)
+        except Exception:
+            pass
+
+
+def swallows_once(x):
+    try:
+        time.sleep(60)
+    except:  # noqa: E722
+        time.sleep(60)
+
+
+def stub(x):
+    raise NotImplementedError("exercise 98.2")
+
+
+def raises(x):
+    raise KeyError("no such\nthing")
+
+
+def leaves(x):
+    sys.exit(3)
+
+
+def other_error(x):
+    raise GeneratorExit
+
+
+def in_place(x):
+    return x.data.mul_(2)
+
+
+def index_error(x):
+    return x[0, 0]
+
+
+MISBEHAVIOUR = [
+    (hangs, "stopped after 0.3 s. Look: is there a loop that does not end?"),
+    (swallows_once, "stopped after 0.3 s. Look: is there a loop that does not end?"),
+    (stub, "not written yet."),
+    (raises, "it raised KeyError: 'no such\\nthing'. Look: line"),
+    (leaves, "it raised SystemExit: 3. Look: line"),
+    (other_error, "it raised GeneratorExit. Look: line"),
+    (in_place, "it changes its input in place. Look: make a new tensor, or work on a clone."),
+    (index_error, "it raised IndexError: too many indices for tensor of dimension 1. Look: line"),
+    (lambda: None, "it raised TypeError: "),
+    (lambda x: None, "it returned None. Look: is there a `return`?"),
+    (lambda x: "abc", "the check could not use what it returned, a value of type str: AttributeError: "),
+    (lambda x: (x, x), "the check could not use what it returned, a tuple of 2: AttributeError: "),
+    (lambda x: (2 * x).to(torch.float64),
+     "the check could not use what it returned, an array of shape (3,) and float64: RuntimeError: "),
+    (7, "this is of type int, not a function. Look: the name alone, no call."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer, message", MISBEHAVIOUR, ids=[m[:30] for _, m in MISBEHAVIOUR])
+def test_misbehaviour_is_one_clear_line(capsys, answer, message):
+    returned, line = line_of(capsys, "98.2", answer)
+    assert returned is double
+    assert line.startswith(f"98.2 double  NOT YET: {message}")
+    assert line.endswith("(going on with lvlib's)")
+
+
+def test_an_error_names_the_learners_own_line(capsys):
+    _, line = line_of(capsys, "98.2", index_error)
+    assert "`return x[0, 0]`" in line
+
+
+def test_long_errors_are_cut(capsys):
+    def long(x):
+        raise ValueError("word " * 1000)
+
+    assert len(line_of(capsys, "98.2", long)[1]) < 400
+
+
+def test_an_interrupt_is_the_users_own():
+    def interrupted(x):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        check("98.2", interrupted)
+
+
+def test_it_prints_nothing_of_its_own(capsys):
+    def chatty(x):
+        print("here")
+        print("there", file=sys.stderr)
+        return 2 * x
+
+    assert line_of(capsys, "98.2", chatty) == (chatty, "98.2 double  OK")
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_global_state_is_as_before(capsys, fail):
+    def rude(x):
+        torch.manual_seed(5)
+        np.random.seed(5)
+        random.seed(5)
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        if fail:
+            raise ValueError
+        return 2 * x
+
+    handler = signal.getsignal(signal.SIGALRM)
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    check("98.2", rude)
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+    assert signal.getsignal(signal.SIGALRM) is handler and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_check_works_where_gradients_are_off(capsys):
+    for mode in torch.no_grad(), torch.inference_mode():
+        with mode:
+            assert line_of(capsys, "98.2", lambda x: 2 * x)[1].endswith("OK")
+
+
+def test_the_same_random_numbers_at_each_check():
+    seen = []
+    for seed in 1, 2:
+        torch.manual_seed(seed)
+        check("98.2", lambda x: seen.append(x.detach().clone()) or 2 * x)
+    assert torch.equal(*seen)
+
+
+class NoForward(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+
+
+class Unwritten(Scale):
+    def forward(self, x):
+        raise NotImplementedError("exercise 98.10")
+
+
+class InPlace(Scale):
+    def forward(self, x):
+        return x.mul_(self.factor.detach())
+
+
+class OwnInPlace(Scale):
+    """Its own new tensor may change in place, in a helper too."""
+
+    def forward(self, x):
+        out = x.clone()
+        self.multiply(out)
+        return out
+
+    def multiply(self, out):
+        out.mul_(self.factor.detach())
+
+
+CLASSES = [
+    (Unwritten, "NOT YET: not written yet."),
+    (InPlace, "NOT YET: it changes its input in place."),
+    (OwnInPlace, "OK"),
+    (NoForward, "NOT YET: the check could not use it: NotImplementedError: "),
+    (Scale(3.0), "NOT YET: this is of type Scale, not a class. Look: the name alone, no call."),
+    (type("NoInit", (), {}), "NOT YET: "),
+    (3.0, "NOT YET: this is of type float, not a class."),
+]
+
+
+@pytest.mark.parametrize("answer, message", CLASSES, ids=[m[:40] for _, m in CLASSES])
+def test_classes(capsys, answer, message):
+    returned, line = line_of(capsys, "98.10", answer)
+    assert line.startswith(f"98.10 Scale  {message}")
+    assert returned is (answer if message == "OK" else Scale)
+
+
+def test_progress(capsys):
+    progress()
+    assert capsys.readouterr().out == "No exercise was checked yet.\n"
+    check("98.10", Scale)
+    check("98.2", lambda x: x)
+    capsys.readouterr()
+    progress()
+    assert capsys.readouterr().out == "98.2 double  not yet\n98.10 Scale  done\n1 of 2 done\n"
+    check("98.2", double)
+    capsys.readouterr()
+    progress()
+    assert capsys.readouterr().out.endswith("2 of 2 done\n")
+
+
+def test_an_unknown_exercise_lists_those_that_exist(capsys):
+    answer = object()
+    expected = "98.3: there is no such exercise. Notebook 98 has 98.2, 98.10."
+    assert line_of(capsys, "98.3", answer) == (answer, expected)
+    for id in "97.1", "x", 2.3:
+        line = line_of(capsys, id, answer)[1]
+        assert line.startswith(f"{id}: there is no such exercise. The notebooks with exercises are")
+    with pytest.raises(AssertionError, match="98.2, 98.10"):
+        check("98.3", answer, strict=True)
+
+
+def test_two_checks_for_one_exercise_are_refused():
+    with pytest.raises(ValueError, match="98.2"):
+        exercises.exercise("98.2", reference=double, wrong={})
