@@ -1,0 +1,68 @@
+"""A video player for notebooks: one piece of HTML that needs no network, no kernel and no other file."""
+
+import html
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+
+from einops import rearrange
+from PIL import Image
+
+from lvlib.errors import UserError
+from lvlib.viz.output import check_alt, data_url, encode, show
+from lvlib.viz.strips import Videos, check_titles, strip, to_clips
+
+ROOM = 680  # CSS pixels: what a notebook's output area has at least
+GAP, PADDING, TITLE, BAR = 8, 11, 20, 38  # as in player.html
+SPRITE_BYTES, STRIP_BYTES = 18_000, 9_000  # so that a notebook full of players stays small
+
+
+def show_video(videos: Videos, titles: Sequence[str] | None = None, fps: float = 8, *, alt: str,
+               scale: int | None = None, frames: int = 8) -> None:
+    """Displays clips side by side in a player, all in step, and below it a strip of `frames` frames of each.
+
+    The strip is for where scripts do not run: a page on the web, print, a notebook that is not trusted.
+
+    videos, titles: as in `strip`. fps: frames per second. alt: what is to be seen, in a sentence.
+    scale: screen pixels for one pixel of video; chosen to fit if None.
+    """
+    from IPython.display import display
+
+    player = player_html(videos, titles, fps, alt=alt, scale=scale)
+    display({"text/html": player, "text/plain": f"Video: {alt}"}, raw=True)
+    show(strip(videos, frames, titles), alt=f"Frames of the video: {alt}", limit=STRIP_BYTES)
+
+
+def player_html(videos: Videos, titles: Sequence[str] | None = None, fps: float = 8, *, alt: str,
+                scale: int | None = None) -> str:
+    """The player as an `<iframe>` that holds everything: style, script, and all frames in one image.
+
+    The iframe keeps a player apart from others and from the notebook: their styles and scripts never meet.
+    """
+    check_alt(alt)
+    clips = to_clips(videos)
+    check_titles(titles, clips)
+    if not fps > 0:
+        raise UserError(f"fps must be above 0, not {fps}")
+    n, t, h, w, _ = clips.shape
+    columns = min(n, max(1, ROOM // (max(w, 96) + GAP)))
+    if scale is None:
+        scale = max(1, min(round(192 / h), (ROOM - columns * GAP) // (columns * w)))
+    rows = -(-n // columns)
+    width = max(columns * (w * scale + GAP) - GAP, 260) + 2 * PADDING
+    height = rows * (h * scale + (TITLE if titles else 0) + GAP) - GAP + BAR + 2 * PADDING
+    sprite = Image.fromarray(rearrange(clips, "n t h w c -> (n h) (t w) c"))
+    label = html.escape(f"video player: {alt}")
+    page = Template(files("lvlib.viz").joinpath("player.html").read_text()).substitute(
+        label=label, width_px=f"{width}px", clip_px=f"{w * scale}px", columns=columns, last=t - 1, fps=fps,
+        figures="".join(figure(title, w, h) for title in titles or [""] * n),
+        sprite=data_url(encode(sprite, SPRITE_BYTES)))
+    return (f'<iframe title="{label}" sandbox="allow-scripts" srcdoc="{html.escape(page)}" '
+            f'style="border: 0; width: {width}px; max-width: 100%; height: {height}px"></iframe>')
+
+
+def figure(title: str, w: int, h: int) -> str:
+    title = html.escape(title)
+    caption = f"<figcaption>{title}</figcaption>" if title else ""
+    canvas = f'<canvas width="{w}" height="{h}" role="img" aria-label="{title or "clip"}"></canvas>'
+    return f"<figure>{caption}{canvas}</figure>"
