@@ -1,0 +1,98 @@
+"""Speed and memory of a training step on this machine, beside the speed of a large matrix product."""
+
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lvlib.configs import Config
+from lvlib.describe import build
+
+PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
+
+
+def bench(config: Config, threads: int = 1) -> dict:
+    """Measures the training step of each stage: forward, backward and Adam, fp32 on the CPU, on random clips.
+
+    Keys with a value per stage: `train_step_cpu_s`, `sample_cpu_s` (None: an autoencoder samples nothing),
+    `gflop` (convolutions and matrix products of a step), `peak_share`, and `peak_memory_mb`, what the stage
+    adds to the process at rest. Times are medians of CPU seconds, summed over threads.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(config.training.seed)
+    torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
+    at_rest = peak_rss_mb()
+    model = build(config)
+    optimizer = torch.optim.Adam(model.parameters(), config.training.learning_rate, config.training.betas)
+    video = torch.rand(config.training.batch, *config.video_shape) * 2 - 1
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model.loss(video)[0].backward()
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    memory = peak_rss_mb() - at_rest
+    with FlopCounterMode(display=False) as counter:
+        step()
+    gflop = counter.get_total_flops() / 1e9
+    step_s, product_s = cpu_seconds(step)
+    matmul_gflops = 2 * PRODUCT**3 / product_s / 1e9
+    stage = {
+        "train_step_cpu_s": step_s,
+        "sample_cpu_s": None,
+        "gflop": gflop,
+        "peak_share": gflop / step_s / matmul_gflops,
+        "peak_memory_mb": memory,
+    }
+    return {
+        **{key: {"autoencoder": value} for key, value in stage.items()},
+        "matmul_gflops": matmul_gflops,
+        "threads": threads,
+        "hardware": hardware(),
+        "torch": torch.__version__,
+    }
+
+
+def cpu_seconds(step: Callable[[], None], repeats: int = 15, limit: float = 60.0) -> tuple[float, float]:
+    """CPU seconds of a warm step and of an fp32 matrix product: medians over `repeats`, or `limit` seconds.
+
+    The two take turns, so that a machine that others use, or that changes its clock, treats both alike.
+    """
+    a, b, out = torch.rand(3, PRODUCT, PRODUCT)
+    for _ in range(3):
+        torch.mm(a, b, out=out)
+    steps, products = [], []
+    while len(steps) < 3 or (len(steps) < repeats and sum(steps) < limit):
+        steps.append(_time(step))
+        products.append(_time(lambda: torch.mm(a, b, out=out)))
+    return statistics.median(steps), statistics.median(products)
+
+
+def _time(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held so far."""
+    units = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
+
+
+def hardware() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

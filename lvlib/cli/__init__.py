@@ -1,0 +1,48 @@
+"""The `lvlib` command: one module a sub-command, loaded when it is asked for."""
+
+import sys
+from importlib import import_module
+
+from lvlib import __version__
+from lvlib.errors import TrainingStopped, UserError
+from lvlib.suggest import unknown
+
+COMMANDS = {
+    "configs": "list the configurations",
+    "describe": "parameters, latent shape, tokens and training memory of a configuration",
+    "train": "train a configuration, or go on with a run",
+    "reconstruct": "turn videos into codes and back, and show them beside the originals",
+    "data": "fetch or make a data set",
+    "bench": "measure training speed and memory on this machine",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Returns the exit status: 2, after one line on stderr, where the user got it wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _run(arguments)
+    except (UserError, TrainingStopped, OSError) as error:
+        print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lvlib: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    name = arguments[0] if arguments else "--help"
+    if name in COMMANDS:
+        import_module(f"lvlib.cli.{name}").main(arguments[1:])
+    elif name in ("-h", "--help"):
+        print(_help())
+    elif name == "--version":
+        print("lvlib", __version__)
+    else:
+        raise unknown("command", name, COMMANDS)
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<12} {line}" for name, line in COMMANDS.items())
+    return f"usage: lvlib COMMAND ...\n\n{commands}\n\n`lvlib COMMAND --help` says more."

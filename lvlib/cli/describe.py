@@ -1,0 +1,33 @@
+"""lvlib describe: what a configuration amounts to."""
+
+import json
+
+from lvlib.cli.arguments import ConfigParser
+
+
+def main(arguments: list[str]) -> None:
+    parser = ConfigParser("describe", "Parameters per part, latent shape, tokens a clip, memory to train.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options, config = parser.parse(arguments)
+    from lvlib.describe import describe
+
+    report = {"config": options.config, **describe(config)}
+    print(json.dumps(report) if options.json else _table(report))
+
+
+def _table(report: dict) -> str:
+    lines = [report["config"], "parameters"]
+    for part, count in report["parameters"].items():
+        label = "  " * part.count(".") + part.rpartition(".")[2]
+        lines.append(f"  {label:<18} {count:>13,}")
+    lines += [
+        f"a clip             {_shape(report['video_shape'])} (channels, frames, height, width)",
+        f"latent shape       {_shape(report['latent_shape'])}, {report['tokens']:,} tokens",
+        f"memory to train    about {report['training_memory_mb']:,} MB",
+        f"                   ({report['training_memory_estimate']})",
+    ]
+    return "\n".join(lines)
+
+
+def _shape(sizes: list[int]) -> str:
+    return " x ".join(map(str, sizes))

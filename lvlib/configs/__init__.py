@@ -1,0 +1,32 @@
+"""Named configurations: the papers' full sizes, the course's sizes, and those that `lvlib bench` compares."""
+
+from dataclasses import dataclass
+
+from lvlib.configs import lvt
+from lvlib.configs.config import AutoencoderConfig, Config, DataConfig, config_from_dict
+from lvlib.suggest import unknown
+
+__all__ = ["CONFIGS", "AutoencoderConfig", "Config", "DataConfig", "config_from_dict", "named_config"]
+
+
+@dataclass(frozen=True)
+class Named:
+    config: Config
+    description: str
+    source: str  # where in which paper
+
+
+CONFIGS = {
+    "lvt-frames-course": Named(lvt.course, "frame VQ-VAE for moving digits: minutes on two cores", "LVT 3.1"),
+    "lvt-frames-bair": Named(lvt.bair, "frame VQ-VAE for BAIR: one codebook of 512", "LVT 4.1"),
+    "lvt-frames-bair-nc4": Named(lvt.bair_nc4, "frame VQ-VAE for BAIR: four codebooks of 512", "LVT 4.1"),
+    "lvt-frames-kinetics": Named(lvt.kinetics, "frame VQ-VAE for Kinetics: four residual blocks", "LVT 4.1"),
+    "bench-lvt": Named(lvt.bench, "frame VQ-VAE at the size of the speed comparison", "LVT 4.1"),
+}
+
+
+def named_config(name: str) -> Config:
+    """Raises UserError with all the names, and the closest one, if there is no such configuration."""
+    if name not in CONFIGS:
+        raise unknown("config", name, CONFIGS)
+    return CONFIGS[name].config

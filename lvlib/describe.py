@@ -1,0 +1,65 @@
+"""What a configuration amounts to, without the memory: its tensors have a shape and nothing in it."""
+
+import math
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode  # meta tensors that know which device they stand for
+
+from lvlib.configs import Config
+from lvlib.errors import UserError
+
+MEMORY_ESTIMATE = ("in fp32: weights, gradients, Adam's two moments and the EMA if any, plus every tensor "
+                   "kept for the backward pass of a batch; workspace and fragmentation come on top")
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Learned numbers: parameters, and the codebooks that learn by moving averages instead of gradients."""
+    codebooks = [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "embedding"]
+    return sum(tensor.numel() for tensor in [*module.parameters(), *codebooks])
+
+
+def build(config: Config) -> nn.Module:
+    """The autoencoder. Raises UserError where the configuration's sizes do not fit each other."""
+    try:
+        model = config.autoencoder.build()
+        model.latent_shape(config.video_shape)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return model
+
+
+def describe(config: Config) -> dict:
+    """Parameters per part, shapes of a clip and of its latents, tokens a clip, memory that training needs."""
+    with FakeTensorMode():
+        model = build(config)
+        training_memory = training_bytes(model, config)
+    parts = {f"autoencoder.{name}": parameter_count(part) for name, part in model.named_children()}
+    latent_shape = model.latent_shape(config.video_shape)
+    return {
+        "parameters": {"autoencoder": parameter_count(model), **parts, "prior": 0},
+        "video_shape": list(config.video_shape),
+        "latent_shape": list(latent_shape),
+        "tokens": math.prod(latent_shape),
+        "training_memory_mb": round(training_memory / 2**20),
+        "training_memory_estimate": MEMORY_ESTIMATE,
+    }
+
+
+def training_bytes(model: nn.Module, config: Config) -> int:
+    """MEMORY_ESTIMATE, in bytes, for a model of fake tensors."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # many views share one storage; holding it keeps its address its own
+        return tensor
+
+    model.eval()  # the codebooks' updates read values, and there are none here
+    video = torch.empty(config.training.batch, *config.video_shape)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.loss(video)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    activations = sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
+    copies = 4 + bool(config.training.ema_decay)  # weights, gradients, two moments, EMA
+    return activations + copies * sum(parameter.nbytes for parameter in model.parameters())
