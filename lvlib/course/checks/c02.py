@@ -1,0 +1,106 @@
+"""Checks of notebook 02: nearest code, straight-through gradient, the two losses, the statistics of a batch."""
+
+import torch
+import torch.nn.functional as F
+
+from lvlib.course.exercises import exercise
+from lvlib.models import quantize
+
+
+@exercise("2.1", reference=quantize.nearest_code, wrong={
+    "this is not the nearest code": lambda z, codebook: (codebook.square().sum(1) - 2 * z @ codebook.T).argmax(-1),
+    "long codes win too often": lambda z, codebook: (z @ codebook.T).argmax(-1),
+    "the result should be whole numbers (int64), one for each vector": lambda z, codebook: codebook[
+        (z[..., None, :] - codebook).square().sum(-1).argmin(-1)],
+    "wrong for vectors in a grid": lambda z, codebook: torch.cdist(z.flatten(0, -2), codebook).argmin(-1),
+})
+def _(fn, expect):
+    codebook = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 10.0]])
+    found = fn(torch.tensor([[0.1, 0.1], [0.9, 0.2], [0.3, 1.0], [0.0, 9.0]]), codebook)
+    expect(not found.is_floating_point(), "the result should be whole numbers (int64), one for each vector",
+           look_at="return the index, not the code")
+    expect(found.tolist() != [0, 2, 2, 2], "long codes win too often",
+           look_at="the term |e|^2 belongs to the distance")
+    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code", look_at="the smallest distance: argmin")
+    z, codebook = torch.randn(2, 3, 4, 5), torch.randn(7, 5)
+    expect(fn(z, codebook).shape == (2, 3, 4), "wrong for vectors in a grid",
+           look_at="z is (..., d): keep all axes but the last")
+    expect(torch.equal(fn(z, codebook), (z[..., None, :] - codebook).square().sum(-1).argmin(-1)),
+           "this is not the nearest code", look_at="the smallest distance: argmin")
+
+
+@exercise("2.2", reference=quantize.straight_through, wrong={
+    "gradient never reaches z": lambda z, q: q + 0 * z.detach(),
+    "worth z, not q": lambda z, q: z + 0 * q.detach(),
+    "gradient also reaches q": lambda z, q: z.detach() + (q - z) + (z - z.detach()) * 2,
+    "the gradient of z is changed on its way": lambda z, q: 2 * z + (q - 2 * z).detach(),
+})
+def _(fn, expect):
+    z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
+    out = fn(z, q)
+    expect(torch.allclose(out, q, atol=1e-5), "worth z, not q", look_at="start from z and add something")
+    weight = torch.randn(4, 5)
+    grad_z, grad_q = torch.autograd.grad((out * weight).sum(), (z, q), allow_unused=True)
+    expect(grad_z is not None and bool(grad_z.any()), "gradient never reaches z", look_at="which term is detached?")
+    expect(grad_q is None or not grad_q.any(), "gradient also reaches q", look_at="detach the difference, not z")
+    expect(torch.allclose(grad_z, weight), "the gradient of z is changed on its way",
+           look_at="z appears once without detach, with factor 1")
+
+
+@exercise("2.3", reference=quantize.vq_losses, wrong={
+    "the codebook loss should move q alone": lambda z, q: (F.mse_loss(q, z), F.mse_loss(z, q.detach())),
+    "the commitment loss should move z alone": lambda z, q: (F.mse_loss(q, z.detach()), F.mse_loss(z, q)),
+    "the two losses are swapped": lambda z, q: (F.mse_loss(z, q.detach()), F.mse_loss(q, z.detach())),
+    "wrong value: the mean of the squared differences is asked for": lambda z, q: (
+        F.mse_loss(q, z.detach(), reduction="sum"), F.mse_loss(z, q.detach(), reduction="sum")),
+})
+def _(fn, expect):
+    z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
+    result = fn(z, q)
+    expect(isinstance(result, tuple) and len(result) == 2, "two losses are asked for", look_at="return a, b")
+    moved = [[g is not None and bool(g.any()) for g in torch.autograd.grad(loss, (z, q), allow_unused=True)]
+             for loss in result]
+    expect(moved != [[True, False], [False, True]], "the two losses are swapped", look_at="codebook loss first")
+    expect(moved[0] == [False, True], "the codebook loss should move q alone", look_at="which side is detached?")
+    expect(moved[1] == [True, False], "the commitment loss should move z alone", look_at="which side is detached?")
+    value = (z - q).square().mean()
+    expect(all(torch.allclose(loss, value) for loss in result),
+           "wrong value: the mean of the squared differences is asked for", look_at="F.mse_loss")
+
+
+def _frequencies(z, codes, n_codes):
+    count, total = quantize.code_statistics(z, codes, n_codes)
+    return count / len(codes), total
+
+
+def _means(z, codes, n_codes):
+    count, total = quantize.code_statistics(z, codes, n_codes)
+    return count, total / count.clamp_min(1)[:, None]
+
+
+def _last_one_wins(z, codes, n_codes):
+    total = torch.zeros(n_codes, z.shape[1])
+    total[codes] += z
+    return torch.bincount(codes, minlength=n_codes).to(z.dtype), total
+
+
+@exercise("2.4", reference=quantize.code_statistics, wrong={
+    "codes that nobody chose are missing": lambda z, codes, n_codes: (
+        torch.bincount(codes), torch.zeros(int(codes.max()) + 1, z.shape[1]).index_add_(0, codes, z)),
+    "the first result should be how many vectors chose each code": _frequencies,
+    "the second result should be the sum, not the mean": _means,
+    "where several vectors choose one code, only one of them counts": _last_one_wins,
+})
+def _(fn, expect):
+    z, codes = torch.randn(6, 3), torch.tensor([1, 1, 1, 0, 3, 3])
+    count, total = fn(z, codes, 6)
+    expect(len(count) == 6 and total.shape == (6, 3), "codes that nobody chose are missing",
+           look_at="minlength, and zeros of shape (n_codes, d)")
+    expect(count.tolist() == [1, 3, 0, 2, 0, 0], "the first result should be how many vectors chose each code",
+           look_at="torch.bincount, not divided by anything")
+    sums = torch.stack([z[codes == k].sum(0) for k in range(6)])
+    means = sums / torch.tensor([1, 3, 1, 2, 1, 1])[:, None]
+    expect(not torch.allclose(total, means), "the second result should be the sum, not the mean",
+           look_at="the division comes later")
+    expect(torch.allclose(total, sums, atol=1e-5), "where several vectors choose one code, only one of them counts",
+           look_at="x[index] += y adds once for each index; index_add_ adds every time")

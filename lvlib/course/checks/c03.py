@@ -1,0 +1,129 @@
+"""Checks of notebook 03: usage, perplexity, restarts, and what counts as dead."""
+
+import torch
+
+from lvlib.course.exercises import exercise
+from lvlib.models import quantize
+
+
+@exercise("3.1", reference=quantize.usage, wrong={
+    "codes that occur often count more than once": lambda codes, n_codes: (
+        torch.bincount(codes.flatten(), minlength=n_codes).float().mean()),
+    "the share of the whole codebook is asked for": lambda codes, n_codes: codes.unique().numel() * torch.ones(()),
+    "codes that never occur are left out of the share": lambda codes, n_codes: (
+        torch.bincount(codes.flatten()) > 0).float().mean(),
+})
+def _(fn, expect):
+    codes = torch.tensor([[0, 0, 2], [2, 2, 2]])
+    result = float(fn(codes, 8))
+    expect(result != 0.75, "codes that occur often count more than once", look_at="compare the counts with 0 first")
+    expect(result != 2, "the share of the whole codebook is asked for", look_at="divide by n_codes")
+    expect(abs(result - 2 / 3) > 1e-6, "codes that never occur are left out of the share",
+           look_at="minlength=n_codes")
+    expect(abs(result - 0.25) < 1e-6, "two of eight codes occur here, so usage is 0.25", look_at="the hint")
+
+
+def _entropy(codes, n_codes):
+    return quantize.perplexity(codes, n_codes).log()
+
+
+def _in_bits(codes, n_codes):
+    return (_entropy(codes, n_codes) / torch.tensor(2.0).log()).exp()
+
+
+def _zero_times_log_zero(codes, n_codes):
+    p = torch.bincount(codes.flatten(), minlength=n_codes).float() / codes.numel()
+    return (-(p * p.log()).sum()).exp()
+
+
+@exercise("3.2", reference=quantize.perplexity, wrong={
+    "this is the entropy; perplexity is exp of it": _entropy,
+    "the entropy is in bits and the exponential in base e": _in_bits,
+    "not a number: 0 times log 0 should be 0": _zero_times_log_zero,
+    "the counts must become frequencies first": lambda codes, n_codes: torch.special.entr(
+        torch.bincount(codes.flatten(), minlength=n_codes).float()).sum().exp(),
+})
+def _(fn, expect):
+    codes = torch.arange(4).repeat(2, 3)  # four codes, equally often
+    result = fn(codes, 8)
+    expect(not torch.isnan(result), "not a number: 0 times log 0 should be 0", look_at="torch.special.entr")
+    expect(not torch.isclose(result, torch.tensor(4.0).log()), "this is the entropy; perplexity is exp of it",
+           look_at="the last step")
+    expect(not torch.isclose(result, torch.tensor(2.0).exp()), "the entropy is in bits and the exponential in base e",
+           look_at="use the same base twice")
+    expect(result > 1e-3, "the counts must become frequencies first", look_at="divide by codes.numel()")
+    expect(torch.isclose(result, torch.tensor(4.0)), "four codes equally often have perplexity 4", look_at="the hint")
+    lopsided = torch.tensor([0] * 6 + [1] * 2)
+    p = torch.tensor([0.75, 0.25])
+    expect(torch.isclose(fn(lopsided, 8), (-(p * p.log()).sum()).exp()), "wrong for codes of unequal frequency",
+           look_at="exp(-sum p log p)")
+
+
+def _embedding_alone(dead, fresh, share, embedding, count, total):
+    return torch.where(dead[:, None], fresh, embedding), count, total
+
+
+def _everything(dead, fresh, share, embedding, count, total):
+    return fresh, share.expand(len(dead)), share * fresh
+
+
+def _alive_instead(dead, fresh, share, embedding, count, total):
+    return quantize.restart_codes(~dead, fresh, share, embedding, count, total)
+
+
+def _total_is_fresh(dead, fresh, share, embedding, count, total):
+    embedding, count, _ = quantize.restart_codes(dead, fresh, share, embedding, count, total)
+    return embedding, count, torch.where(dead[:, None], fresh, total)
+
+
+@exercise("3.3", reference=quantize.restart_codes, wrong={
+    "only the embedding is fresh: the next update undoes it": _embedding_alone,
+    "a living code was changed": _everything,
+    "the living were restarted, the dead left": _alive_instead,
+    "total / count is not the fresh vector": _total_is_fresh,
+})
+def _(fn, expect):
+    dead, share = torch.tensor([False, True, True, False]), torch.tensor(4.0)
+    embedding, fresh, count = torch.randn(4, 3), torch.randn(4, 3), torch.rand(4) + 1
+    total = count[:, None] * embedding
+    result = fn(dead, fresh, share, embedding, count, total)
+    expect(isinstance(result, tuple) and len(result) == 3, "three tensors are asked for",
+           look_at="return embedding, count, total")
+    new_embedding, new_count, new_total = result
+    expect(not torch.equal(new_embedding[dead], embedding[dead]), "the living were restarted, the dead left",
+           look_at="torch.where(dead, new, old)")
+    alive = ~dead
+    expect(torch.equal(new_embedding[alive], embedding[alive]) and torch.equal(new_count[alive], count[alive])
+           and torch.equal(new_total[alive], total[alive]), "a living code was changed",
+           look_at="torch.where(dead, new, old)")
+    expect(torch.equal(new_embedding[dead], fresh[dead]), "a dead code is not the fresh vector", look_at="the hint")
+    expect(not torch.equal(new_total[dead], total[dead]), "only the embedding is fresh: the next update undoes it",
+           look_at="count and total belong to it")
+    expect(torch.allclose(new_total / new_count[:, None], new_embedding, atol=1e-5),
+           "total / count is not the fresh vector", look_at="total = share * fresh")
+    expect(torch.equal(new_count[dead], share.expand(2)), "a fresh code should begin with the count `share`",
+           look_at="torch.where(dead, share, count)")
+
+
+def dead_codes(count, share):
+    return count < share * count.mean()
+
+
+@exercise("3.4", reference=dead_codes, wrong={
+    "this depends on the size of the batch": lambda count, share: count < 1.0,
+    "the living are marked, not the dead": lambda count, share: count >= share * count.mean(),
+    "this depends on the size of the codebook": lambda count, share: count < share * count.sum(),
+    "True or False for each code is asked for": lambda count, share: (count < share * count.mean()).sum(),
+})
+def _(fn, expect):
+    count = torch.tensor([4.0, 4.0, 0.1, 3.9, 8.0, 0.0, 4.0, 4.0])
+    right = [False, False, True, False, False, True, False, False]
+    result = fn(count, 0.05)
+    expect(result.shape == count.shape and result.dtype == torch.bool, "True or False for each code is asked for",
+           look_at="a comparison gives a bool tensor")
+    expect(result.tolist() != [not r for r in right], "the living are marked, not the dead", look_at="< or >?")
+    expect(fn(count / 100, 0.05).tolist() == fn(count, 0.05).tolist() == fn(count * 100, 0.05).tolist(),
+           "this depends on the size of the batch", look_at="compare with the mean count, not with a fixed number")
+    expect(fn(count.repeat(50), 0.05).tolist() == right * 50, "this depends on the size of the codebook",
+           look_at="compare with the mean count, not the sum")
+    expect(result.tolist() == right, "below share times the mean count is asked for", look_at="the hint")

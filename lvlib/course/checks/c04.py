@@ -1,0 +1,109 @@
+"""Checks of notebook 04: bits of a grid of codes, the sliced quantizer, the joint code."""
+
+import math
+
+import torch
+from torch import nn
+
+from lvlib.course.exercises import exercise
+from lvlib.models import quantize
+
+
+@exercise("4.1", reference=quantize.code_bits, wrong={
+    "a code out of K costs log2 K bits": lambda latent_shape, n_codes: math.prod(latent_shape) * math.log(n_codes),
+    "the number of codes is the product of the shape": lambda latent_shape, n_codes: (
+        sum(latent_shape) * math.log2(n_codes)),
+    "the codebooks are not counted": lambda latent_shape, n_codes: math.prod(latent_shape[:3]) * math.log2(n_codes),
+})
+def _(fn, expect):
+    bits = fn((2, 3, 4), 8)
+    expect(abs(bits - 24 * math.log(8)) > 1e-6, "a code out of K costs log2 K bits", look_at="math.log2")
+    expect(abs(bits - 9 * 3) > 1e-6, "the number of codes is the product of the shape", look_at="math.prod")
+    expect(abs(bits - 72) < 1e-6, "24 codes of 3 bits are 72 bits", look_at="the hint")
+    expect(abs(fn((2, 3, 4, 5), 8) - 360) < 1e-6, "the codebooks are not counted",
+           look_at="the product over the whole shape")
+
+
+class _Halves(nn.Module):
+    """A stand-in for a codebook whose answer is known: rounds down, its code is what it was built with."""
+
+    def __init__(self, code):
+        super().__init__()
+        self.code = code
+
+    def forward(self, z):
+        codes = torch.full(z.shape[:-1], self.code)
+        loss = torch.tensor(float(self.code))
+        return z.floor(), codes, loss, {"perplexity": loss * 10}
+
+
+class _CodesFirst(quantize.SlicedQuantizer):
+    def forward(self, z):
+        q, codes, loss, metrics = super().forward(z)
+        return q, codes.movedim(-1, 0), loss, metrics
+
+
+class _SumOfLosses(quantize.SlicedQuantizer):
+    def forward(self, z):
+        q, codes, loss, metrics = super().forward(z)
+        return q, codes, loss * len(self.codebooks), metrics
+
+
+class _FirstForAll(quantize.SlicedQuantizer):
+    def __init__(self, codebooks):
+        super().__init__([codebooks[0]] * len(codebooks))
+
+
+class _Interleaved(quantize.SlicedQuantizer):
+    def forward(self, z):
+        n = len(self.codebooks)
+        parts = [codebook(z[..., i::n]) for i, codebook in enumerate(self.codebooks)]
+        _, codes, loss, metrics = super().forward(z)
+        return torch.cat([part[0] for part in parts], -1), codes, loss, metrics
+
+
+@exercise("4.2", reference=quantize.SlicedQuantizer, wrong={
+    "codes should be (..., n): the codebook last": _CodesFirst,
+    "the loss should be the mean of the slices' losses": _SumOfLosses,
+    "each slice has its own codebook": _FirstForAll,
+    "the channels come back in another order": _Interleaved,
+})
+def _(fn, expect):
+    quantizer = fn([_Halves(1), _Halves(2), _Halves(6)])
+    z = torch.arange(2 * 5 * 12).reshape(2, 5, 12) + 0.5
+    result = quantizer(z)
+    expect(isinstance(result, tuple) and len(result) == 4, "four results are asked for",
+           look_at="quantized, codes, loss, metrics")
+    q, codes, loss, metrics = result
+    expect(codes.shape == (2, 5, 3), "codes should be (..., n): the codebook last", look_at="torch.stack(..., -1)")
+    expect(codes[0, 0].tolist() == [1, 2, 6], "each slice has its own codebook",
+           look_at="zip the codebooks with the slices")
+    expect(q.shape == z.shape and torch.equal(q, z.floor()), "the channels come back in another order",
+           look_at="z.chunk(n, -1) and torch.cat(..., -1)")
+    expect(torch.isclose(loss, torch.tensor(3.0)), "the loss should be the mean of the slices' losses",
+           look_at="torch.stack(losses).mean()")
+    expect(set(metrics) == {"perplexity"} and float(metrics["perplexity"]) == 30,
+           "metrics should be the means over the codebooks", look_at="one mean for each name")
+
+
+def joint_code(codes, n_codes):
+    number = torch.zeros_like(codes[..., 0])
+    for digit in codes.unbind(-1):
+        number = number * n_codes + digit
+    return number
+
+
+@exercise("4.3", reference=joint_code, wrong={
+    "different combinations get the same number": lambda codes, n_codes: codes.sum(-1),
+    "the first codebook's digit should be the highest": lambda codes, n_codes: joint_code(codes.flip(-1), n_codes),
+    "the base is the number of codes": lambda codes, n_codes: joint_code(codes, 10),
+    "one number for each position is asked for": lambda codes, n_codes: joint_code(codes, n_codes)[..., None],
+})
+def _(fn, expect):
+    every = torch.cartesian_prod(*[torch.arange(3)] * 4)
+    numbers = fn(every, 3)
+    expect(numbers.shape == (81,), "one number for each position is asked for", look_at="the last axis goes away")
+    expect(len(numbers.unique()) == 81, "different combinations get the same number", look_at="digits of a number")
+    expect(int(numbers.max()) == 80, "the base is the number of codes", look_at="multiply by n_codes")
+    expect(numbers.tolist() == list(range(81)), "the first codebook's digit should be the highest",
+           look_at="from left to right")

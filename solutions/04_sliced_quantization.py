@@ -1,0 +1,405 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · Sliced quantization: four small codebooks beat one large one
+#
+# **What you will build.** A quantizer with several codebooks, each for its own slice of the channels. With it the frame
+# autoencoder of LVT is complete: you can compress and rebuild a real video file with it.
+#
+# One codebook of 512 codes gives 9 bits for each vector. Suppose you want 36. One codebook would need
+# 2^36 codes, 68 billion. Four codebooks of 512 give the same number of combinations with 2,048 codes in all. LVT (section 3.1)
+# takes the idea from neural machine translation, where it is called *decomposed* or *sliced* vector quantization.
+
+# %%
+import os
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot as plt
+from torch import nn
+
+from lvlib.checkpoints import load_checkpoint
+from lvlib.course import check, progress
+from lvlib.data import MovingDigits, data_home, read_video, to_video
+from lvlib.metrics.pixels import psnr
+from lvlib.models.frame_vqvae import Decoder, Encoder
+from lvlib.models.quantize import perplexity
+from lvlib.viz import set_style, show, show_codes, show_video, strip
+
+set_style()
+
+# %% tags=["parameters"]
+profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %% [markdown]
+# Here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two codebooks
+# of 4 place 4 marks on each axis, and every crossing is a code: 16 codes, from 8 numbers to learn.
+
+# %%
+torch.manual_seed(0)
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3))
+free, marks_x, marks_y = torch.randn(8, 2), torch.tensor([-1.3, -0.4, 0.5, 1.4]), torch.tensor([-1.2, -0.5, 0.4, 1.2])
+axes[0].scatter(*free.T, s=40)
+axes[0].set(title="one codebook: 8 codes", xlabel="slice 1", ylabel="slice 2")
+grid = torch.cartesian_prod(marks_x, marks_y)
+axes[1].scatter(*grid.T, s=40)
+axes[1].plot(marks_x, torch.full((4,), -2.0), "|", ms=14, mew=3)
+axes[1].plot(torch.full((4,), -2.1), marks_y, "_", ms=14, mew=3)
+axes[1].set(title="two codebooks of 4: 16 codes", xlabel="slice 1", ylabel="slice 2")
+show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks on each axis and sixteen points where their lines cross.")
+
+# %% [markdown]
+# **What it costs.** About two minutes on two CPU cores. **What it needs.** Notebooks 02 and 03.
+
+# %% [markdown]
+# ## 1. What a grid of codes costs
+#
+# To compare codebooks fairly we need their price. A code out of K costs log2 K bits, and a clip has one for each position
+# and codebook.
+#
+# ### Exercise 4.1 · bits of a clip (about 5 min)
+# `latent_shape` is what our autoencoders tell: `(t, h, w)` with one codebook, `(t, h, w, k)` with k.
+#
+# <details><summary>Hint</summary><code>math.prod</code> gives the number of codes whatever the length of the shape.</details>
+
+# %% tags=["export:models.quantize"]
+import math
+
+
+# %% tags=["exercise", "ex-4.1", "export:models.quantize"]
+def code_bits(latent_shape: tuple[int, ...], n_codes: int) -> float:
+    """Bits that a grid of codes takes, at log2(n_codes) bits a code."""
+    ### BEGIN SOLUTION
+    return math.prod(latent_shape) * math.log2(n_codes)
+    ### END SOLUTION
+
+
+# %% tags=["check", "ex-4.1"]
+code_bits = check("4.1", code_bits)
+
+# %%
+pixels = 64 * 64 * 3 * 8
+for name, shape in {"LVT, n_c = 1": (1, 16, 16), "LVT, n_c = 4": (1, 16, 16, 4)}.items():
+    bits = code_bits(shape, 512)
+    print(f"{name}: {bits:5.0f} bits a frame of 64x64, {pixels / bits:.0f} times fewer than its pixels")
+
+# %% [markdown]
+# ## 2. The sliced quantizer
+#
+# Cut the channels into n equal slices, give each slice to its own codebook, and put the results together again.
+#
+# ### Exercise 4.2 · slice, quantize, join (about 15 min)
+# Each codebook maps `(..., d/n)` to `(quantized, codes, loss, metrics)`. Return the same four for the whole vector. The
+# loss of the whole is the *mean* of the slices' losses: a mean over d channels is the mean of the means over d/n.
+#
+# <details><summary>Hint</summary><code>z.chunk(n, -1)</code>, then <code>torch.cat</code> for the vectors and
+# <code>torch.stack(..., -1)</code> for the codes.</details>
+
+# %% tags=["exercise", "ex-4.2", "export:models.quantize"]
+class SlicedQuantizer(nn.Module):
+    """n codebooks side by side, each for its own slice of the channels. LVT, section 3.1."""
+
+    def __init__(self, codebooks: list[nn.Module]):
+        super().__init__()
+        self.codebooks = nn.ModuleList(codebooks)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics as means over the codebooks."""
+        ### BEGIN SOLUTION
+        slices = z.chunk(len(self.codebooks), -1)
+        parts = [codebook(part) for codebook, part in zip(self.codebooks, slices, strict=True)]
+        q, codes, losses, metrics = zip(*parts, strict=True)
+        means = {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+        return torch.cat(q, -1), torch.stack(codes, -1), torch.stack(losses).mean(), means
+        ### END SOLUTION
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """codes (..., n) -> their vectors (..., d)."""
+        return torch.cat([codebook.lookup(codes[..., i]) for i, codebook in enumerate(self.codebooks)], -1)
+
+
+# %% tags=["check", "ex-4.2"]
+SlicedQuantizer = check("4.2", SlicedQuantizer)
+
+# %% [markdown]
+# ### Exercise 4.3 · the codebook that is not there (about 10 min)
+# n codebooks of K are *one* codebook of K^n that nobody has to store. Give the number of each combination in it: the codes are
+# the digits of a number in base K, the first codebook's digit the highest.
+#
+# <details><summary>Hint</summary>From left to right: number = number * K + next digit.</details>
+
+# %% tags=["exercise", "ex-4.3"]
+def joint_code(codes: Tensor, n_codes: int) -> Tensor:
+    """codes (..., n), each below n_codes -> one number (...) int64 below n_codes ** n."""
+    ### BEGIN SOLUTION
+    number = torch.zeros_like(codes[..., 0])
+    for digit in codes.unbind(-1):
+        number = number * n_codes + digit
+    return number
+    ### END SOLUTION
+
+
+# %% tags=["check", "ex-4.3"]
+joint_code = check("4.3", joint_code)
+
+# %% [markdown]
+# ## 3. The frame autoencoder of LVT, complete
+#
+# One dataclass describes it, from the toy in this notebook to the paper's size. The paper uses 256 channels, two residual blocks
+# (four for Kinetics), and either one codebook of 512 or four. It writes "K = 2048" for the four; the official code
+# has four times 512, so 2,048 is the sum.
+
+# %% tags=["export:models.frame_vqvae"]
+from dataclasses import dataclass
+
+from lvlib.models.quantize import EMACodebook, SlicedQuantizer
+
+
+@dataclass(frozen=True)
+class FrameVQVAEConfig:
+    """Sizes of a `FrameVQVAE`; the defaults are LVT's, section 4.1, with one codebook.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    channels: int = 3
+    """Colour channels of the video: 1 or 3."""
+    hidden: int = 256
+    """Channels of the encoder, and dimension of the vectors over all codebooks."""
+    residual_hidden: int = 128
+    """Channels inside a residual block (official code)."""
+    residual_blocks: int = 2
+    """Residual blocks in the encoder, and as many in the decoder."""
+    codes: int = 512
+    """Codes of each codebook."""
+    codebooks: int = 1
+    """Number of codebooks, n_c in the paper."""
+    commitment: float = 1.0
+    """Weight of the commitment loss (official code)."""
+    decay: float = 0.99
+    """Decay of the codebook's running means (official code)."""
+    restart: float = 0.05
+    """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
+
+    def __post_init__(self):
+        for name in ("channels", "hidden", "residual_hidden", "codes", "codebooks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.residual_blocks < 0:
+            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        if self.hidden % 2 or self.hidden % self.codebooks:
+            raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
+        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
+            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
+                             f"not {self.decay}, {self.restart}, {self.commitment}")
+
+    def build(self) -> FrameVQVAE:
+        """The model, with new weights."""
+        size = self.channels, self.hidden, self.residual_hidden, self.residual_blocks
+        codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
+                     for _ in range(self.codebooks)]
+        quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
+        return FrameVQVAE(Encoder(*size), quantizer, Decoder(*size))
+
+
+# %%
+small = {"channels": 1, "hidden": 64, "residual_hidden": 32, "decay": 0.95}
+for config in (FrameVQVAEConfig(**small, codes=32), FrameVQVAEConfig(**small, codes=32, codebooks=4)):
+    model = config.build()
+    numbers = sum(p.numel() for p in model.parameters()), sum(p.numel() for n, p in model.named_buffers() if "embedding" in n)
+    print(f"n_c = {config.codebooks}: {numbers[0]:,} weights, {numbers[1]:,} numbers in the codebooks, "
+          f"latent shape {model.latent_shape((1, 16, 32, 32))}")
+
+# %% [markdown]
+# The codebooks hold the same number of numbers: four times as many codes, each a quarter as long. Slicing is free.
+#
+# ## The experiment: error against bits
+#
+# The claim of LVT's Table 1: four codebooks rebuild better than one, at the same K. We train K = 8, 32 and 128, each with
+# one codebook and with four, on the frames of notebook 02; K = 32 with three seeds.
+
+# %%
+clips = {"smoke": 64, "course": 8000}[profile]
+options = {"frames": 1, "size": 32, "digits": 2, "digit_size": 18}
+train_frames = to_video(MovingDigits(clips, **options).batch(slice(0, clips))["video"])
+val_frames = to_video(MovingDigits(512, split="val", **options).batch(slice(0, 512))["video"])
+
+
+def train(model, steps, seed=0):
+    """Adam on random batches of 32 frames. Returns the MSE on val_frames."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        loss, _ = model.train().loss(train_frames[torch.randint(len(train_frames), (32,), generator=generator)])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (model.eval().decode(model.encode(val_frames)) - val_frames).square().mean().item()
+
+
+# %%
+steps = {"smoke": 3, "course": 300}[profile]
+sweep = {"smoke": [(8, 0), (32, 0)], "course": [(8, 0), (32, 0), (32, 1), (32, 2), (128, 0)]}[profile]
+errors, models = {}, {}
+for codes, seed in sweep:
+    for codebooks in (1, 4):
+        torch.manual_seed(seed)
+        models[codes, codebooks] = FrameVQVAEConfig(**small, codes=codes, codebooks=codebooks).build()
+        errors[codes, codebooks, seed] = train(models[codes, codebooks], steps, seed)
+
+# %%
+fig, ax = plt.subplots(figsize=(6.4, 3.4))
+for codebooks, style in ((1, "o"), (4, "s")):
+    for (codes, n, seed), mse in errors.items():
+        if n == codebooks:
+            bits = code_bits((8, 8, codebooks), codes)
+            ax.plot(bits, mse, style, c=f"C{codebooks // 4}", label=f"n_c = {codebooks}" if (codes, seed) == (8, 0) else None)
+            ax.annotate(f"K={codes}", (bits, mse), xytext=(5, 4), textcoords="offset points", fontsize=8)
+ax.set(xlabel="bits a frame", ylabel="validation MSE", title=f"Frame VQ-VAE after {steps} steps: error against bits", ylim=(0, None))
+ax.legend()
+show(fig, alt="Validation error against bits a frame. The points with four codebooks lie below those with one codebook at every K.")
+
+# %%
+ratios = [errors[32, 1, seed] / errors[32, 4, seed] for codes, seed in sweep if codes == 32]
+print("K = 32, MSE with n_c = 1 over MSE with n_c = 4:", *(f"{r:.2f}" for r in ratios))
+if profile == "course":
+    assert all(ratio > 1.3 for ratio in ratios)
+
+# %% [markdown]
+# Beside the paper (Table 1, BAIR, 64x64, K = 512, 500,000 steps; FVD of reconstructions):
+#
+# | n_c | MSE, LVT | FVD, LVT |
+# |---|---|---|
+# | 1 | 0.0016 | 222.7 |
+# | 4 | 0.0004 | 47.4 |
+#
+# RESULTS_PLACEHOLDER
+
+# %%
+with torch.no_grad():
+    rebuilt = [models[32, n].decode(models[32, n].encode(val_frames[:8]))[:, :, 0].transpose(0, 1) for n in (1, 4)]
+show(strip([val_frames[:8, :, 0].transpose(0, 1), *rebuilt], titles=["frames", "n_c = 1", "n_c = 4"]),
+     alt="Three rows of eight frames: originals, one codebook of 32 (soft, parts of strokes missing), four codebooks of 32 (closer to the "
+     "originals).")
+
+# %% [markdown]
+# ## 4. When more codebooks hurt
+#
+# So why does VideoGPT use *one* codebook? Because it holds the total fixed. In its Table 7 the number of code numbers for a clip is
+# always 8,192, and more codebooks mean a coarser grid:
+#
+# | latents | R-FVD | FVD | bits/dim of the prior |
+# |---|---|---|---|
+# | 8 x 32 x 32 x **1** | **14.9** | **103.6** | **2.05** |
+# | 16 x 16 x 16 x **2** | 17.2 | 106.3 | 2.41 |
+# | 8 x 16 x 16 x **4** | 17.7 | 131.4 | 2.68 |
+# | 4 x 16 x 16 x **8** | 23.1 | 135.7 | 2.97 |
+#
+# We can try the first half of this: 64 code numbers a frame, either one on an 8x8 grid, or four on a 4x4 grid.
+
+# %%
+torch.manual_seed(0)
+coarse = FrameVQVAEConfig(**small, codes=32, codebooks=4).build()
+coarse.encoder = nn.Sequential(coarse.encoder, nn.ReLU(), nn.Conv2d(64, 64, 4, stride=2, padding=1))
+coarse.decoder = nn.Sequential(nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1), nn.ReLU(), coarse.decoder)
+coarse_mse = train(coarse, steps)
+print("codes of a frame:", tuple(models[32, 1].encode(val_frames[:1]).shape[2:]), "and", tuple(coarse.encode(val_frames[:1]).shape[2:]))
+print(f"8 x 8 x 1: MSE {errors[32, 1, 0]:.4f}    4 x 4 x 4: MSE {coarse_mse:.4f}")
+
+# %% [markdown]
+# COARSE_PLACEHOLDER
+#
+# The second half is the prior's trouble. The codes of one position are not independent: given the first, the others are easier to
+# guess. How much they know about each other is their *mutual information*. A prior that predicted them separately
+# would pay for it, so LVT predicts them one after another.
+
+# %%
+def shared_bits(codes, n_codes):
+    """Mutual information, in bits, of the first two codebooks: how much one code tells about the other."""
+    first, second = codes[..., 0], codes[..., 1]
+    entropy = [perplexity(c, n).log2() for c, n in ((first, n_codes), (second, n_codes),
+                                                   (joint_code(codes[..., :2], n_codes), n_codes ** 2))]
+    return entropy[0] + entropy[1] - entropy[2], entropy[1]
+
+
+shared, alone = shared_bits(models[32, 4].encode(val_frames), 32)
+print(f"the second code has {alone:.2f} bits; {shared:.2f} of them are known from the first")
+if profile == "course":
+    assert shared > 0.5
+
+# %% [markdown]
+# ## 5. The trained model, and a real video
+#
+# Training to the end takes longer than a notebook should. The course ships the result: `lvt-frames-course`, four codebooks
+# of 128, trained on colour digits of 64x64 with the code you just saw (`lvlib/checkpoints/README.md` has the command).
+
+# %%
+shipped = load_checkpoint("lvt-frames-course")
+digits = to_video(MovingDigits(1, size=64, color=True, split="test")[0]["video"])[None]
+codes = shipped.encode(digits)
+rebuilt = shipped.decode(codes)
+print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, {code_bits(codes.shape[1:4], 128) * 4 / digits.numel() * 3:.2f} bits a pixel")
+show_video([digits[0], rebuilt[0]], titles=["clip", "rebuilt"],
+           alt="Left two coloured digits that move over black; right the reconstruction, hardly to be told from it.")
+
+# %%
+show_codes(digits[0], codes[0, ..., 0], 128,
+           alt="Frames, the first codebook's map, and the codes that change from frame to frame: they follow the digits.")
+
+# %% [markdown]
+# And a street, seen by a camera? The model has only ever seen digits on black.
+
+# %%
+street = data_home() / "real_clips" / "bikes.mp4"
+if street.exists():
+    frames, _ = read_video(street, frames=16, stride=2, size=64)
+    real = to_video(frames)[None]
+    rebuilt = shipped.decode(shipped.encode(real))
+    print(f"PSNR on a real clip: {psnr(rebuilt, real).item():.1f} dB")
+    show_video([real[0], rebuilt[0]], titles=["camera", "rebuilt"],
+               alt="Left a street with cyclists, right its reconstruction: shapes and motion are there, colours and texture are off.")
+else:
+    print("no real clip here; get some with: make data")
+
+# %% [markdown]
+# REAL_PLACEHOLDER
+#
+# ## What you built
+#
+# ```python
+# from lvlib.models.quantize import code_bits, SlicedQuantizer
+# from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
+# ```
+#
+# ## Scale it up
+#
+# The model of this notebook, on your machine and on your own video file:
+#
+# ```
+# lvlib data moving_digits --out data/moving_digits
+# lvlib train lvt-frames-course --out runs/frames --data.root data/moving_digits
+# lvlib reconstruct runs/frames my_video.mp4 --out side_by_side.mp4
+# ```
+#
+# And the paper's, on a GPU:
+#
+# ```
+# lvlib train lvt-frames-bair-nc4 --out runs/bair --data.root BAIR
+# ```
+# SCALE_PLACEHOLDER
+#
+# ## Questions to think about
+#
+# 1. Which is the better use of 36 bits: four codebooks of 512 on one position, or one codebook on four positions?
+# 2. The slices are cut anywhere: channel 15 and channel 16 have no special border. Why does the encoder not mind?
+# 3. LVT found that *more* than four codebooks overfit. What could overfitting mean for an autoencoder with discrete codes?
+# 4. The codes of one position know of each other. Could the codebooks be trained so that they do not?
+
+# %%
+progress()
