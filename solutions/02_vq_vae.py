@@ -9,12 +9,12 @@
 # %% [markdown]
 # # 02 · VQ-VAE: a picture as a grid of code words
 #
-# **What you will build.** An autoencoder that turns each frame of a video into a small grid of whole numbers, and the
-# numbers back into the frame. All five systems of this course begin this way. A model that *generates* video is slow
-# when it must produce 1,024 pixels a frame. It has an easier life with 64 numbers.
+# **What you will build.** An autoencoder that turns each frame of a video into a small grid of whole numbers,
+# and the numbers back into the frame. All five systems of this course begin this way. A model that
+# *generates* video is slow when it must produce 1,024 pixels a frame. It has an easier life with 64 numbers.
 #
-# You build it from four parts: an encoder, a codebook, a gradient that jumps over a step with no gradient, and a
-# decoder. At the end you train it until you can read the digits that come out.
+# You build it from four parts: an encoder, a codebook, a gradient that jumps over a step with no gradient,
+# and a decoder. At the end you train it until you can read the digits that come out.
 
 # %%
 import os
@@ -35,33 +35,35 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
 fig, ax = plt.subplots(figsize=(7.2, 1.7))
-boxes = ["frame\n32 x 32", "encoder", "64 vectors\n8 x 8", "nearest\ncode", "64 numbers\n8 x 8", "decoder", "frame\n32 x 32"]
+boxes = ["frame\n32 x 32", "encoder", "64 vectors\n8 x 8", "nearest\ncode", "64 numbers\n8 x 8", "decoder",
+         "frame\n32 x 32"]
 for i, text in enumerate(boxes):
     made = text in ("encoder", "nearest\ncode", "decoder")
-    ax.text(i, 0, text, ha="center", va="center", fontsize=9,
-            bbox={"boxstyle": "round,pad=0.5" if made else "square,pad=0.5", "fc": "#cfe3f7" if made else "#f3f3f3", "ec": "#555"})
+    shape = "round" if made else "square"
+    look = {"boxstyle": f"{shape},pad=0.5", "fc": "#cfe3f7" if made else "#f3f3f3", "ec": "#555"}
+    ax.text(i, 0, text, ha="center", va="center", fontsize=9, bbox=look)
     if i:
         ax.annotate("", (i - 0.38, 0), (i - 0.62, 0), arrowprops={"arrowstyle": "->"})
 ax.annotate("the gradient jumps over this step", (3, 0.42), (3, 0.95), ha="center", fontsize=9,
             arrowprops={"arrowstyle": "->", "color": "#b3432b"}, color="#b3432b")
 ax.set(xlim=(-0.6, 6.6), ylim=(-0.6, 1.15))
 ax.axis("off")
-show(fig, alt="A row of boxes: a frame goes through the encoder to an 8 by 8 grid of vectors, each becomes the number of "
-     "its nearest code, and the decoder makes a frame of them again. An arrow marks the nearest-code step: the gradient "
-     "jumps over it.")
+show(fig, alt="A row of boxes: a frame goes through the encoder to an 8 by 8 grid of vectors, each becomes the "
+          "number of its nearest code, and the decoder makes a frame of them again. An arrow marks the nearest-"
+          "code step: the gradient jumps over it.")
 
 # %% [markdown]
-# **What it costs.** About two minutes on two CPU cores, most of it in two short trainings.
-# **What it needs.** Notebook 01 (the layout of video tensors, PSNR).
+# **What it costs.** About two minutes on two CPU cores, most of it in two short trainings. **What it needs.**
+# Notebook 01 (the layout of video tensors, PSNR).
 #
-# **Where it is from.** Van den Oord et al. invented the VQ-VAE. Our two papers use it in sections 3.1 of LVT (frame by
-# frame, which is what we build here) and 2.1 of VideoGPT (in space and time, notebook 07).
+# **Where it is from.** Van den Oord et al. invented the VQ-VAE. Our two papers use it in sections 3.1 of LVT
+# (frame by frame, which is what we build here) and 2.1 of VideoGPT (in space and time, notebook 07).
 
 # %% [markdown]
 # ## 1. The frames
 #
-# Two digits, grey, 32 by 32 pixels. The digits in `val` were never seen in training.
-# A frame autoencoder treats every frame alone, so clips of one frame are all we need to train.
+# Two digits, grey, 32 by 32 pixels. The digits in `val` were never seen in training. A frame autoencoder
+# treats every frame alone, so clips of one frame are all we need to train.
 
 # %%
 clips = {"smoke": 64, "course": 8000}[profile]
@@ -76,12 +78,14 @@ show_video(clip[0], alt="Two grey handwritten digits drift across a black square
 # %% [markdown]
 # ## 2. Encoder and decoder
 #
-# Two convolutions of stride 2 shrink 32x32 to 8x8. Two *residual blocks* refine the result: each adds a small correction
-# to its input, so at worst it does nothing. The decoder is the same road back. These are the sizes of LVT, section 4.1.
+# Two convolutions of stride 2 shrink 32x32 to 8x8. Two *residual blocks* refine the result: each adds a small
+# correction to its input, so at worst it does nothing. The decoder is the same road back. These are the sizes
+# of LVT, section 4.1.
 #
-# One thing we leave out on purpose. LVT's official code ends its decoder in `tanh` (the paper does not mention it).
-# Our frames are mostly black, worth exactly -1. A `tanh` that has learned to say -1 everywhere is flat there, its
-# gradient is almost zero, and training stays stuck at a black picture. We tried: after 400 steps, still black.
+# One thing we leave out on purpose. LVT's official code ends its decoder in `tanh` (the paper does not
+# mention it). Our frames are mostly black, worth exactly -1. A `tanh` that has learned to say -1 everywhere
+# is flat there, its gradient is almost zero, and training stays stuck at a black picture. We tried: after 400
+# steps, still black.
 
 # %% tags=["export:models.frame_vqvae"]
 """LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, sections 3.1 and 4.1."""
@@ -139,11 +143,13 @@ print("one frame:", tuple(clip[0, :, 0].shape), " its vectors:", tuple(vectors.s
 # %% [markdown]
 # ## 3. The autoencoder, with room for a quantizer in the middle
 #
-# `FrameVQVAE` puts the parts together. Whatever sits in the middle takes vectors `(..., d)` and gives back four things:
-# the vectors to decode, their codes, a loss of its own, and numbers worth watching. The four methods `encode`, `decode`, `loss` and `latent_shape`
-# are the contract that every autoencoder of this course fulfils.
+# `FrameVQVAE` puts the parts together. Whatever sits in the middle takes vectors `(..., d)` and gives back
+# four things: the vectors to decode, their codes, a loss of its own, and numbers worth watching. The four
+# methods `encode`, `decode`, `loss` and `latent_shape` are the contract that every autoencoder of this course
+# fulfils.
 #
-# Vectors go *last* in the middle, `(b, t, h, w, d)`: a quantizer need not know whether they came from a picture.
+# Vectors go *last* in the middle, `(b, t, h, w, d)`: a quantizer need not know whether they came from a
+# picture.
 
 # %% tags=["export:models.frame_vqvae"]
 class FrameVQVAE(nn.Module):
@@ -198,8 +204,8 @@ class FrameVQVAE(nn.Module):
 # %% [markdown]
 # ### First, no quantizer at all
 #
-# We begin with nothing in the middle. This gives the encoder time to find useful vectors before we restrict them.
-# (What happens without this head start is the subject of notebook 03.)
+# We begin with nothing in the middle. This gives the encoder time to find useful vectors before we restrict
+# them. (What happens without this head start is the subject of notebook 03.)
 
 # %%
 class NoQuantizer(nn.Module):
@@ -230,7 +236,8 @@ warm_curve = train(model, steps={"smoke": 3, "course": 200}[profile])
 with torch.no_grad():
     z = model.vectors(clip)
 show(strip([clip[0], model.frames(z)[0].detach()], titles=["clip", "autoencoder"]),
-     alt="Frames of the clip above the autoencoder's output: the digits come back slightly soft, in place and readable.")
+     alt="Frames of the clip above the autoencoder's output: the digits come back slightly soft, in place and "
+     "readable.")
 
 # %% [markdown]
 # The picture survives, but at a high price: a frame is now 8 x 8 vectors of 64 numbers, 4,096 numbers for
@@ -239,14 +246,15 @@ show(strip([clip[0], model.frames(z)[0].detach()], titles=["clip", "autoencoder"
 # %% [markdown]
 # ## 4. A codebook
 #
-# A *codebook* is a list of K vectors, the *codes*. Each vector of the encoder is replaced by the code nearest to it, and
-# then the code's number in the list is all we need to keep. With K = 512 a number costs 9 bits.
+# A *codebook* is a list of K vectors, the *codes*. Each vector of the encoder is replaced by the code nearest
+# to it, and then the code's number in the list is all we need to keep. With K = 512 a number costs 9 bits.
 #
 # ### Exercise 2.1 · the nearest code (about 10 min)
-# For each vector, find the index of the code at the smallest distance. Do it for all vectors at once, without a loop.
+# For each vector, find the index of the code at the smallest distance. Do it for all vectors at once, without
+# a loop.
 #
-# <details><summary>Hint</summary>Write the squared distance out: |z - e|^2 = |z|^2 - 2 z·e + |e|^2. Which term is the same
-# for all codes? The middle one is a matrix product.</details>
+# <details><summary>Hint</summary>Write the squared distance out: |z - e|^2 = |z|^2 - 2 z·e + |e|^2.
+# Which term is the same for all codes? The middle one is a matrix product.</details>
 
 # %% tags=["export:models.quantize"]
 """Vector quantization: nearest code, straight-through gradient, codebooks that learn, and the signs of their health.
@@ -272,8 +280,8 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
 nearest_code = check("2.1", nearest_code)
 
 # %% [markdown]
-# A first codebook needs no training: we take 512 vectors that the encoder made. Replace each vector by its nearest
-# code, and decode.
+# A first codebook needs no training: we take 512 vectors that the encoder made. Replace each vector by its
+# nearest code, and decode.
 
 # %%
 with torch.no_grad():
@@ -296,9 +304,9 @@ print(f"{pixels} bits a frame as pixels, {bits} as codes: {pixels / bits:.0f} ti
 # %% [markdown]
 # ## 5. A step without a gradient
 #
-# To do better, encoder, codes and decoder should be trained together. There is an obstacle. Move a vector a little:
-# its nearest code stays the same, until it suddenly is another one. The slope is zero or undefined, so no gradient
-# passes, and the encoder never hears from the decoder:
+# To do better, encoder, codes and decoder should be trained together. There is an obstacle. Move a vector a
+# little: its nearest code stays the same, until it suddenly is another one. The slope is zero or undefined,
+# so no gradient passes, and the encoder never hears from the decoder:
 
 # %%
 z_probe = torch.randn(5, 64, requires_grad=True)
@@ -306,9 +314,9 @@ q_probe = first_codes[nearest_code(z_probe, first_codes)]
 print("does a gradient reach the encoder's vectors?", q_probe.requires_grad)
 
 # %% [markdown]
-# The way out is a small lie. The code is *near* the vector. So what the decoder would like to change about the code, the
-# encoder may as well change about the vector. Forward we use the code; backward we pretend that nothing happened
-# between them. This is the **straight-through** estimator.
+# The way out is a small lie. The code is *near* the vector. So what the decoder would like to change about
+# the code, the encoder may as well change about the vector. Forward we use the code; backward we pretend that
+# nothing happened between them. This is the **straight-through** estimator.
 #
 # ### Exercise 2.2 · straight through (about 10 min)
 # Build a tensor that is worth `q` going forward and whose gradient goes to `z`, untouched.
@@ -343,7 +351,8 @@ print("the gradient that reaches each vector:", z_probe.grad[0, :4].tolist(), ".
 # | codebook, \|sg[z] - q\|^2 | the codes, to the vectors | a code should stand where the vectors are |
 # | commitment, \|z - sg[q]\|^2 | the vectors, to their codes | the lie is only good while z and q are near |
 #
-# `sg` is *stop gradient*, in PyTorch `detach`. The last two have the same value! They differ in whom they move.
+# `sg` is *stop gradient*, in PyTorch `detach`. The last two have the same value! They differ in whom they
+# move.
 #
 # ### Exercise 2.3 · codebook and commitment loss (about 10 min)
 # Return both, as means over all elements, each with the gradient on the right side only.
@@ -389,11 +398,13 @@ class GradientCodebook(nn.Module):
 # %% [markdown]
 # ## 7. Codes as running means
 #
-# There is a second way to move the codes. Where should a code stand? In the middle of the vectors that choose it, for
-# that is where the codebook loss is smallest. So we need no gradient: keep count of how many vectors choose each code,
-# and their sum. The code is sum / count. Both are *exponential moving averages* (EMA), so old batches slowly fade:
+# There is a second way to move the codes. Where should a code stand? In the middle of the vectors that choose
+# it, for that is where the codebook loss is smallest. So we need no gradient: keep count of how many vectors
+# choose each code, and their sum. The code is sum / count. Both are *exponential moving averages* (EMA), so
+# old batches slowly fade:
 #
-# $$N_k \leftarrow \gamma N_k + (1-\gamma)\, n_k, \qquad m_k \leftarrow \gamma m_k + (1-\gamma) \sum_{z \to k} z, \qquad e_k = m_k / N_k$$
+# $$N_k \leftarrow \gamma N_k + (1-\gamma)\, n_k, \qquad
+# m_k \leftarrow \gamma m_k + (1-\gamma) \sum_{z \to k} z, \qquad e_k = m_k / N_k$$
 #
 # LVT and VideoGPT both do this. The codebook loss goes, the commitment loss stays (LVT eq. 1).
 #
@@ -417,8 +428,9 @@ def code_statistics(z: Tensor, codes: Tensor, n_codes: int) -> tuple[Tensor, Ten
 code_statistics = check("2.4", code_statistics)
 
 # %% [markdown]
-# The codebook itself. `embedding`, `count` and `total` are *buffers*: no optimizer touches them, but a checkpoint
-# keeps them. Note that they start consistent with each other: a count of 1 and a sum that is the code itself.
+# The codebook itself. `embedding`, `count` and `total` are *buffers*: no optimizer touches them, but a
+# checkpoint keeps them. Note that they start consistent with each other: a count of 1 and a sum that is the
+# code itself.
 
 # %%
 class RunningMeanCodebook(nn.Module):
@@ -467,11 +479,13 @@ vqvae = with_quantizer(RunningMeanCodebook(first_codes))
 curve = train(vqvae, steps)
 
 # %%
-figure = curves({"without quantizer, then 512 codes": {**warm_curve, **{k + max(warm_curve): v for k, v in curve.items()}}},
-                xlabel="training step", ylabel="validation MSE", title="Frame VQ-VAE on frames of unseen digits", log=True)
+whole_curve = warm_curve | {step + max(warm_curve): mse for step, mse in curve.items()}
+figure = curves({"without quantizer, then 512 codes": whole_curve}, xlabel="training step",
+                ylabel="validation MSE", title="Frame VQ-VAE on frames of unseen digits", log=True)
 figure.axes[0].axvline(max(warm_curve), color="gray", ls="--")
-show(figure, alt="Validation error against step. It falls, jumps up where the codebook is put in at the dashed line, and falls "
-     "again well below the jump.")
+show(figure,
+     alt="Validation error against step. It falls, jumps up where the codebook is put in at the dashed line, and "
+     "falls again well below the jump.")
 
 # %%
 with torch.no_grad():
@@ -479,15 +493,17 @@ with torch.no_grad():
     rebuilt = vqvae.decode(codes)
 print(f"PSNR on this clip: {psnr(rebuilt, clip).item():.1f} dB")
 show_video([clip[0], rebuilt[0]], titles=["clip", "from 64 codes a frame"],
-           alt="Left the clip, right its reconstruction from codes: both digits plainly readable, edges a little soft.")
+           alt="Left the clip, right its reconstruction from codes: both digits plainly readable, edges a little "
+           "soft.")
 
 # %% [markdown]
 # And this is what the second stage will see: not the picture but the code numbers, here as colours. The black
 # background is nearly one colour. Where a digit passes, codes change.
 
 # %%
-show_codes(clip[0], codes[0], 512, alt="Three rows: frames, their code maps, and the codes that changed since the frame "
-           "before. The changes follow the moving digits; the background keeps its codes.")
+show_codes(clip[0], codes[0], 512,
+           alt="Three rows: frames, their code maps, and the codes that changed since the frame before. The changes "
+           "follow the moving digits; the background keeps its codes.")
 
 # %% [markdown]
 # ## The experiment: what each part is worth
@@ -516,8 +532,8 @@ results = {name: train(with_quantizer(quantizer), steps) for name, quantizer in 
 # %%
 show(curves(results, xlabel="training step", ylabel="validation MSE", log=True,
             title="Same start, same batches, three ways to learn"),
-     alt="Validation error of three models. Without straight-through it stays highest; gradient and running means fall "
-     "together, running means end a little lower.")
+     alt="Validation error of three models. Without straight-through it stays highest; gradient and running means "
+     "fall together, running means end a little lower.")
 
 # %%
 final = {name: list(curve.values())[-1] for name, curve in results.items()}
@@ -542,7 +558,8 @@ if profile == "course":
 #
 # ## Scale it up
 #
-# The paper's frame autoencoder has 256 channels and trains for 500,000 steps on BAIR robot pushing. One command does it:
+# The paper's frame autoencoder has 256 channels and trains for 500,000 steps on BAIR robot pushing. One
+# command does it:
 #
 # ```
 # lvlib describe lvt-frames-bair
@@ -552,8 +569,10 @@ if profile == "course":
 #
 # ## Questions to think about
 #
-# 1. The background costs as many codes as the digits. What could be done about that? (VideoGPT compresses in time too.)
-# 2. In section 8 the error jumps when the codebook goes in. What would the jump be with 8 codes, with a million?
+# 1. The background costs as many codes as the digits. What could be done about that? (VideoGPT compresses in
+#    time too.)
+# 2. In section 8 the error jumps when the codebook goes in. What would the jump be with 8 codes, with a
+#    million?
 # 3. The straight-through gradient is wrong. When is it *most* wrong, and which loss keeps it honest?
 # 4. Why does a codebook need no gradient to be trained, and a decoder does?
 

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # 03 · Codebook collapse: when 500 codes are paid for and five are used
 #
-# **What you will build.** A codebook that stays alive. Train a VQ-VAE from scratch, as everybody does first, and a
-# strange thing happens: of its 512 codes it uses five. The others are never chosen, so they never move, so they are never
-# chosen. The picture is poor and no error message says why.
+# **What you will build.** A codebook that stays alive. Train a VQ-VAE from scratch, as everybody does first,
+# and a strange thing happens: of its 512 codes it uses five. The others are never chosen, so they never move,
+# so they are never chosen. The picture is poor and no error message says why.
 #
-# You will watch it happen, measure it, try the cures that people name, and keep the ones that work. Then you look at
-# the official code of two systems, where the same illness has a second, hidden cause.
+# You will watch it happen, measure it, try the cures that people name, and keep the ones that work. Then you
+# look at the official code of two systems, where the same illness has a second, hidden cause.
 
 # %%
 import os
@@ -22,11 +22,12 @@ import os
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.models.frame_vqvae import Decoder, Encoder, FrameVQVAE
-from lvlib.models.quantize import GradientCodebook, nearest_code, straight_through, vq_losses
+from lvlib.models.quantize import GradientCodebook, code_statistics, nearest_code, straight_through, vq_losses
 from lvlib.viz import curves, set_style, show, strip
 
 set_style()
@@ -70,9 +71,9 @@ def usage(codes: Tensor, n_codes: int) -> Tensor:
 usage = check("3.1", usage)
 
 # %% [markdown]
-# Usage is easily fooled: a code that occurs once in a million counts as much as one that occurs always. **Perplexity**
-# is the honest number: *as many codes as this, used equally often, would be as hard to guess*. If all 512 occur
-# equally often it is 512. If one code has everything it is 1.
+# Usage is easily fooled: a code that occurs once in a million counts as much as one that occurs always.
+# **Perplexity** is the honest number: *as many codes as this, used equally often, would be as hard to guess*.
+# If all 512 occur equally often it is 512. If one code has everything it is 1.
 #
 # ### Exercise 3.2 · perplexity (about 10 min)
 # It is exp(H), with H the entropy in nats of the frequencies p: H = -Σ p log p. Mind codes with p = 0.
@@ -92,19 +93,20 @@ def perplexity(codes: Tensor, n_codes: int) -> Tensor:
 perplexity = check("3.2", perplexity)
 
 # %%
-for name, example in {"all 512 alike": torch.arange(512), "one has half": torch.cat([torch.arange(512), torch.zeros(512).long()]),
+every_code = torch.arange(512)
+for name, example in {"all 512 alike": every_code, "one has half": torch.cat([every_code, every_code * 0]),
                       "only code 7": torch.full((512,), 7)}.items():
     print(f"{name:14s} usage {usage(example, 512):.3f}  perplexity {perplexity(example, 512):6.1f}")
 
 # %% [markdown]
 # ## 2. Watch it happen
 #
-# The codebook of notebook 02, but this time from scratch: random encoder, random codes, no head start.
-# We keep the code numbers of the validation frames as training goes on.
+# The codebook of notebook 02, but this time from scratch: random encoder, random codes, no head start. We
+# keep the code numbers of the validation frames as training goes on.
 
 # %%
 def train(quantizer, steps, seed=0, look_every=25):
-    """A frame VQ-VAE from scratch around `quantizer`. Returns it, and {step: perplexity} and {step: MSE} on val_frames."""
+    """A frame VQ-VAE from scratch around `quantizer`. Returns it, {step: perplexity} and {step: MSE} on val_frames."""
     torch.manual_seed(seed)
     model = FrameVQVAE(Encoder(**size), quantizer, Decoder(**size))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -133,8 +135,8 @@ show(strip([val_frames[:8, :, 0].transpose(0, 1), rebuilt[:, :, 0].transpose(0, 
      alt="Eight frames of digits above their reconstructions, which are grey smudges where the digits should be.")
 
 # %% [markdown]
-# Smudges. To see why, look at the vectors themselves. They have 64 dimensions; we plot the two along which they
-# vary most, with the codes among them.
+# Smudges. To see why, look at the vectors themselves. They have 64 dimensions; we plot the two along which
+# they vary most, with the codes among them.
 
 # %%
 def portrait(ax, model, title):
@@ -157,22 +159,24 @@ fig, axes = plt.subplots(1, 2, figsize=(7.2, 3))
 portrait(axes[0], untrained, "before training")
 portrait(axes[1], collapsed, f"after {steps} steps")
 axes[0].legend(loc="upper right", fontsize=7)
-show(fig, alt="Two scatter plots. Before training all encoder vectors form one tiny blob among widely scattered codes. After "
-     "training the vectors spread, but only a handful of codes lie near them and hundreds are dead.")
+show(fig, alt="Two scatter plots. Before training all encoder vectors form one tiny blob among widely scattered "
+          "codes. After training the vectors spread, but only a handful of codes lie near them and hundreds are "
+          "dead.")
 
 # %% [markdown]
-# An untrained encoder sends every patch to nearly the same place. One or two codes happen to be nearest, and they get
-# everything: all the vectors, and all the learning. Then the encoder follows, since the commitment loss
-# pulls the vectors to *those* codes. The rich get richer.
+# An untrained encoder sends every patch to nearly the same place. One or two codes happen to be nearest, and
+# they get everything: all the vectors, and all the learning. Then the encoder follows, since the commitment
+# loss pulls the vectors to *those* codes. The rich get richer.
 #
 # ## 3. What does not cure it
 #
-# *"The codes start in the wrong place, so start them on the data."* Many write-ups name this. Let us build the finished
-# codebook with a switch for each idea, and see. First its two moving parts.
+# *"The codes start in the wrong place, so start them on the data."* Many write-ups name this. Let us build
+# the finished codebook with a switch for each idea, and see. First its two moving parts.
 #
 # ### Exercise 3.3 · restart the dead (about 15 min)
-# Some codes are dead. Put a fresh vector in place of each. The codebook is three tensors, and all three must agree
-# afterwards, or the next update undoes your work: a code is `total / count`. A fresh code gets the count `share`.
+# Some codes are dead. Put a fresh vector in place of each. The codebook is three tensors, and all three must
+# agree afterwards, or the next update undoes your work: a code is `total / count`. A fresh code gets the
+# count `share`.
 #
 # <details><summary>Hint</summary><code>torch.where(dead, new, old)</code>; for (k, d) tensors use
 # <code>dead[:, None]</code>. What must total be so that total / share is the fresh vector?</details>
@@ -197,14 +201,15 @@ def restart_codes(
 restart_codes = check("3.3", restart_codes)
 
 # %% [markdown]
-# (VideoGPT's official code writes only the embedding. The count and the sum keep their old values, so the very next
-# update throws the fresh vector away.)
+# (VideoGPT's official code writes only the embedding. The count and the sum keep their old values, so the
+# very next update throws the fresh vector away.)
 #
 # Now the finished codebook. It also survives things that break others:
-# - **many processes**: each sees a part of the batch, so counts and sums are added over all of them, and all must draw the
-#   same fresh vectors. The random numbers come from the step number, so that they agree, and so that a run that was
-#   stopped goes on as if it had not been;
-# - **resuming**: whether the codes were started is part of the state (`updates`), not a flag that a checkpoint forgets;
+# - **many processes**: each sees a part of the batch, so counts and sums are added over all of them, and all
+#   must draw the same fresh vectors. The random numbers come from the step number, so that they agree, and so
+#   that a run that was stopped goes on as if it had not been;
+# - **resuming**: whether the codes were started is part of the state (`updates`), not a flag that a
+#   checkpoint forgets;
 # - **half precision**: quantization stays in float32. Tiny changes to a running mean vanish in 16 bits.
 
 # %% tags=["export:models.quantize"]
@@ -302,24 +307,26 @@ for name, make in list(suspects.items())[1:]:
     models[name], histories[name], _ = train(make(), steps)
 
 # %%
-show(curves(histories, xlabel="training step", ylabel=f"perplexity (of {K})", title="Codes in use, from scratch", log=True),
-     alt="Perplexity against training step on a log scale. Gradient, running means and start-on-data stay below about ten. "
-     "With restarts it climbs into the hundreds, sooner with the faster decay.")
+show(curves(histories, xlabel="training step", ylabel=f"perplexity (of {K})", log=True,
+            title="Codes in use, from scratch"),
+     alt="Perplexity against training step on a log scale. Gradient, running means and start-on-data stay below "
+     "about ten. With restarts it climbs into the hundreds, sooner with the faster decay.")
 for name, history in histories.items():
     print(f"{name:22s} perplexity {list(history.values())[-1]:6.1f}")
 
 # %% [markdown]
-# Starting on the data hardly helps, because at step 1 the data is one blob: the untrained encoder sends everything to the same
-# place. All 512 codes sit in that blob, and when the vectors move away, most are left behind.
+# Starting on the data hardly helps, because at step 1 the data is one blob: the untrained encoder sends
+# everything to the same place. All 512 codes sit in that blob, and when the vectors move away, most are left
+# behind.
 #
 # ## 4. What does cure it
 #
-# **Restarts.** A code that nobody chooses is put on a random vector of the batch, where it is chosen at once. With it
-# goes the **decay**. A running mean with decay 0.99 remembers about 100 steps, so it takes that long to notice
-# that a code is dead. At 0.95 it takes 20. You see both in the figure.
+# **Restarts.** A code that nobody chooses is put on a random vector of the batch, where it is chosen at once.
+# With it goes the **decay**. A running mean with decay 0.99 remembers about 100 steps, so it takes that long
+# to notice that a code is dead. At 0.95 it takes 20. You see both in the figure.
 #
-# The third cure you know from notebook 02: **warm-up**. Train without a quantizer first, then start the codes on vectors
-# that are already spread. It needs no restarts.
+# The third cure you know from notebook 02: **warm-up**. Train without a quantizer first, then start the codes
+# on vectors that are already spread. It needs no restarts.
 
 # %%
 class NoQuantizer(nn.Module):
@@ -348,12 +355,14 @@ print(f"warm-up, no restarts: perplexity {perplexity(codes, K):.1f}")
 
 # %% [markdown]
 # ### Exercise 3.4 · when is a code dead? (about 10 min)
-# VideoGPT's official code restarts every code with a running count below 1.0, whatever the batch and the codebook. Suppose
-# 2,048 vectors a step and 512 codes, all in equal use: each code counts 4. With 16 vectors a step, each counts 1/32, and nearly the
-# whole codebook is thrown away at every step. Say which codes are dead in a way that does not depend on the size
-# of the batch or of the codebook: below a `share` of the mean count.
+# VideoGPT's official code restarts every code with a running count below 1.0, whatever the batch and the
+# codebook. Suppose 2,048 vectors a step and 512 codes, all in equal use: each code counts 4. With 16 vectors
+# a step, each counts 1/32, and nearly the whole codebook is thrown away at every step. Say which codes are
+# dead in a way that does not depend on the size of the batch or of the codebook: below a `share` of the mean
+# count.
 #
-# <details><summary>Hint</summary>What is the count of a code in a codebook in equal use? It is the mean of all counts.</details>
+# <details><summary>Hint</summary>What is the count of a code in a codebook in equal use? It is the mean of all
+# counts.</details>
 
 # %% tags=["exercise", "ex-3.4"]
 def dead_codes(count: Tensor, share: float) -> Tensor:
@@ -375,7 +384,8 @@ for vectors in (16, 256, 2048):
 # %% [markdown]
 # ## 5. The frequencies of the codes
 #
-# LVT (Fig. 5) sorts the codes of its BAIR codebook by frequency: 218 of 512 carry 80% of everything. Here are ours.
+# LVT (Fig. 5) sorts the codes of its BAIR codebook by frequency: 218 of 512 carry 80% of everything. Here are
+# ours.
 
 # %%
 def sorted_frequencies(model):
@@ -388,20 +398,22 @@ for name in ("gradient", "+ start on data", "+ faster decay, 0.95", "warm-up ins
     frequency = sorted_frequencies(models[name])
     needed = int((frequency.cumsum(0) < 0.8).sum()) + 1
     ax.plot(range(1, K + 1), frequency.clamp_min(1e-6), label=f"{name}: {needed} codes carry 80%")
-ax.set(xlabel="codes, most frequent first", ylabel="frequency", yscale="log", ylim=(2e-5, 1), title="As in LVT, Fig. 5 (there: 218 carry 80%)")
+ax.set(xlabel="codes, most frequent first", ylabel="frequency", yscale="log", ylim=(2e-5, 1),
+       title="As in LVT, Fig. 5 (there: 218 carry 80%)")
 ax.legend(fontsize=8)
-show(fig, alt="Sorted code frequencies on a log axis. The collapsed codebooks drop to zero after a handful of codes; with restarts "
-     "or warm-up the curve falls slowly over hundreds of codes.")
+show(fig, alt="Sorted code frequencies on a log axis. The collapsed codebooks drop to zero after a handful of codes;"
+          " with restarts or warm-up the curve falls slowly over hundreds of codes.")
 
 # %% [markdown]
-# Ours is more lopsided than LVT's, with good reason: half of every frame here is plain black, and one code says it all.
+# Ours is more lopsided than LVT's, with good reason: half of every frame here is plain black, and one code
+# says it all.
 #
 # ## 6. The second cause, hidden in official code
 #
-# LVT explains collapse by the size of the codebook (section 3.1). Its official code has another cause, which no loss
-# curve shows. The running *counts* start at 0, while the running *sums* start at the codes. A code that nobody chooses in the
-# first step is divided by almost nothing: it flies off, far from all vectors, and never returns.
-# Our codebook starts with a count of 1. Let us put the zero back and look.
+# LVT explains collapse by the size of the codebook (section 3.1). Its official code has another cause, which
+# no loss curve shows. The running *counts* start at 0, while the running *sums* start at the codes. A code
+# that nobody chooses in the first step is divided by almost nothing: it flies off, far from all vectors, and
+# never returns. Our codebook starts with a count of 1. Let us put the zero back and look.
 
 # %%
 def lengths_after(first_count, steps=20):
@@ -430,14 +442,15 @@ for first_count in (0.0, 1.0):
 assert lengths.max() < 10 * typical
 
 # %% [markdown]
-# Two more traps of the same kind, both in official code: the codebook and its running sum shared one piece of memory (on a
-# CPU, LVT's reconstruction error goes to infinity within 20 steps), and the flag "already started on the data" is not
-# saved (VideoGPT, TATS, MeBT: resume a training, and the first step wipes the codebook).
+# Two more traps of the same kind, both in official code: the codebook and its running sum shared one piece of
+# memory (on a CPU, LVT's reconstruction error goes to infinity within 20 steps), and the flag "already
+# started on the data" is not saved (VideoGPT, TATS, MeBT: resume a training, and the first step wipes the
+# codebook).
 #
 # ## The experiment: three seeds
 #
-# The claim: *without restarts the codebook collapses, with them it does not.* One run could be luck, so we take three
-# of each, with new weights and new batches.
+# The claim: *without restarts the codebook collapses, with them it does not.* One run could be luck, so we
+# take three of each, with new weights and new batches.
 
 # %%
 seeds = {"smoke": [0], "course": [0, 1, 2]}[profile]
@@ -445,7 +458,8 @@ outcome = {"without restarts": [], "with restarts": []}
 for seed in seeds:
     for name, restart in (("without restarts", 0.0), ("with restarts", 0.05)):
         torch.manual_seed(seed)
-        model, perplexities, errors = train(EMACodebook(K, 64, decay=0.95, restart=restart), steps, seed, look_every=steps)
+        codebook = EMACodebook(K, 64, decay=0.95, restart=restart)
+        _, perplexities, errors = train(codebook, steps, seed, look_every=steps)
         outcome[name].append((perplexities[steps], errors[steps]))
 
 for name, runs in outcome.items():
@@ -457,11 +471,11 @@ if profile == "course":
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
 for column, (ax, title) in enumerate(zip(axes, (f"perplexity, of {K}", "validation MSE"), strict=True)):
-    for x, (name, runs) in enumerate(outcome.items()):
+    for x, runs in enumerate(outcome.values()):
         ax.scatter([x] * len(runs), [run[column] for run in runs], s=40)
     ax.set(title=title, xticks=[0, 1], xticklabels=outcome, xlim=(-0.5, 1.5), ylim=(0, None))
-show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts and in the hundreds with them; the error is lower with "
-     "restarts for every seed.")
+show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts and in the hundreds with them; the "
+          "error is lower with restarts for every seed.")
 
 # %% [markdown]
 # RESULTS_PLACEHOLDER
@@ -474,8 +488,8 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 #
 # ## Scale it up
 #
-# `--autoencoder.restart 0` switches the restarts off in any training, if you want to see a collapse at full size.
-# Perplexity is logged at every step, beside the loss:
+# `--autoencoder.restart 0` switches the restarts off in any training, if you want to see a collapse at full
+# size. Perplexity is logged at every step, beside the loss:
 #
 # ```
 # lvlib train lvt-frames-bair --out runs/collapse --data.root BAIR --autoencoder.restart 0
@@ -485,7 +499,8 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 # ## Questions to think about
 #
 # 1. A codebook is used equally by all codes. Is it then a good codebook?
-# 2. Restarts put codes where the vectors are dense. Would it be better to put them where the *error* is large?
+# 2. Restarts put codes where the vectors are dense. Would it be better to put them where the *error* is
+#    large?
 # 3. Why does a small codebook (K = 8) hardly ever collapse?
 # 4. LVT divides the work among several small codebooks instead. That is notebook 04.
 

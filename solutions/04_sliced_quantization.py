@@ -9,26 +9,26 @@
 # %% [markdown]
 # # 04 · Sliced quantization: four small codebooks beat one large one
 #
-# **What you will build.** A quantizer with several codebooks, each for its own slice of the channels. With it the frame
-# autoencoder of LVT is complete: you can compress and rebuild a real video file with it.
+# **What you will build.** A quantizer with several codebooks, each for its own slice of the channels. With it
+# the frame autoencoder of LVT is complete: you can compress and rebuild a real video file with it.
 #
-# One codebook of 512 codes gives 9 bits for each vector. Suppose you want 36. One codebook would need
-# 2^36 codes, 68 billion. Four codebooks of 512 give the same number of combinations with 2,048 codes in all. LVT (section 3.1)
-# takes the idea from neural machine translation, where it is called *decomposed* or *sliced* vector quantization.
+# One codebook of 512 codes gives 9 bits for each vector. Suppose you want 36. One codebook would need 2^36
+# codes, 68 billion. Four codebooks of 512 give the same number of combinations with 2,048 codes in all. LVT
+# (section 3.1) takes the idea from neural machine translation, where it is called *decomposed* or *sliced*
+# vector quantization.
 
 # %%
 import os
-from pathlib import Path
 
 import torch
 from matplotlib import pyplot as plt
-from torch import nn
+from torch import Tensor, nn
 
 from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, data_home, read_video, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.frame_vqvae import Decoder, Encoder
+from lvlib.models.frame_vqvae import Decoder, Encoder, FrameVQVAE
 from lvlib.models.quantize import perplexity
 from lvlib.viz import set_style, show, show_codes, show_video, strip
 
@@ -38,8 +38,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two codebooks
-# of 4 place 4 marks on each axis, and every crossing is a code: 16 codes, from 8 numbers to learn.
+# Here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two
+# codebooks of 4 place 4 marks on each axis, and every crossing is a code: 16 codes, from 8 numbers to learn.
 
 # %%
 torch.manual_seed(0)
@@ -52,7 +52,8 @@ axes[1].scatter(*grid.T, s=40)
 axes[1].plot(marks_x, torch.full((4,), -2.0), "|", ms=14, mew=3)
 axes[1].plot(torch.full((4,), -2.1), marks_y, "_", ms=14, mew=3)
 axes[1].set(title="two codebooks of 4: 16 codes", xlabel="slice 1", ylabel="slice 2")
-show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks on each axis and sixteen points where their lines cross.")
+show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks on each axis and sixteen points "
+          "where their lines cross.")
 
 # %% [markdown]
 # **What it costs.** About two minutes on two CPU cores. **What it needs.** Notebooks 02 and 03.
@@ -60,13 +61,13 @@ show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks
 # %% [markdown]
 # ## 1. What a grid of codes costs
 #
-# To compare codebooks fairly we need their price. A code out of K costs log2 K bits, and a clip has one for each position
-# and codebook.
+# To compare codebooks fairly we need their price. A code out of K costs log2 K bits, and a clip has one for
+# each position and codebook.
 #
 # ### Exercise 4.1 · bits of a clip (about 5 min)
 # `latent_shape` is what our autoencoders tell: `(t, h, w)` with one codebook, `(t, h, w, k)` with k.
 #
-# <details><summary>Hint</summary><code>math.prod</code> gives the number of codes whatever the length of the shape.</details>
+# <details><summary>Hint</summary><code>math.prod</code> gives the number of codes, however long the shape.</details>
 
 # %% tags=["export:models.quantize"]
 import math
@@ -92,11 +93,13 @@ for name, shape in {"LVT, n_c = 1": (1, 16, 16), "LVT, n_c = 4": (1, 16, 16, 4)}
 # %% [markdown]
 # ## 2. The sliced quantizer
 #
-# Cut the channels into n equal slices, give each slice to its own codebook, and put the results together again.
+# Cut the channels into n equal slices, give each slice to its own codebook, and put the results together
+# again.
 #
 # ### Exercise 4.2 · slice, quantize, join (about 15 min)
-# Each codebook maps `(..., d/n)` to `(quantized, codes, loss, metrics)`. Return the same four for the whole vector. The
-# loss of the whole is the *mean* of the slices' losses: a mean over d channels is the mean of the means over d/n.
+# Each codebook maps `(..., d/n)` to `(quantized, codes, loss, metrics)`. Return the same four for the whole
+# vector. The loss of the whole is the *mean* of the slices' losses: a mean over d channels is the mean of the
+# means over d/n.
 #
 # <details><summary>Hint</summary><code>z.chunk(n, -1)</code>, then <code>torch.cat</code> for the vectors and
 # <code>torch.stack(..., -1)</code> for the codes.</details>
@@ -129,8 +132,8 @@ SlicedQuantizer = check("4.2", SlicedQuantizer)
 
 # %% [markdown]
 # ### Exercise 4.3 · the codebook that is not there (about 10 min)
-# n codebooks of K are *one* codebook of K^n that nobody has to store. Give the number of each combination in it: the codes are
-# the digits of a number in base K, the first codebook's digit the highest.
+# n codebooks of K are *one* codebook of K^n that nobody has to store. Give the number of each combination in
+# it: the codes are the digits of a number in base K, the first codebook's digit the highest.
 #
 # <details><summary>Hint</summary>From left to right: number = number * K + next digit.</details>
 
@@ -151,9 +154,9 @@ joint_code = check("4.3", joint_code)
 # %% [markdown]
 # ## 3. The frame autoencoder of LVT, complete
 #
-# One dataclass describes it, from the toy in this notebook to the paper's size. The paper uses 256 channels, two residual blocks
-# (four for Kinetics), and either one codebook of 512 or four. It writes "K = 2048" for the four; the official code
-# has four times 512, so 2,048 is the sum.
+# One dataclass describes it, from the toy in this notebook to the paper's size. The paper uses 256 channels,
+# two residual blocks (four for Kinetics), and either one codebook of 512 or four. It writes "K = 2048" for
+# the four; the official code has four times 512, so 2,048 is the sum.
 
 # %% tags=["export:models.frame_vqvae"]
 from dataclasses import dataclass
@@ -212,17 +215,19 @@ class FrameVQVAEConfig:
 small = {"channels": 1, "hidden": 64, "residual_hidden": 32, "decay": 0.95}
 for config in (FrameVQVAEConfig(**small, codes=32), FrameVQVAEConfig(**small, codes=32, codebooks=4)):
     model = config.build()
-    numbers = sum(p.numel() for p in model.parameters()), sum(p.numel() for n, p in model.named_buffers() if "embedding" in n)
-    print(f"n_c = {config.codebooks}: {numbers[0]:,} weights, {numbers[1]:,} numbers in the codebooks, "
+    weights = sum(p.numel() for p in model.parameters())
+    in_codes = sum(b.numel() for name, b in model.named_buffers() if name.endswith("embedding"))
+    print(f"n_c = {config.codebooks}: {weights:,} weights, {in_codes:,} numbers in the codebooks, "
           f"latent shape {model.latent_shape((1, 16, 32, 32))}")
 
 # %% [markdown]
-# The codebooks hold the same number of numbers: four times as many codes, each a quarter as long. Slicing is free.
+# The codebooks hold the same number of numbers: four times as many codes, each a quarter as long. Slicing is
+# free.
 #
 # ## The experiment: error against bits
 #
-# The claim of LVT's Table 1: four codebooks rebuild better than one, at the same K. We train K = 8, 32 and 128, each with
-# one codebook and with four, on the frames of notebook 02; K = 32 with three seeds.
+# The claim of LVT's Table 1: four codebooks rebuild better than one, at the same K. We train K = 8, 32 and
+# 128, each with one codebook and with four, on the frames of notebook 02; K = 32 with three seeds.
 
 # %%
 clips = {"smoke": 64, "course": 8000}[profile]
@@ -259,11 +264,13 @@ for codebooks, style in ((1, "o"), (4, "s")):
     for (codes, n, seed), mse in errors.items():
         if n == codebooks:
             bits = code_bits((8, 8, codebooks), codes)
-            ax.plot(bits, mse, style, c=f"C{codebooks // 4}", label=f"n_c = {codebooks}" if (codes, seed) == (8, 0) else None)
+            label = f"n_c = {codebooks}" if (codes, seed) == (8, 0) else None
+            ax.plot(bits, mse, style, c=f"C{codebooks // 4}", label=label)
             ax.annotate(f"K={codes}", (bits, mse), xytext=(5, 4), textcoords="offset points", fontsize=8)
-ax.set(xlabel="bits a frame", ylabel="validation MSE", title=f"Frame VQ-VAE after {steps} steps: error against bits", ylim=(0, None))
+ax.set(xlabel="bits a frame", ylabel="validation MSE", ylim=(0, None), title=f"Error against bits, after {steps} steps")
 ax.legend()
-show(fig, alt="Validation error against bits a frame. The points with four codebooks lie below those with one codebook at every K.")
+show(fig, alt="Validation error against bits a frame. The points with four codebooks lie below those with one "
+          "codebook at every K.")
 
 # %%
 ratios = [errors[32, 1, seed] / errors[32, 4, seed] for codes, seed in sweep if codes == 32]
@@ -285,14 +292,14 @@ if profile == "course":
 with torch.no_grad():
     rebuilt = [models[32, n].decode(models[32, n].encode(val_frames[:8]))[:, :, 0].transpose(0, 1) for n in (1, 4)]
 show(strip([val_frames[:8, :, 0].transpose(0, 1), *rebuilt], titles=["frames", "n_c = 1", "n_c = 4"]),
-     alt="Three rows of eight frames: originals, one codebook of 32 (soft, parts of strokes missing), four codebooks of 32 (closer to the "
-     "originals).")
+     alt="Three rows of eight frames: originals, one codebook of 32 (soft, parts of strokes missing), four codebooks"
+     " of 32 (closer to the originals).")
 
 # %% [markdown]
 # ## 4. When more codebooks hurt
 #
-# So why does VideoGPT use *one* codebook? Because it holds the total fixed. In its Table 7 the number of code numbers for a clip is
-# always 8,192, and more codebooks mean a coarser grid:
+# So why does VideoGPT use *one* codebook? Because it holds the total fixed. In its Table 7 the number of code
+# numbers for a clip is always 8,192, and more codebooks mean a coarser grid:
 #
 # | latents | R-FVD | FVD | bits/dim of the prior |
 # |---|---|---|---|
@@ -301,7 +308,8 @@ show(strip([val_frames[:8, :, 0].transpose(0, 1), *rebuilt], titles=["frames", "
 # | 8 x 16 x 16 x **4** | 17.7 | 131.4 | 2.68 |
 # | 4 x 16 x 16 x **8** | 23.1 | 135.7 | 2.97 |
 #
-# We can try the first half of this: 64 code numbers a frame, either one on an 8x8 grid, or four on a 4x4 grid.
+# We can try the first half of this: 64 code numbers a frame, either one on an 8x8 grid, or four on a 4x4
+# grid.
 
 # %%
 torch.manual_seed(0)
@@ -309,15 +317,15 @@ coarse = FrameVQVAEConfig(**small, codes=32, codebooks=4).build()
 coarse.encoder = nn.Sequential(coarse.encoder, nn.ReLU(), nn.Conv2d(64, 64, 4, stride=2, padding=1))
 coarse.decoder = nn.Sequential(nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1), nn.ReLU(), coarse.decoder)
 coarse_mse = train(coarse, steps)
-print("codes of a frame:", tuple(models[32, 1].encode(val_frames[:1]).shape[2:]), "and", tuple(coarse.encode(val_frames[:1]).shape[2:]))
+print("codes of a frame:", *(tuple(m.encode(val_frames[:1]).shape[2:]) for m in (models[32, 1], coarse)))
 print(f"8 x 8 x 1: MSE {errors[32, 1, 0]:.4f}    4 x 4 x 4: MSE {coarse_mse:.4f}")
 
 # %% [markdown]
 # COARSE_PLACEHOLDER
 #
-# The second half is the prior's trouble. The codes of one position are not independent: given the first, the others are easier to
-# guess. How much they know about each other is their *mutual information*. A prior that predicted them separately
-# would pay for it, so LVT predicts them one after another.
+# The second half is the prior's trouble. The codes of one position are not independent: given the first, the
+# others are easier to guess. How much they know about each other is their *mutual information*. A prior that
+# predicted them separately would pay for it, so LVT predicts them one after another.
 
 # %%
 def shared_bits(codes, n_codes):
@@ -336,21 +344,24 @@ if profile == "course":
 # %% [markdown]
 # ## 5. The trained model, and a real video
 #
-# Training to the end takes longer than a notebook should. The course ships the result: `lvt-frames-course`, four codebooks
-# of 128, trained on colour digits of 64x64 with the code you just saw (`lvlib/checkpoints/README.md` has the command).
+# Training to the end takes longer than a notebook should. The course ships the result: `lvt-frames-course`,
+# four codebooks of 128, trained on colour digits of 64x64 with the code you just saw
+# (`lvlib/checkpoints/README.md` has the command).
 
 # %%
 shipped = load_checkpoint("lvt-frames-course")
 digits = to_video(MovingDigits(1, size=64, color=True, split="test")[0]["video"])[None]
 codes = shipped.encode(digits)
 rebuilt = shipped.decode(codes)
-print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, {code_bits(codes.shape[1:4], 128) * 4 / digits.numel() * 3:.2f} bits a pixel")
+print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, "
+      f"at {code_bits(codes.shape[1:], 128) / (16 * 64 * 64):.2f} bits a pixel")
 show_video([digits[0], rebuilt[0]], titles=["clip", "rebuilt"],
            alt="Left two coloured digits that move over black; right the reconstruction, hardly to be told from it.")
 
 # %%
 show_codes(digits[0], codes[0, ..., 0], 128,
-           alt="Frames, the first codebook's map, and the codes that change from frame to frame: they follow the digits.")
+           alt="Frames, the first codebook's map, and the codes that change from frame to frame: they follow the "
+           "digits.")
 
 # %% [markdown]
 # And a street, seen by a camera? The model has only ever seen digits on black.
@@ -363,7 +374,8 @@ if street.exists():
     rebuilt = shipped.decode(shipped.encode(real))
     print(f"PSNR on a real clip: {psnr(rebuilt, real).item():.1f} dB")
     show_video([real[0], rebuilt[0]], titles=["camera", "rebuilt"],
-               alt="Left a street with cyclists, right its reconstruction: shapes and motion are there, colours and texture are off.")
+               alt="Left a street with cyclists, right its reconstruction: shapes and motion are there, colours and "
+               "texture are off.")
 else:
     print("no real clip here; get some with: make data")
 
@@ -396,9 +408,12 @@ else:
 #
 # ## Questions to think about
 #
-# 1. Which is the better use of 36 bits: four codebooks of 512 on one position, or one codebook on four positions?
-# 2. The slices are cut anywhere: channel 15 and channel 16 have no special border. Why does the encoder not mind?
-# 3. LVT found that *more* than four codebooks overfit. What could overfitting mean for an autoencoder with discrete codes?
+# 1. Which is the better use of 36 bits: four codebooks of 512 on one position, or one codebook on four
+#    positions?
+# 2. The slices are cut anywhere: channel 15 and channel 16 have no special border. Why does the encoder not
+#    mind?
+# 3. LVT found that *more* than four codebooks overfit. What could overfitting mean for an autoencoder with
+#    discrete codes?
 # 4. The codes of one position know of each other. Could the codebooks be trained so that they do not?
 
 # %%

@@ -1,4 +1,11 @@
-"""Vector quantization: nearest code, straight-through gradient, codebooks that learn, and signs of their health."""
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/02_vq_vae.py,
+# solutions/03_codebook_collapse.py and solutions/04_sliced_quantization.py.
+"""Vector quantization: nearest code, straight-through gradient, codebooks that learn, and the signs of their health.
+
+Every quantizer here maps vectors (..., d) to (quantized vectors (..., d), codes int64 (...), loss (), metrics).
+"""
+
+import math
 
 import torch
 import torch.distributed as dist
@@ -7,101 +14,151 @@ from torch import Tensor, nn
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest code (Euclidean) of each vector. z (..., d), codebook (k, d) -> (...) int64."""
+    """Index of the code nearest to each vector (Euclidean). z (..., d), codebook (k, d) -> int64 (...)."""
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code.
-    distance = codebook.square().sum(1) - 2 * z @ codebook.T
-    return distance.argmin(-1)
+    return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """Worth q (any shape) in the forward pass; passes its gradient to z alone. LVT, section 3.1."""
+    """Worth q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
     return z + (q - z).detach()
 
 
+def vq_losses(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """(codebook loss, which moves q; commitment loss, which moves z), both (). VideoGPT, section 2.1."""
+    return F.mse_loss(q, z.detach()), F.mse_loss(z, q.detach())
+
+
 class GradientCodebook(nn.Module):
-    """Codes learned by gradient descent: the three-term objective of VideoGPT, section 2.1."""
+    """Codes learned by gradient descent: the objective of VideoGPT, section 2.1, less the reconstruction."""
 
     def __init__(self, codes: int, dim: int, commitment: float = 0.25):
         super().__init__()
         self.commitment = commitment
         self.embedding = nn.Parameter(torch.randn(codes, dim))
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (..., d) -> quantized (..., d), codes (...) int64, loss ()."""
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """z (..., d) -> quantized (..., d), codes int64 (...), loss (), metrics by name."""
         codes = nearest_code(z, self.embedding)
         q = self.lookup(codes)
-        codebook_loss = F.mse_loss(q, z.detach())
-        commitment_loss = F.mse_loss(z, q.detach())
-        return straight_through(z, q), codes, codebook_loss + self.commitment * commitment_loss
+        codebook_loss, commitment_loss = vq_losses(z, q)
+        loss = codebook_loss + self.commitment * commitment_loss
+        return straight_through(z, q), codes, loss, {"commitment_loss": commitment_loss}
 
     def lookup(self, codes: Tensor) -> Tensor:
+        """codes (...) -> their vectors (..., d)."""
         return F.embedding(codes, self.embedding)
 
 
+def code_statistics(z: Tensor, codes: Tensor, n_codes: int) -> tuple[Tensor, Tensor]:
+    """How many vectors chose each code (n_codes,), and their sum (n_codes, d). z (n, d), codes int64 (n,)."""
+    count = torch.bincount(codes, minlength=n_codes).to(z.dtype)
+    total = torch.zeros(n_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
+    return count, total
+
+
+# Introduced in solutions/03_codebook_collapse.py
 def usage(codes: Tensor, n_codes: int) -> Tensor:
-    """Share of the codebook that occurs in codes at least once, in [0, 1]."""
+    """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
     return (torch.bincount(codes.flatten(), minlength=n_codes) > 0).float().mean()
 
 
 def perplexity(codes: Tensor, n_codes: int) -> Tensor:
-    """Effective number of codes in use: 2 to the entropy in bits of the code frequencies, in [1, n_codes]."""
+    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, n_codes]."""
     frequency = torch.bincount(codes.flatten(), minlength=n_codes).float() / codes.numel()
     return torch.special.entr(frequency).sum().exp()
 
 
-def sum_over_ranks(x: Tensor) -> Tensor:
+def restart_codes(
+    dead: Tensor, fresh: Tensor, share: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """New (embedding (k, d), count (k,), total (k, d)), with fresh (k, d) wherever dead (k,) is True.
+
+    share (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
+    """
+    embedding = torch.where(dead[:, None], fresh, embedding)
+    count = torch.where(dead, share, count)
+    total = torch.where(dead[:, None], share * fresh, total)
+    return embedding, count, total
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """x summed over all processes of a distributed training, in place; x itself if there is only one."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(x)
     return x
 
 
 class EMACodebook(nn.Module):
-    """Codes as running means of the vectors that choose them, restarted where nobody does."""
+    """Codes that are running means of the vectors that choose them, restarted where none do. LVT, section 3.1.
 
-    def __init__(self, codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05):
+    restart: a code is dead when its running count falls below this share of the mean count; 0 for no restarts.
+    first_batch: start the codes on vectors of the first batch (VideoGPT, section 4.1), else where they lie.
+    """
+
+    def __init__(self, codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05,
+                 first_batch: bool = True):
         super().__init__()
-        self.commitment, self.decay, self.restart = commitment, decay, restart
+        self.commitment, self.decay, self.restart, self.first_batch = commitment, decay, restart, first_batch
         self.register_buffer("embedding", torch.randn(codes, dim))
         self.register_buffer("count", torch.ones(codes))
-        self.register_buffer("total", self.embedding.clone())
+        self.register_buffer("total", self.embedding.clone())  # a clone: sharing memory breaks the running mean
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """z (..., d) -> quantized (..., d), codes int64 (...), loss (), metrics by name. Learns in training mode."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
-            if self.training and self.updates == 0:
-                self._restart(z, torch.ones_like(self.count, dtype=torch.bool))
+            if self.training and self.first_batch and self.updates == 0:
+                self.start(z.detach().flatten(0, -2))
             codes = nearest_code(z, self.embedding)
             q = self.lookup(codes)
-            loss = self.commitment * F.mse_loss(z, q)
             if self.training:
-                self._update(z.detach().flatten(0, -2), codes.flatten())
-            return straight_through(z, q), codes, loss
+                self.update(z.detach().flatten(0, -2), codes.flatten())
+            commitment_loss = vq_losses(z, q)[1]
+            metrics = {"commitment_loss": commitment_loss, "perplexity": perplexity(codes, len(self.count))}
+            return straight_through(z, q), codes, self.commitment * commitment_loss, metrics
 
     def lookup(self, codes: Tensor) -> Tensor:
+        """codes (...) -> their vectors (..., d)."""
         return F.embedding(codes, self.embedding)
 
     @torch.no_grad()
-    def _update(self, z: Tensor, codes: Tensor) -> None:
-        count = torch.bincount(codes, minlength=len(self.count)).to(z.dtype)
-        total = torch.zeros_like(self.total).index_add_(0, codes, z)
-        self.count.lerp_(sum_over_ranks(count), 1 - self.decay)
-        self.total.lerp_(sum_over_ranks(total), 1 - self.decay)
-        self.embedding.copy_(self.total / self.count.clamp_min(1e-8)[:, None])
-        self.updates += 1
-        if self.restart:
-            self._restart(z, self.count < self.restart * self.count.mean())
+    def start(self, z: Tensor) -> None:
+        """Puts every code on a vector of z (n, d)."""
+        self.embedding.copy_(self.draw(z))
+        self.total.copy_(self.embedding)
 
     @torch.no_grad()
-    def _restart(self, z: Tensor, dead: Tensor) -> None:
-        z = z.detach().flatten(0, -2)
-        generator = torch.Generator().manual_seed(int(self.updates))
-        chosen = torch.randint(len(z), self.count.shape, generator=generator).to(z.device)
-        fresh = z[chosen]
-        count = torch.full_like(self.count, len(z) / len(self.count))
-        self.embedding.copy_(torch.where(dead[:, None], fresh, self.embedding))
-        self.count.copy_(torch.where(dead, count, self.count))
-        self.total.copy_(torch.where(dead[:, None], fresh * count[:, None], self.total))
+    def update(self, z: Tensor, codes: Tensor) -> None:
+        """One step of the running means, then the restarts. z (n, d), codes (n,)."""
+        count, total = code_statistics(z, codes, len(self.count))
+        self.count.lerp_(sum_over_processes(count), 1 - self.decay)
+        self.total.lerp_(sum_over_processes(total), 1 - self.decay)
+        self.updates += 1
+        seen = self.count[:, None] > 1e-6  # a code that nobody has chosen for ages stays where it is
+        self.embedding.copy_(torch.where(seen, self.total / self.count[:, None], self.embedding))
+        if self.restart:
+            share = self.count.mean()
+            parts = restart_codes(
+                self.count < self.restart * share, self.draw(z), share, self.embedding, self.count, self.total)
+            for buffer, new in zip((self.embedding, self.count, self.total), parts, strict=True):
+                buffer.copy_(new)
+
+    def draw(self, z: Tensor) -> Tensor:
+        """As many random vectors as there are codes, from the z (n, d) of all processes; the same on each of them."""
+        spread = dist.is_available() and dist.is_initialized()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+        order = torch.randperm(world * len(z), generator=torch.Generator().manual_seed(int(self.updates)))
+        chosen = order.repeat(-(-len(self.count) // len(order)))[: len(self.count)].to(z.device) - rank * len(z)
+        mine = (0 <= chosen) & (chosen < len(z))
+        return sum_over_processes(torch.where(mine[:, None], z[chosen.clamp(0, len(z) - 1)], 0))
+
+
+# Introduced in solutions/04_sliced_quantization.py
+def code_bits(latent_shape: tuple[int, ...], n_codes: int) -> float:
+    """Bits that a grid of codes takes, at log2(n_codes) bits a code."""
+    return math.prod(latent_shape) * math.log2(n_codes)
 
 
 class SlicedQuantizer(nn.Module):
@@ -111,12 +168,14 @@ class SlicedQuantizer(nn.Module):
         super().__init__()
         self.codebooks = nn.ModuleList(codebooks)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (..., d) -> quantized (..., d), codes (..., n) int64, loss ()."""
-        slices = [codebook(part) for codebook, part in zip(self.codebooks, z.chunk(len(self.codebooks), -1), strict=True)]
-        q, codes, loss = zip(*slices, strict=True)
-        return torch.cat(q, -1), torch.stack(codes, -1), torch.stack(loss).mean()
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics as means over the codebooks."""
+        slices = z.chunk(len(self.codebooks), -1)
+        parts = [codebook(part) for codebook, part in zip(self.codebooks, slices, strict=True)]
+        q, codes, losses, metrics = zip(*parts, strict=True)
+        means = {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+        return torch.cat(q, -1), torch.stack(codes, -1), torch.stack(losses).mean(), means
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """codes (..., n) -> vectors (..., d)."""
-        return torch.cat([codebook.lookup(codes[..., k]) for k, codebook in enumerate(self.codebooks)], -1)
+        """codes (..., n) -> their vectors (..., d)."""
+        return torch.cat([codebook.lookup(codes[..., i]) for i, codebook in enumerate(self.codebooks)], -1)
