@@ -1,0 +1,113 @@
+"""The one format in which prepared clips lie on disk, and the data set that reads it.
+
+    ROOT/meta.json                      name, format, fps, arguments, splits, fields, classes, sha256 of every file
+    ROOT/{train,val,test}/video.npy     uint8 (n, t, h, w, c)
+    ROOT/{train,val,test}/FIELD.npy     one more array a field, first axis n; with `per_frame`, second axis t
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from lvlib.errors import UserError
+from lvlib.suggest import unknown
+
+FORMAT = 1
+_KEYS = {"name", "format", "fps", "arguments", "splits", "fields", "classes", "sha256"}
+
+
+class ClipSet(Dataset):
+    """The clips of one split of a prepared set, read from disk as they are asked for (memory-mapped).
+
+    Args:
+        frames, stride: take sub-clips of `frames` frames, every `stride`-th of the stored clip; as many as fit one
+            after the other. By default, each stored clip whole.
+
+    An item is a dict: "video" uint8 (t, h, w, c), and the fields that the set has, such as "label" (int). Fields
+    with a time axis are cut as the video is; others, and units such as pixels a frame, speak of the stored clip.
+    `shape` is (h, w, c), `fps` the rate of the frames of an item, `meta` what meta.json says.
+
+    Raises UserError if there is no such set or split, it is damaged, or its clips are shorter than asked for.
+    """
+
+    def __init__(self, root: str | Path, split: str = "train", frames: int | None = None, stride: int = 1):
+        self.root, self.split, self.stride = Path(root), split, stride
+        self.meta = read_meta(self.root)
+        if split not in self.meta["splits"]:
+            raise unknown(f"split in {root}:", split, self.meta["splits"])
+        stored, *shape = self.meta["fields"]["video"]["shape"]
+        self.shape = tuple(shape)
+        self.frames = (stored - 1) // stride + 1 if frames is None else frames
+        if self.frames < 1 or stride < 1:
+            raise UserError(f"frames and stride must be 1 or more: {frames}, {stride}")
+        self._span = self.frames * stride
+        self._parts = (stored - (self._span - stride + 1)) // self._span + 1
+        if self._parts < 1:
+            raise UserError(f"clips in {root} have {stored} frames, too few for {frames} with stride {stride}")
+        self.fps = self.meta["fps"] / stride
+        self.classes = self.meta["classes"]
+        self._arrays  # noqa: B018  a damaged file shows here, not in the middle of an epoch
+
+    def __len__(self) -> int:
+        return self.meta["splits"][self.split] * self._parts
+
+    def __getitem__(self, index: int) -> dict:
+        clip, part = divmod(range(len(self))[index], self._parts)
+        frames = slice(part * self._span, (part + 1) * self._span, self.stride)
+        item = {}
+        for name, array in self._arrays.items():
+            value = array[clip][frames] if self.meta["fields"][name]["per_frame"] else array[clip]
+            item[name] = value.item() if value.ndim == 0 else np.array(value)
+        return item
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {}
+        for name, field in self.meta["fields"].items():
+            path = self.root / self.split / f"{name}.npy"
+            try:
+                arrays[name] = np.load(path, mmap_mode="r")
+            except (OSError, ValueError):
+                raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again") from None
+            if arrays[name].shape != (self.meta["splits"][self.split], *field["shape"]):
+                raise UserError(f"{path} does not fit meta.json; delete {self.root} and make it again")
+        return arrays
+
+    def __getstate__(self) -> dict:  # a loader's workers map the files anew, rather than being sent their content
+        return {name: value for name, value in self.__dict__.items() if name != "_arrays"}
+
+
+def read_meta(root: Path) -> dict:
+    """What meta.json says. UserError if it is missing, is not ours, or is of a later format."""
+    path = root / "meta.json"
+    try:
+        meta = json.loads(path.read_text())
+    except OSError:
+        raise UserError(f"there is no data set in {root}: no meta.json") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged") from None
+    if not isinstance(meta, dict) or not _KEYS <= meta.keys():
+        raise UserError(f"{path} is not of a data set of lvlib")
+    if meta["format"] > FORMAT:
+        raise UserError(f"{path} has format {meta['format']}; this lvlib reads up to {FORMAT}")
+    return meta
+
+
+def check_files(root: Path) -> None:
+    """Compares every file's sha256 with the one that meta.json recorded. UserError names the first that differs."""
+    for name, recorded in read_meta(root)["sha256"].items():
+        try:
+            if sha256(root / name) == recorded:
+                continue
+        except OSError:
+            pass
+        raise UserError(f"{root / name} is missing or damaged; delete {root} and make it again")
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,158 @@
+"""A folder of real videos as a data set: files, or folders of images, decoded when a clip is asked for."""
+
+import logging
+import os
+from bisect import bisect_right
+from collections import Counter
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Size, Video, decode, probe
+from lvlib.errors import UserError
+from lvlib.suggest import unknown
+
+SPLITS = ("train", "val", "test")
+
+log = logging.getLogger(__name__)
+
+
+class VideoFolder(Dataset):
+    """Clips of the videos in a folder: .mp4 .webm .avi .gif and the like, or folders that hold a video's frames.
+
+    Args:
+        frames, stride: a clip is `frames` frames, every `stride`-th of the video.
+        size: height and width, an int or a pair. The short side is resized to fit (Lanczos), the middle kept.
+        hop: from the start of a clip to the start of the next one, in frames of the video; by default none overlap.
+        split: if root has folders train, val or test, the one to read. In any other folder every tenth video by
+            name is for "val" (of fewer than ten, the last one), the others are for "train", and there is no "test".
+            "all" takes every video.
+
+    An item is {"video": uint8 (t, h, w, 3)}, and "label", an index into `classes`, if every video lies in a folder
+    of its class: root/CLASS/video.mp4 or root/train/CLASS/video.mp4.
+
+    A video that is empty, cut off, not a video or too short is skipped. The log names it with the reason, and tells
+    their number at the end; `skipped` keeps them, path -> reason. Damage inside a file shows only when it is decoded:
+    then it is named too, and a clip of the next video takes the place of the one that cannot be decoded.
+
+    Raises UserError if no usable video is left, saying what was found.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        frames: int = 16,
+        stride: int = 1,
+        size: Size = 64,
+        hop: int | None = None,
+        split: str = "train",
+    ):
+        self.root, self.frames, self.stride, self.size = Path(root), frames, stride, size
+        self.hop = frames * stride if hop is None else hop
+        if min(frames, stride, self.hop, *((size,) if isinstance(size, int) else size)) < 1:
+            raise UserError(f"frames, stride, size and hop must be 1 or more: {frames}, {stride}, {size}, {hop}")
+        everything = _find(self.root)
+        classes = [_class(self.root, path) for path in everything]
+        self.classes = sorted(set(classes)) if None not in classes else []
+        paths = _choose(self.root, everything, split)
+        self.skipped: dict[Path, str] = {}
+        self.videos = [video for path in paths if (video := self._probe(path))]
+        if self.skipped:
+            log.warning("skipped %d of %d videos in %s", len(self.skipped), len(paths), root)
+        if not self.videos:
+            reasons = "; ".join(list(self.skipped.values())[:3])
+            raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
+        self._ends = list(accumulate(self._clips(video) for video in self.videos))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> dict:
+        number, clip = self._locate(index)
+        for following in range(number, number + len(self.videos)):
+            video = self.videos[following % len(self.videos)]
+            try:
+                return self._read(video, clip % self._clips(video) * self.hop)
+            except UserError as error:
+                self._skip(video.path, error)
+        raise UserError(f"no video in {self.root} can be decoded any more")
+
+    def source(self, index: int) -> tuple[Path, int]:
+        """Where clip `index` comes from: the path of its video, and the frame that it starts with."""
+        number, clip = self._locate(index)
+        return self.videos[number].path, clip * self.hop
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        index = range(len(self))[index]
+        number = bisect_right(self._ends, index)
+        return number, index - self._ends[number] + self._clips(self.videos[number])
+
+    def _clips(self, video: Video) -> int:
+        span = (self.frames - 1) * self.stride + 1
+        return max(0, (video.frames - span) // self.hop + 1)
+
+    def _read(self, video: Video, start: int) -> dict:
+        wanted = range(start, start + self.frames * self.stride, self.stride)
+        item: dict[str, np.ndarray | int] = {"video": decode(video, wanted, self.size)}
+        if self.classes:
+            item["label"] = self.classes.index(_class(self.root, video.path))
+        return item
+
+    def _probe(self, path: Path) -> Video | None:
+        try:
+            video = probe(path)
+            if not self._clips(video):
+                need = (self.frames - 1) * self.stride + 1
+                raise UserError(f"{path} is too short: {video.frames} frames, and a clip needs {need}")
+            return video
+        except UserError as error:
+            self._skip(path, error)
+
+    def _skip(self, path: Path, reason: UserError) -> None:
+        if path not in self.skipped:
+            self.skipped[path] = str(reason)
+            log.warning("skipped: %s", reason)
+
+
+def _find(root: Path) -> list[Path]:
+    """Every video file, and every folder at the bottom that holds images and no video, by name."""
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder" if root.exists() else f"there is no folder {root}")
+    found, suffixes = [], Counter()
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(folder, name) for name in names if not name.startswith(".")]
+        suffixes.update(file.suffix.lower() or "without a suffix" for file in files)
+        videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+        found += videos
+        if not videos and not folders and any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+            found.append(Path(folder))
+    if not found:
+        seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "no file"
+        raise UserError(
+            f"no video in {root}: it holds {seen}; videos are {' '.join(VIDEO_SUFFIXES)} or folders of images"
+        )
+    return sorted(found)
+
+
+def _class(root: Path, path: Path) -> str | None:
+    parts = path.relative_to(root).parts
+    parts = parts[1:] if parts and parts[0] in SPLITS else parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def _choose(root: Path, videos: list[Path], split: str) -> list[Path]:
+    """The split is by name alone, before anything is opened: it is the same for any length of clips."""
+    folders = [name for name in SPLITS if (root / name).is_dir()]
+    if split not in (*(folders or ("train", "val")), "all"):
+        raise unknown(f"split in {root}:", split, (*(folders or ("train", "val")), "all"))
+    if split == "all":
+        return videos
+    if folders:
+        return [path for path in videos if path.is_relative_to(root / split)]
+    held_out = videos[9::10] or videos[-1:]
+    if len(videos) == 1 and split == "val":
+        raise UserError(f"{videos[0]} is the only video, none is left for val: make folders train and val in {root}")
+    return held_out if split == "val" or len(videos) == 1 else [path for path in videos if path not in held_out]
