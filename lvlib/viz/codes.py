@@ -17,7 +17,8 @@ STILL, CHANGED = (38, 34, 72), (250, 220, 60)  # LVT: yellow means a change
 
 
 def code_map(codes: Tensor, n_codes: int) -> np.ndarray:
-    """Codes as indexed colour: int64 (...) -> uint8 (..., 3). A code has the same colour everywhere.
+    """Codes as indexed colour: int64 (...) -> uint8 (..., 3). A code has the same colour everywhere; from code
+    1024 on, colours come again.
 
     Raises UserError for a code outside 0..n_codes-1.
     """
@@ -60,16 +61,17 @@ def code_strip(video: Videos, codes: Tensor, n_codes: int, frames: int = 8, gap:
     steps = at * books.shape[1] // t
     colours = np.array([STILL, CHANGED], np.uint8)
     rows = [("frames", clips[0, at])]
-    for i, book in enumerate(books):
-        rows.append((f"codes {i + 1}", enlarge(code_map(book[steps], n_codes), h, w)))
-    for i, book in enumerate(books):
-        rows.append((f"changed {i + 1}", enlarge(colours[change_mask(book)[steps].int().numpy()], h, w)))
+    numbers = [f" {i + 1}" for i in range(len(books))] if len(books) > 1 else [""]
+    for number, book in zip(numbers, books, strict=True):
+        rows.append((f"codes{number}", enlarge(code_map(book[steps], n_codes), h, w)))
+    for number, book in zip(numbers, books, strict=True):
+        rows.append((f"changed{number}", enlarge(colours[change_mask(book)[steps].int().numpy()], h, w)))
     return draw_rows(rows, at, gap)
 
 
 def show_codes(video: Videos, codes: Tensor, n_codes: int, *, alt: str, frames: int = 8) -> None:
     """Displays `code_strip(...)`."""
-    show(code_strip(video, codes, n_codes, frames), alt)
+    show(code_strip(video, codes, n_codes, frames), alt, limit=26_000)  # blurred codes would be wrong codes
 
 
 def enlarge(images: np.ndarray, h: int, w: int) -> np.ndarray:

@@ -35,15 +35,15 @@ def set_style() -> None:
     })
 
 
-def curves(values: Mapping[str, Sequence], xlabel: str, ylabel: str, title: str = "",
+def curves(values: Mapping[str, Sequence | Mapping], xlabel: str, ylabel: str, title: str = "",
            log: bool = False) -> "Figure":
-    """A line for each label: its values over 0, 1, 2 ..., or a tuple (x, y). log: of the y axis."""
+    """A line for each label: values over 0, 1, 2 ..., or {x: y}. log: of the y axis."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots()
     for label, line in values.items():
-        if isinstance(line, tuple):
-            axes.plot(*line, label=label)
+        if isinstance(line, Mapping):
+            axes.plot(list(line.keys()), list(line.values()), label=label)
         else:
             axes.plot(line, label=label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")

@@ -62,8 +62,10 @@ def bundle(picture: Any, alt: str, limit: int = 16_000) -> dict[str, str]:
     check_alt(alt)
     if isinstance(picture, Image.Image):
         width, encoded = picture.width, encode(picture, limit)
+    elif hasattr(picture, "savefig"):
+        width, encoded = rasterise(picture)
     else:
-        width, encoded = figure_png(picture)
+        raise UserError(f"show takes a matplotlib figure or a PIL image, not {type(picture).__name__}")
     tag = (f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto" '
            f'src="{data_url(encoded)}">')
     return {"text/html": tag, "text/plain": alt}
@@ -74,44 +76,37 @@ def check_alt(alt: str) -> None:
         raise UserError("alt is empty; say in a sentence what the picture shows, for those who cannot see it")
 
 
-def figure_png(figure: Any) -> tuple[int, tuple[str, bytes]]:
-    """(width in CSS pixels, encoded picture) of a matplotlib figure. Closes the figure."""
+def rasterise(figure: Any) -> tuple[int, bytes]:
+    """(width in CSS pixels, WebP) of a matplotlib figure. Closes the figure."""
     from matplotlib import pyplot
 
     file = io.BytesIO()
     figure.savefig(file, format="png")
     pyplot.close(figure)
-    # 64 colours are plenty for lines and text, and a quarter of the bytes.
-    image = Image.open(file).convert("RGB").quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    return round(figure.get_figwidth() * CSS_DPI), ("image/png", save(image, "PNG", optimize=True))
+    # 64 colours are plenty for lines and text, and a third of the bytes.
+    image = Image.open(file).convert("RGB").quantize(64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return round(figure.get_figwidth() * CSS_DPI), encode(image, limit=1_000_000)
 
 
-def encode(image: Image.Image, limit: int) -> tuple[str, bytes]:
-    """(MIME type, bytes) of an image: exact if that fits into `limit` bytes, else the best quality that does.
+def encode(image: Image.Image, limit: int) -> bytes:
+    """An image as WebP: exact if that fits into `limit` bytes, else at the best quality that does.
 
-    PNG for up to 256 colours, WebP for more. What is too large even at the lowest quality stays so.
+    Where nothing fits, the smallest.
     """
     image = image.convert("RGB")
-    if colours := image.getcolors(256):
-        few = image.quantize(len(colours), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        exact = ("image/png", save(few, "PNG", optimize=True))
-    else:
-        exact = ("image/webp", save(image, "WEBP", lossless=True, method=6))
-    if len(exact[1]) <= limit:
-        return exact
+    tried = [webp(image, lossless=True)]
     for quality in (90, 80, 70, 60, 50, 40, 30):
-        lossy = save(image, "WEBP", quality=quality, method=6)
-        if len(lossy) <= limit:
-            break
-    return "image/webp", lossy
+        if len(tried[-1]) <= limit:
+            return tried[-1]
+        tried.append(webp(image, quality=quality))
+    return min(tried, key=len)
 
 
-def save(image: Image.Image, format: str, **options: Any) -> bytes:
+def webp(image: Image.Image, **options: Any) -> bytes:
     file = io.BytesIO()
-    image.save(file, format, **options)
+    image.save(file, "WEBP", method=6, **options)
     return file.getvalue()
 
 
-def data_url(encoded: tuple[str, bytes]) -> str:
-    mime, data = encoded
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+def data_url(encoded: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(encoded).decode()}"

@@ -3,8 +3,10 @@
 import html
 from collections.abc import Sequence
 from importlib.resources import files
+from math import ceil, sqrt
 from string import Template
 
+import numpy as np
 from einops import rearrange
 from PIL import Image
 
@@ -14,7 +16,7 @@ from lvlib.viz.strips import Videos, check_titles, strip, to_clips
 
 ROOM = 680  # CSS pixels: what a notebook's output area has at least
 GAP, PADDING, TITLE, BAR = 8, 11, 20, 38  # as in player.html
-SPRITE_BYTES, STRIP_BYTES = 18_000, 9_000  # so that a notebook full of players stays small
+SPRITE_BYTES, STRIP_BYTES = 15_500, 11_500  # together about 40 kB as text in a notebook
 
 
 def show_video(videos: Videos, titles: Sequence[str] | None = None, fps: float = 8, *, alt: str,
@@ -47,18 +49,27 @@ def player_html(videos: Videos, titles: Sequence[str] | None = None, fps: float 
     n, t, h, w, _ = clips.shape
     columns = min(n, max(1, ROOM // (max(w, 96) + GAP)))
     if scale is None:
-        scale = max(1, min(round(192 / h), (ROOM - columns * GAP) // (columns * w)))
+        scale = max(1, min(round(256 / h), (ROOM - columns * GAP) // (columns * w)))
     rows = -(-n // columns)
     width = max(columns * (w * scale + GAP) - GAP, 260) + 2 * PADDING
     height = rows * (h * scale + (TITLE if titles else 0) + GAP) - GAP + BAR + 2 * PADDING
-    sprite = Image.fromarray(rearrange(clips, "n t h w c -> (n h) (t w) c"))
+    sprite, across = to_sprite(clips)
     label = html.escape(f"video player: {alt}")
     page = Template(files("lvlib.viz").joinpath("player.html").read_text()).substitute(
         label=label, width_px=f"{width}px", clip_px=f"{w * scale}px", columns=columns, last=t - 1, fps=fps,
-        figures="".join(figure(title, w, h) for title in titles or [""] * n),
-        sprite=data_url(encode(sprite, SPRITE_BYTES)))
-    return (f'<iframe title="{label}" sandbox="allow-scripts" srcdoc="{html.escape(page)}" '
-            f'style="border: 0; width: {width}px; max-width: 100%; height: {height}px"></iframe>')
+        across=across, sprite=data_url(encode(sprite, SPRITE_BYTES)),
+        figures="".join(figure(title, w, h) for title in titles or [""] * n))
+    style = f"border: 0; color-scheme: light; width: {width}px; max-width: 100%; height: {height}px"
+    return f'<iframe title="{label}" sandbox="allow-scripts" style="{style}" srcdoc="{html.escape(page)}"></iframe>'
+
+
+def to_sprite(clips: np.ndarray) -> tuple[Image.Image, int]:
+    """All frames, clip after clip, as the cells of one nearly square image, and how many cells go across."""
+    cells = rearrange(clips, "n t h w c -> (n t) h w c")
+    across = ceil(sqrt(len(cells)))
+    blank = np.zeros((-len(cells) % across, *cells.shape[1:]), np.uint8)
+    sheet = rearrange(np.concatenate([cells, blank]), "(y x) h w c -> (y h) (x w) c", x=across)
+    return Image.fromarray(sheet), across
 
 
 def figure(title: str, w: int, h: int) -> str:

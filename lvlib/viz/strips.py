@@ -1,6 +1,7 @@
 """Video as one still image: a row for each clip, a column for each frame shown."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lvlib.data.tensors import from_video
 from lvlib.errors import UserError
 
 Videos = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
-FONT_SIZE = 12
+FONT_SIZE, MARGIN = 12, 4
 INK, FAINT, PAPER = "#1c1f26", "#6b7280", "#ffffff"
 
 
@@ -46,7 +47,7 @@ def to_clips(videos: Videos) -> np.ndarray:
             sizes = ", ".join(str(part.shape[1:4]) for part in parts)
             raise UserError(f"clips shown together must have one length and size (t, h, w); got {sizes}")
         return np.concatenate(parts)
-    video = torch.as_tensor(videos).detach().cpu()
+    video = torch.as_tensor(np.array(videos) if isinstance(videos, np.ndarray) else videos).detach().cpu()
     if video.ndim not in (4, 5):
         shape = tuple(video.shape)
         raise UserError(f"a video is float (c, t, h, w) or uint8 (t, h, w, c), or a batch; got {shape}")
@@ -79,13 +80,15 @@ def draw_rows(rows: Sequence[tuple[str, np.ndarray]], numbers: Sequence[int], ga
     font = ImageFont.load_default(FONT_SIZE)
     cells, h, w, _ = rows[0][1].shape
     zoom = max(1, round(64 / h))
-    h, w, head = h * zoom, w * zoom, FONT_SIZE + 6
-    left = max(int(np.ceil(font.getlength(title))) for title, _ in rows)
-    left += 8 if left else 0
-    sheet = Image.new("RGB", (left + cells * (w + gap) - gap, head + len(rows) * (h + gap) - gap), PAPER)
+    h, w = h * zoom, w * zoom
+    head = MARGIN + FONT_SIZE + 4
+    widest = max(ceil(font.getlength(title)) for title, _ in rows)
+    left = MARGIN + (widest + 8 if widest else 0)
+    size = (left + cells * (w + gap) - gap + MARGIN, head + len(rows) * (h + gap) - gap + MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, number in enumerate(numbers):
-        pen.text((left + column * (w + gap) + w / 2, head / 2), str(number), FAINT, font, anchor="mm")
+        pen.text((left + column * (w + gap) + w / 2, head / 2 + 1), str(number), FAINT, font, anchor="mm")
     for row, (title, images) in enumerate(rows):
         y = head + row * (h + gap)
         pen.text((left - 8, y + h / 2), title, INK, font, anchor="rm")

@@ -1,0 +1,132 @@
+import base64
+import html
+import io
+import re
+import sys
+
+import matplotlib
+import nbformat
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from lvlib.errors import UserError
+from lvlib.viz import bars, curves, set_style, show, slider
+
+matplotlib.use("Agg")
+
+
+def picture(bundle: dict) -> Image.Image:
+    data = re.search(r'src="data:image/webp;base64,([^"]*)"', bundle["text/html"]).group(1)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def noise(h: int, w: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8))
+
+
+def test_show_gives_an_image_its_alt_text(displayed):
+    show(noise(20, 30), alt='Noise, "white" & <b>bold</b>.')
+    (bundle,) = displayed
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/plain"] == 'Noise, "white" & <b>bold</b>.'
+    assert html.unescape(re.search(r'alt="([^"]*)"', bundle["text/html"]).group(1)) == bundle["text/plain"]
+    assert np.array_equal(np.asarray(picture(bundle)), np.asarray(noise(20, 30)))
+
+
+def test_show_loses_quality_rather_than_grow(displayed):
+    show(noise(200, 200), alt="Noise.", limit=30_000)
+    assert len(displayed[0]["text/html"]) < 30_000 * 4 / 3 + 200
+    loss = np.asarray(picture(displayed[0]), float) - np.asarray(noise(200, 200), float)
+    assert 0 < (loss ** 2).mean() < 5000
+
+
+def test_show_closes_the_figure_and_keeps_its_size(displayed):
+    set_style()
+    figure = curves({"a": [3, 2, 1]}, "step", "loss")
+    show(figure, alt="A falling line.")
+    assert not pyplot.fignum_exists(figure.number)
+    assert f'width="{round(figure.get_figwidth() * 96)}"' in displayed[0]["text/html"]
+    image = picture(displayed[0])
+    assert image.width == round(figure.get_figwidth() * 120)
+    assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+    assert len(displayed[0]["text/html"]) < 15_000
+
+
+@pytest.mark.parametrize("alt", ["", " \n", None])
+def test_alt_is_required(alt):
+    with pytest.raises(UserError, match="alt is empty"):
+        show(noise(2, 2), alt=alt)
+
+
+def test_show_takes_figures_and_images_alone():
+    with pytest.raises(UserError, match="a matplotlib figure or a PIL image, not ndarray"):
+        show(np.zeros((2, 2, 3)), alt="Black.")
+
+
+def test_curves_are_over_steps_or_over_their_own_x():
+    figure = curves({"a": [5, 6], "b": {10: 1.0, 30: 2.0}}, "step", "loss", "Title", log=True)
+    (axes,) = figure.axes
+    first, second = axes.lines
+    assert first.get_xdata().tolist() == [0, 1] and first.get_ydata().tolist() == [5, 6]
+    assert list(second.get_xdata()) == [10, 30] and list(second.get_ydata()) == [1.0, 2.0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "loss", "Title")
+    assert axes.get_yscale() == "log"
+    pyplot.close(figure)
+
+
+def test_bars_carry_their_values():
+    figure = bars({"a": 12.34, "b": 0.5}, "perplexity")
+    (axes,) = figure.axes
+    assert [bar.get_height() for bar in axes.patches] == [12.34, 0.5]
+    assert [text.get_text() for text in axes.texts] == ["12.3", "0.5"]
+    pyplot.close(figure)
+
+
+def squares(side: int, grey: int = 9) -> Image.Image:
+    return Image.new("RGB", (side, side), (grey, grey, grey))
+
+
+def test_slider_shows_its_picture_without_ipywidgets(displayed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    slider(squares, alt="A grey square.", side=[2, 4, 8])
+    (bundle,) = displayed
+    assert picture(bundle).size == (4, 4) and bundle["text/plain"] == "A grey square."
+
+
+def test_moving_a_slider_redraws_the_picture_in_place(displayed):
+    slider(squares, alt="A grey square.", side=range(2, 9), grey=[10, 200])
+    still, box = displayed
+    assert picture(still).size == (5, 5)
+    side, grey = box.children
+    side.value, grey.value = 8, 10
+    assert picture(displayed[0]).size == (8, 8)
+    assert picture(displayed[0]).convert("RGB").getpixel((0, 0)) == (10, 10, 10)
+    assert len(displayed) == 2
+
+
+def test_slider_refuses_an_empty_range():
+    with pytest.raises(UserError, match="the range side is empty"):
+        slider(squares, alt="A grey square.", side=[])
+
+
+def test_a_notebook_runs_without_a_browser_and_its_web_page_has_alt_texts():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+        "import numpy as np\n"
+        "from PIL import Image\n"
+        "from lvlib import viz\n"
+        "viz.show_video(np.zeros((4, 8, 8, 1), np.uint8), alt='Darkness.')\n"
+        "viz.show(viz.curves({'a': [1, 2]}, 'x', 'y'), alt='A line.')\n"
+        "viz.slider(lambda n: Image.new('L', (n, n)), alt='A square.', n=[1, 2, 3])\n")])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    kinds = [set(output.data) for output in notebook.cells[0].outputs]
+    still = {"text/html", "text/plain"}
+    assert kinds == [still, still, still, still, {"application/vnd.jupyter.widget-view+json", "text/plain"}]
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', page)
+    assert alts == ["Frames of the video: Darkness.", "A line.", "A square."]
+    assert "No description has been provided" not in page

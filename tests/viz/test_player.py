@@ -1,0 +1,106 @@
+"""What a player carries: exact pixels, names for its controls, few bytes, nothing from the network."""
+
+import base64
+import html
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lvlib.data import MovingDigits, to_video
+from lvlib.errors import UserError
+from lvlib.viz import player_html, show_video
+
+
+def page(player: str) -> str:
+    return html.unescape(re.search(r'srcdoc="([^"]*)"', player).group(1))
+
+
+def sprite(player: str) -> np.ndarray:
+    data = re.search(r"data:image/webp;base64,([A-Za-z0-9+/=]+)'", page(player)).group(1)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def digits(clips: int, **options) -> list[np.ndarray]:
+    data = MovingDigits(clips, **{"color": True, **options})
+    return [data[i]["video"] for i in range(clips)]
+
+
+def test_every_frame_of_every_clip_comes_back_exactly():
+    clips = digits(3, frames=7, size=32)
+    player = player_html([to_video(clip) for clip in clips], alt="digits")
+    across = int(re.search(r"across = (\d+)", page(player)).group(1))
+    sheet = sprite(player)
+    for i, frame in enumerate(np.concatenate(clips)):
+        x, y = i % across * 32, i // across * 32
+        assert np.array_equal(sheet[y:y + 32, x:x + 32], frame), f"cell {i}"
+
+
+def test_a_long_clip_fits_into_one_image():
+    player = player_html(np.zeros((1024, 32, 32, 1), np.uint8), alt="dark")
+    assert max(sprite(player).shape) <= 2048
+
+
+def test_nothing_comes_from_outside():
+    text = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", page(player_html(digits(2), alt="digits")))
+    assert not re.search(r"//|@import|url\(|href|<link|\bfetch\b|XMLHttp", text)
+    assert [m for m in re.findall(r"\bsrc\s*=\s*'([^']*)'", text) if m] == []
+
+
+def test_titles_and_alt_are_text_not_markup():
+    player = player_html(digits(1, size=32), ['<b>"one" & $two</b>'], alt='a "quoted" <i>alt</i> for $5')
+    text = page(player)
+    assert "<b>" not in text and "<i>" not in text
+    assert "&lt;b&gt;&quot;one&quot; &amp; $two&lt;/b&gt;" in text
+    assert 'aria-label="video player: a &quot;quoted&quot; &lt;i&gt;alt&lt;/i&gt; for $5"' in text
+    assert html.unescape(re.search(r'title="([^"]*)"', player).group(1)).endswith('<i>alt</i> for $5')
+
+
+def test_controls_have_names_for_screen_readers():
+    text = page(player_html(digits(1, size=32), alt="digits"))
+    for tag in re.findall(r"<(?:button|input|select|canvas)[^>]*>", text):
+        assert re.search(r'aria-label="[^"]+"', tag), tag
+    assert 'role="group"' in text and 'tabindex="0"' in text
+
+
+def test_scale_enlarges_without_changing_the_pixels():
+    clip = digits(1, size=32)[0]
+    small, large = (player_html(clip, alt="digits", scale=scale) for scale in (2, 8))
+    assert np.array_equal(sprite(small), sprite(large))
+    assert "minmax(0, 64px)" in page(small) and "minmax(0, 256px)" in page(large)
+    assert "image-rendering: pixelated" in page(small)
+
+
+def bytes_of(displayed: list[dict]) -> int:
+    return sum(len(text.encode()) for bundle in displayed for text in bundle.values())
+
+
+def test_show_video_is_a_player_and_a_strip_within_40_kB(displayed):
+    show_video(digits(4), ["a", "b", "c", "d"], alt="Four clips of digits.")
+    player, strip = displayed
+    assert player["text/html"].startswith("<iframe") and player["text/plain"] == "Video: Four clips of digits."
+    assert 'alt="Frames of the video: Four clips of digits."' in strip["text/html"]
+    assert bytes_of(displayed) < 40_000
+
+
+def test_video_that_does_not_compress_stays_small_too(displayed):
+    noise = torch.randn(2, 3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) / 2
+    scene = torch.nn.functional.interpolate(noise, (16, 64, 64), mode="trilinear")
+    grain = torch.randn(scene.shape, generator=torch.Generator().manual_seed(1)) * 0.03
+    show_video(scene + grain, alt="Two clips of blurred noise with grain.")
+    assert bytes_of(displayed) < 42_000
+
+
+@pytest.mark.parametrize("alt", ["", "  ", None])
+def test_alt_is_required(alt):
+    with pytest.raises(UserError, match="alt is empty"):
+        show_video(digits(1, size=32), alt=alt)
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan")])
+def test_fps_must_be_positive(fps):
+    with pytest.raises(UserError, match="fps must be above 0"):
+        player_html(digits(1, size=32), fps=fps, alt="digits")
