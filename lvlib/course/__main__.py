@@ -1,0 +1,64 @@
+"""`python -m lvlib.course build | check | timing`: what a maintainer does with the notebooks."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lvlib.course.agree import disagreements
+from lvlib.course.build import build, executed_path
+from lvlib.course.notebook import Source, read_sources
+from lvlib.course.timing import timing
+from lvlib.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Returns the exit status: 0 if all is well, 1 if not, 2 for a wrong argument."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.command == "check":
+            return _report(list(disagreements(root)), "all generated files agree")
+        sources = _chosen(root, options.numbers)
+        if options.command == "build":
+            numbers = {source.number for source in sources}
+            return _report(build(root, numbers, not options.no_run, options.force), "built")
+        missing = [str(executed_path(s)) for s in sources if not (root / executed_path(s)).exists()]
+        if missing:
+            raise UserError(f"not built yet: {', '.join(missing)}; run `python -m lvlib.course build`")
+        return 0 if timing(root, [executed_path(source) for source in sources], options.profile) else 1
+    except UserError as error:
+        print(f"lvlib.course: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lvlib.course", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("build", help="make notebooks/, lvlib's extracted modules and the executed notebooks")
+    make.add_argument("--no-run", action="store_true", help="leave the executed notebooks as they are")
+    make.add_argument("--force", action="store_true", help="run the notebooks whose code has not changed too")
+    commands.add_parser("check", help="fail if a generated file is not what its source makes")
+    time = commands.add_parser("timing", help="run the executed notebooks; seconds, cells and assertions of each")
+    time.add_argument("--profile", choices=["smoke", "course", "full"], default="course")
+    for command in make, time:
+        command.add_argument("numbers", nargs="*", metavar="NN", help="only these notebooks, such as 02 03")
+    return parser
+
+
+def _chosen(root: Path, numbers: list[str]) -> list[Source]:
+    sources = read_sources(root)
+    known = {f"{source.number:02d}": source for source in sources}
+    for number in numbers:
+        if number not in known:
+            raise UserError(f"there is no notebook {number}; there are: {', '.join(known) or 'none yet'}")
+    return [source for source in sources if not numbers or f"{source.number:02d}" in numbers]
+
+
+def _report(problems: list[str], success: str) -> int:
+    print("\n".join(problems) or success)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
