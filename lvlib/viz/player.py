@@ -47,10 +47,10 @@ def player_html(videos: Videos, titles: Sequence[str] | None = None, fps: float 
     if not fps > 0:
         raise UserError(f"fps must be above 0, not {fps}")
     n, t, h, w, _ = clips.shape
-    columns = min(n, max(1, ROOM // (max(w, 96) + GAP)))
+    rows = ceil(n / max(1, ROOM // (max(w, 128) + GAP)))
+    columns = ceil(n / rows)
     if scale is None:
         scale = max(1, min(round(256 / h), (ROOM - columns * GAP) // (columns * w)))
-    rows = -(-n // columns)
     width = max(columns * (w * scale + GAP) - GAP, 260) + 2 * PADDING
     height = rows * (h * scale + (TITLE if titles else 0) + GAP) - GAP + BAR + 2 * PADDING
     sprite, across = to_sprite(clips)
