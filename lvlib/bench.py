@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lvlib.configs import Config
+from lvlib.data.tensors import to_video
 from lvlib.describe import build
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
@@ -30,7 +31,9 @@ def bench(config: Config, threads: int = 1) -> dict:
     at_rest = peak_rss_mb()
     model = build(config)
     optimizer = torch.optim.Adam(model.parameters(), config.training.learning_rate, config.training.betas)
-    video = torch.rand(config.training.batch, *config.video_shape) * 2 - 1
+    channels, *thw = config.video_shape
+    frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)
+    video = to_video(frames)  # as in training: each pixel's channels lie side by side, which convolutions like
 
     def step() -> None:
         optimizer.zero_grad()

@@ -4,7 +4,8 @@ import math
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode  # meta tensors that know which device they stand for
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from lvlib.configs import Config
 from lvlib.errors import UserError
@@ -31,7 +32,9 @@ def build(config: Config) -> nn.Module:
 
 def describe(config: Config) -> dict:
     """Parameters per part, shapes of a clip and of its latents, tokens a clip, memory that training needs."""
-    with FakeTensorMode():
+    # Fake tensors are meta tensors that know which device they stand for: what autocast asks. The counts of codes
+    # (bincount) have a length that depends on values, hence the ShapeEnv.
+    with FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True)):
         model = build(config)
         training_memory = training_bytes(model, config)
     parts = {f"autoencoder.{name}": parameter_count(part) for name, part in model.named_children()}

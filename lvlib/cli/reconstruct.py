@@ -1,0 +1,61 @@
+"""lvlib reconstruct: videos through the codes of a trained run and back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvlib.cli.arguments import Parser
+
+if TYPE_CHECKING:
+    from lvlib.data.video_files import Video
+
+CHUNK = 64  # frames that go through the model together
+
+
+def main(arguments: list[str]) -> None:
+    parser = Parser("lvlib reconstruct", description="Encode videos with a trained run, decode their codes, and write "
+                    "the originals and the reconstructions side by side. Prints the PSNR of each video.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `lvlib train` wrote")
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
+    parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
+    options = parser.parse_args(arguments)
+    from lvlib.cli.runs import load_run
+    from lvlib.data import write_video
+    from lvlib.data.video_files import probe
+    from lvlib.models.quantize import code_bits
+
+    videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
+    config, model = load_run(options.run)
+    pictures = [frames for video in videos for frames in side_by_side(model, config, video)]
+    write_video(options.out, np.concatenate(pictures), videos[0].fps)
+    codes = model.latent_shape(config.video_shape)
+    bits = code_bits(codes, config.autoencoder.codes) / (config.data.frames * config.data.size**2)
+    print(f"{options.out}: {bits:.2f} bits a pixel in codes, {8 * config.autoencoder.channels} in the original")
+
+
+def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
+    """uint8 frames (t, h, 2w, c): the original on the left. At the end, prints the PSNR of the whole video."""
+    import torch
+
+    from lvlib.data import from_video, to_video
+    from lvlib.data.video_files import decode
+    from lvlib.metrics.pixels import mse
+
+    device = next(model.parameters()).device
+    squared_error = 0.0
+    for start in range(0, video.frames, CHUNK):
+        frames = decode(video, range(start, min(start + CHUNK, video.frames)), config.data.size)
+        original = to_video(_channels(frames, config.autoencoder.channels)).to(device)[None]
+        reconstruction = model.decode(model.encode(original))
+        squared_error += mse(reconstruction, original).item() * len(frames)
+        yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
+    print(f"{video.path}: PSNR {10 * np.log10(4 * video.frames / squared_error):.2f} dB, {video.frames} frames")
+
+
+def _channels(frames: np.ndarray, channels: int) -> np.ndarray:
+    """RGB frames (t, h, w, 3) as the model takes them: grey by the weights of ITU-R 601 where it has one channel."""
+    if channels == 3:
+        return frames
+    return (frames @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None]

@@ -1,0 +1,58 @@
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lvlib.cli.arguments import override, split_overrides
+from lvlib.configs import named_config
+from lvlib.errors import UserError
+
+CONFIG = named_config("lvt-frames-bair")
+
+
+def test_fields_are_told_from_options_and_names():
+    rest, overrides = split_overrides(
+        ["bench-lvt", "--data.root", "some where", "--out", "run.1", "--training.betas", "0.9", "0.99", "--json",
+         "--training.learning-rate=1e-3", "--data.frames", "-1"])
+    assert rest == ["bench-lvt", "--out", "run.1", "--json"]
+    assert overrides == {"data.root": ["some where"], "training.betas": ["0.9", "0.99"],
+                         "training.learning_rate": ["1e-3"], "data.frames": ["-1"]}
+
+
+def test_values_take_the_type_of_their_field():
+    changed = override(CONFIG, {"training.betas": ["0.9", "0.999"], "training.learning_rate": ["1e-3"],
+                                "training.precision": ["bf16-mixed"], "data.root": ["7"]})
+    assert changed == replace(
+        CONFIG, data=replace(CONFIG.data, root="7"),
+        training=replace(CONFIG.training, betas=(0.9, 0.999), learning_rate=1e-3, precision="bf16-mixed"))
+
+
+def test_fields_that_fit_only_together_can_be_set_together():
+    changed = override(CONFIG, {"autoencoder.codebooks": ["3"], "autoencoder.hidden": ["96"]})
+    assert (changed.autoencoder.codebooks, changed.autoencoder.hidden) == (3, 96)
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ({"training.steps": ["many"]}, "--training.steps takes an integer (default: 500000), not 'many'"),
+    ({"training.steps": ["1.5"]}, "--training.steps takes an integer"),
+    ({"training.steps": []}, "not nothing"),
+    ({"training.steps": ["3", "4"]}, "not '3 4'"),
+    ({"training.betas": ["0.9"]}, "--training.betas takes a number and a number"),
+    ({"training.precision": ["fp8"]}, "takes one of 32-true, bf16-mixed, 16-mixed (default: 32-true), not 'fp8'"),
+    ({"training.stesp": ["3"]}, "did you mean steps? There are: steps, batch"),
+    ({"trainig.steps": ["3"]}, "did you mean training? There are: data, autoencoder, training"),
+    ({"data.frames": ["0"]}, "data.frames must be at least 1, not 0"),
+    ({"training.learning_rate": ["-1"]}, "training.learning_rate is -1.0: it must be above 0"),
+    ({"autoencoder.codebooks": ["3"]}, "multiple of codebooks (3), not 256"),
+])
+def test_what_cannot_be_set_is_refused_in_one_line(overrides, message):
+    with pytest.raises(UserError) as refusal:
+        override(CONFIG, overrides)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_without_tyro_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    with pytest.raises(UserError, match=r'pip install "lvlib\[train\]"'):
+        override(CONFIG, {"training.steps": ["3"]})
+    assert override(CONFIG, {}) == CONFIG

@@ -1,0 +1,100 @@
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+
+def described(lvlib, *arguments) -> dict:
+    status, out, _ = lvlib("describe", *arguments, "--json")
+    assert status == 0
+    return json.loads(out)
+
+
+def convolution(inputs: int, outputs: int, kernel: int) -> int:
+    return inputs * outputs * kernel**2 + outputs
+
+
+def test_configs_lists_every_name_with_its_paper(lvlib):
+    status, out, _ = lvlib("configs")
+    assert status == 0
+    for name in ("lvt-frames-course", "lvt-frames-bair", "lvt-frames-bair-nc4", "lvt-frames-kinetics", "bench-lvt"):
+        assert any(line.startswith(name + " ") and "LVT" in line for line in out.splitlines())
+
+
+@pytest.mark.parametrize(("name", "blocks", "latent_shape"), [
+    ("lvt-frames-bair", 2, [1, 16, 16]),
+    ("lvt-frames-bair-nc4", 2, [1, 16, 16, 4]),
+    ("lvt-frames-kinetics", 4, [1, 16, 16, 4]),
+])
+def test_paper_sizes_agree_with_a_count_by_hand(lvlib, name, blocks, latent_shape):
+    residual = blocks * (convolution(256, 128, 3) + convolution(128, 256, 1))
+    encoder = convolution(3, 128, 4) + convolution(128, 256, 4) + convolution(256, 256, 3) + residual
+    decoder = convolution(256, 256, 3) + residual + convolution(256, 128, 4) + convolution(128, 3, 4)
+    report = described(lvlib, name)
+    assert report["parameters"] == {
+        "autoencoder": encoder + 512 * 256 + decoder,
+        "autoencoder.encoder": encoder,
+        "autoencoder.quantizer": 512 * 256,  # four codebooks of 512 x 64 are as many numbers as one of 512 x 256
+        "autoencoder.decoder": decoder,
+        "prior": 0,
+    }
+    assert report["latent_shape"] == latent_shape
+    assert report["tokens"] == math.prod(latent_shape)
+
+
+def test_bench_config_has_as_many_parameters_as_the_official_model(lvlib):
+    assert described(lvlib, "bench-lvt")["parameters"]["autoencoder"] == 233_091
+
+
+def test_fields_change_what_is_described(lvlib):
+    report = described(lvlib, "bench-lvt", "--data.frames", "4", "--data.size=32", "--autoencoder.residual-blocks", "0")
+    assert report["latent_shape"] == [4, 8, 8, 4]
+    assert report["video_shape"] == [3, 4, 32, 32]
+    assert report["parameters"]["autoencoder.encoder"] == (
+        convolution(3, 32, 4) + convolution(32, 64, 4) + convolution(64, 64, 3))
+
+
+def test_memory_is_four_copies_of_the_weights_plus_a_share_per_clip(lvlib):
+    batch = {n: described(lvlib, "lvt-frames-kinetics", "--training.batch", n)["training_memory_mb"] for n in (32, 64)}
+    per_clip = (batch[64] - batch[32]) / 32
+    weights = described(lvlib, "lvt-frames-kinetics")["parameters"]["autoencoder"] * 4 / 2**20
+    assert batch[32] - 32 * per_clip == pytest.approx(4 * weights, rel=0.1)
+    # At least what enters each ReLU and convolution at the 32x32 and 16x16 grids of a frame, once.
+    assert per_clip > (2 * 128 * 32**2 + 12 * 256 * 16**2) * 4 / 2**20
+
+
+def test_ema_is_one_more_copy_of_the_weights(lvlib):
+    without = described(lvlib, "lvt-frames-bair")["training_memory_mb"]
+    weights = described(lvlib, "lvt-frames-bair")["parameters"]["autoencoder"] * 4 / 2**20
+    with_ema = described(lvlib, "lvt-frames-bair", "--training.ema_decay", "0.999")["training_memory_mb"]
+    assert with_ema - without == pytest.approx(weights, abs=1.5)
+
+
+def test_table_and_json_say_the_same(lvlib):
+    status, out, _ = lvlib("describe", "lvt-frames-bair")
+    assert status == 0
+    assert "3,684,867" in out and "1 x 16 x 16" in out and "256 tokens" in out
+
+
+def test_help_of_a_config_lists_every_field_with_its_default(lvlib):
+    status, out, _ = lvlib("train", "lvt-frames-bair", "--help")
+    assert status == 0
+    words = " ".join(out.split())
+    assert "--training.steps INT" in words and "(default: 500000)" in words
+    assert "--autoencoder.residual_hidden INT" in words and "--data.root" in words and "--devices" in words
+
+
+def test_every_command_explains_itself(lvlib):
+    from lvlib.cli import COMMANDS
+
+    for arguments in ([], ["--help"], *([command, "--help"] for command in COMMANDS)):
+        status, out, _ = lvlib(*arguments)
+        assert status == 0 and "usage" in out
+
+
+def test_help_and_version_do_not_load_torch():
+    code = ("import sys; from lvlib.cli import main; main(['--help']); main(['--version']);"
+            "assert 'torch' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
