@@ -286,7 +286,11 @@ if profile == "course":
 # | 1 | 0.0016 | 222.7 |
 # | 4 | 0.0004 | 47.4 |
 #
-# RESULTS_PLACEHOLDER
+# **What we measured** (two grey digits, 32x32, 300 steps, three seeds at K = 32): four codebooks rebuild with
+# 1.5 to 2.0 times less error than one. The paper has 4 times less, after 1,600 times as many steps. Our
+# codebook is the bottleneck only at small K: at K = 128 the young encoder and decoder limit both, and the
+# ratio is smaller. We measure no FVD here: it needs a trained video network, and 16 frames of true motion to
+# judge.
 
 # %%
 with torch.no_grad():
@@ -321,7 +325,9 @@ print("codes of a frame:", *(tuple(m.encode(val_frames[:1]).shape[2:]) for m in 
 print(f"8 x 8 x 1: MSE {errors[32, 1, 0]:.4f}    4 x 4 x 4: MSE {coarse_mse:.4f}")
 
 # %% [markdown]
-# COARSE_PLACEHOLDER
+# The same count of numbers, worse pictures: each of the 4x4 positions must now speak for 64 pixels. This
+# agrees with the first column of Table 7, where R-FVD grows from 14.9 to 23.1. (One seed, 300 steps: take the
+# direction, not the size.)
 #
 # The second half is the prior's trouble. The codes of one position are not independent: given the first, the
 # others are easier to guess. How much they know about each other is their *mutual information*. A prior that
