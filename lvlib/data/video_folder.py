@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -37,6 +38,8 @@ class VideoFolder(Dataset):
     their number at the end; `skipped` keeps them, path -> reason. Damage inside a file shows only when it is decoded:
     then it is named too, and a clip of the next video takes the place of the one that cannot be decoded.
 
+    `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`.
+
     Raises UserError if no usable video is left, saying what was found.
     """
 
@@ -64,6 +67,7 @@ class VideoFolder(Dataset):
         if not self.videos:
             reasons = "; ".join(list(self.skipped.values())[:3])
             raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
+        self.fps = median(video.fps for video in self.videos) / stride
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
 
     def __len__(self) -> int:
@@ -74,10 +78,15 @@ class VideoFolder(Dataset):
         for following in range(number, number + len(self.videos)):
             video = self.videos[following % len(self.videos)]
             try:
-                return self._read(video, clip % self._clips(video) * self.hop)
+                return self._read(video, clip % self._clips(video))
             except UserError as error:
                 self._skip(video.path, error)
         raise UserError(f"no video in {self.root} can be decoded any more")
+
+    def clip(self, index: int) -> dict:
+        """Item `index` and no other in its place: UserError where it cannot be decoded."""
+        number, clip = self._locate(index)
+        return self._read(self.videos[number], clip)
 
     def source(self, index: int) -> tuple[Path, int]:
         """Where clip `index` comes from: the path of its video, and the frame that it starts with."""
@@ -93,7 +102,8 @@ class VideoFolder(Dataset):
         span = (self.frames - 1) * self.stride + 1
         return max(0, (video.frames - span) // self.hop + 1)
 
-    def _read(self, video: Video, start: int) -> dict:
+    def _read(self, video: Video, clip: int) -> dict:
+        start = clip * self.hop
         wanted = range(start, start + self.frames * self.stride, self.stride)
         item: dict[str, np.ndarray | int] = {"video": decode(video, wanted, self.size)}
         if self.classes:
