@@ -17,5 +17,5 @@ kinetics = replace(bair, autoencoder=replace(bair_nc4.autoencoder, residual_bloc
 
 small = FrameVQVAEConfig(hidden=64, residual_hidden=32, codes=128, codebooks=4)
 course = Config(DataConfig(frames=1), replace(small, decay=0.95),
-                TrainingConfig(steps=2000, batch=32, learning_rate=1e-3))
+                TrainingConfig(steps=5000, batch=32, learning_rate=1e-3))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=1))
