@@ -1,17 +1,19 @@
 """Writing a video: a file to play, a strip to print, or the bare numbers."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from lvlib.data.video_files import import_av
 from lvlib.errors import UserError
 
 
-def write_video(path: str | Path, video: np.ndarray, fps: float = 8) -> None:
+def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float = 8) -> None:
     """Writes uint8 frames (t, h, w, c), c = 1 (grey) or 3, at `fps` frames a second; the suffix says how:
 
     .mp4   H.264 in yuv420p, which plays everywhere. It wants even sides: an odd one gets its last row or column twice.
@@ -22,7 +24,7 @@ def write_video(path: str | Path, video: np.ndarray, fps: float = 8) -> None:
     An existing file is replaced only once the new one is complete.
     Raises UserError for another suffix, array or fps, or a place that cannot be written to.
     """
-    path = Path(path)
+    path, video = Path(path), np.asarray(video)
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
@@ -38,7 +40,8 @@ def write_video(path: str | Path, video: np.ndarray, fps: float = 8) -> None:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _write_mp4(path: Path, video: np.ndarray, fps: float) -> None:
