@@ -118,10 +118,13 @@ def _probe_file(path: Path, size: int, _changed: int) -> Video:
     av = import_av()
     if size == 0:
         raise UserError(f"{path} is empty")
+    unreadable = f"{path} is not a video that can be read, or it is cut off"
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
+            if container.streams.audio and not container.streams.video:
                 raise UserError(f"{path} has no pictures, only sound")
+            if not container.streams.video:
+                raise UserError(unreadable)
             stream = container.streams.video[0]
             announced, duration, tick = stream.frames, _seconds(container, stream), float(stream.time_base)
             fps = float(stream.average_rate or stream.guessed_rate or _IMAGE_FOLDER_FPS)
@@ -134,7 +137,7 @@ def _probe_file(path: Path, size: int, _changed: int) -> Video:
         trusted = path.suffix.lower() not in (".avi", ".gif") and None not in times
         count = len(times) if trusted else _count_by_decoding(path)
     except av.FFmpegError:
-        raise UserError(f"{path} is not a video that can be read, or it is cut off") from None
+        raise UserError(unreadable) from None
 
     if broken or len(times) < 0.9 * announced or end * tick < 0.9 * duration or not _complete(path):
         raise UserError(f"{path} is cut off: only {count} frames can be read")

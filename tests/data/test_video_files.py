@@ -1,0 +1,202 @@
+import struct
+
+import numpy as np
+import pytest
+from conftest import cut, numbered, numbers
+from PIL import Image
+
+from lvlib.data import read_video, write_video
+from lvlib.data.video_files import decode, fit, probe
+from lvlib.errors import UserError
+
+SHORT_GOPS = {"g": "8", "bf": "2"}  # key frames inside, and frames that are stored out of order
+FASTSTART = {"movflags": "faststart"}  # the index in front, where it survives a cut
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.avi", "a.mkv", "a.gif"])
+@pytest.mark.parametrize("options", [{}, SHORT_GOPS])
+def test_any_frames_are_the_ones_asked_for(make_video, name, options):
+    path = make_video(name, 30, options={} if name.endswith("gif") else options)
+    whole, fps = read_video(path)
+    assert whole.shape == (30, 48, 64, 3) and fps == 25
+    if not name.endswith("gif"):  # whose 8 bits a pixel are too coarse to tell the frames apart
+        assert numbers(whole) == list(range(30))
+    for start in (0, 7, 13, 22):
+        part, fps = read_video(path, frames=3, start=start, stride=3)
+        assert (part == whole[start : start + 9 : 3]).all() and fps == 25 / 3
+
+
+def test_a_fragmented_mp4_is_read_though_it_announces_no_frames(make_video):
+    assert numbers(read_video(make_video("a.mp4", 20, 25, SHORT_GOPS, FRAGMENTS))[0]) == list(range(20))
+
+
+def test_images_are_read_in_the_order_of_their_numbers(make_images):
+    video, fps = read_video(make_images("walk", 12))
+    assert (video == numbered(12)).all() and fps == 25
+
+
+@pytest.mark.parametrize(
+    "name, options, container",
+    [
+        ("a.mp4", {}, {}),
+        ("a.mp4", {}, FASTSTART),
+        ("a.mp4", SHORT_GOPS, FASTSTART),
+        ("a.mp4", SHORT_GOPS, FRAGMENTS),
+        ("a.webm", {}, {}),
+        ("a.avi", {}, {}),
+        ("a.gif", {}, {}),
+    ],
+)
+def test_a_file_cut_off_in_the_middle_is_refused(make_video, name, options, container):
+    path = cut(make_video(name, 40, 25, options, container))
+    with pytest.raises(UserError, match="cut off") as error:
+        read_video(path, frames=1)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content, message", [(b"", "is empty"), (b"no video" * 99, "not a video")])
+def test_other_files_are_refused(tmp_path, content, message):
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_sound_alone_is_refused(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        file.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(UserError, match="only sound"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_missing_files_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(UserError, match="nothing.mp4: No such file"):
+        read_video(tmp_path / "nothing.mp4")
+    with pytest.raises(UserError, match="holds no images"):
+        read_video(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"frames": 21}, {"frames": 3, "start": 18}, {"start": 20}, {"frames": 7, "stride": 4}]
+)
+def test_more_frames_than_there_are(make_video, wanted):
+    with pytest.raises(UserError, match="has 20 frames, too few"):
+        read_video(make_video("a.mp4", 20), **wanted)
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"stride": 0}, {"start": -1}])
+def test_impossible_numbers(make_video, wrong):
+    with pytest.raises(UserError, match="1 or more"):
+        read_video(make_video("a.mp4", 20), **wrong)
+
+
+def test_a_damaged_image_is_named_by_its_frame(make_images):
+    folder = make_images("walk")
+    cut(folder / "frame4.png", 0.5)
+    assert len(decode(probe(folder), range(3))) == 3
+    with pytest.raises(UserError, match="frame 3 cannot be decoded"):
+        read_video(folder)
+    (folder / "frame4.png").write_bytes(b"")
+    with pytest.raises(UserError, match="empty image: frame4.png"):
+        read_video(folder)
+
+
+def test_a_file_that_changed_is_probed_again(make_video):
+    assert probe(make_video("a.mp4", 20)).frames == 20
+    assert probe(make_video("a.mp4", 12)).frames == 12
+
+
+def test_a_phone_held_upright(make_video):
+    path = make_video("a.mp4")
+    one = 1 << 16
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    head, mark, track = path.read_bytes().partition(b"tkhd")  # the track's header, after the file's own
+    path.write_bytes(head + mark + track.replace(upright, turned, 1))
+    video, _ = read_video(path)
+    assert video.shape == (20, 64, 48, 3)
+    assert video[0, :12, -8:].mean() > 240 and video[0, :12, :8].mean() < 15  # the corner is now at the top right
+
+
+def test_fit_covers_the_size_and_keeps_the_middle():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 96, 3), np.uint8))
+    lanczos = Image.Resampling.LANCZOS
+    square = image.resize((48, 24), lanczos).crop((12, 0, 36, 24))
+    assert abs(np.asarray(fit(image, 24)).astype(int) - np.asarray(square)).max() <= 1
+    flat = image.resize((96, 48), lanczos).crop((0, 12, 96, 36))
+    assert (np.asarray(fit(image, (24, 96))) == np.asarray(flat)).all()
+    assert fit(image, (100, 100)).size == (100, 100)
+
+
+# ---- writing
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("height, width", [(48, 64), (33, 47)])
+def test_mp4_comes_back_as_it_was(tmp_path, channels, height, width):
+    video = numbered(10, height, width)[..., :channels]
+    write_video(tmp_path / "a.mp4", video, fps=12.5)
+    back, fps = read_video(tmp_path / "a.mp4")
+    assert fps == 12.5 and back.shape == (10, height + height % 2, width + width % 2, 3)
+    error = (back[:, :height, :width].astype(float) - video) ** 2
+    assert 10 * np.log10(255**2 / error.mean()) > 38
+
+
+def test_gif_keeps_few_colours_and_equal_frames_exactly(tmp_path, make_images):
+    video = numbered(12).repeat(2, axis=0)
+    write_video(tmp_path / "a.gif", video, fps=10)
+    back, fps = read_video(tmp_path / "a.gif")
+    assert (back == video).all() and fps == 10
+    assert (back[::2] == read_video(make_images("walk", 12))[0]).all()
+
+
+def test_gif_of_many_colours_stays_close(tmp_path):
+    y, x, t = np.ogrid[:32, :32, :6]
+    video = np.stack(np.broadcast_arrays(y * 8, x * 8, t * 40), -1).transpose(2, 0, 1, 3).astype(np.uint8)
+    write_video(tmp_path / "a.gif", video)
+    assert abs(read_video(tmp_path / "a.gif")[0].astype(int) - video).mean() < 15
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_is_a_strip_and_npy_the_array(tmp_path, channels):
+    video = numbered(5)[..., :channels]
+    write_video(tmp_path / "deeper" / "a.png", video)
+    strip = np.asarray(Image.open(tmp_path / "deeper" / "a.png")).reshape(48, 5 * 64, channels)
+    assert all((strip[:, 64 * i : 64 * i + 64] == frame).all() for i, frame in enumerate(video))
+    write_video(tmp_path / "a.npy", video)
+    assert (np.load(tmp_path / "a.npy") == video).all()
+
+
+@pytest.mark.parametrize(
+    "name, video, fps, message",
+    [
+        ("a.mp5", numbered(2), 8, r"must end in one of \.mp4 \.gif \.png \.npy"),
+        ("a.mp4", numbered(2)[0], 8, r"uint8 \(t, h, w, 1 or 3\)"),
+        ("a.mp4", numbered(2) / 255, 8, "not float64"),
+        ("a.mp4", numbered(2)[:0], 8, r"not uint8 \(0, "),
+        ("a.mp4", numbered(2), 0, "fps must be above 0"),
+        ("a.npy/b.mp4", numbered(2), 8, "cannot write"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, name, video, fps, message):
+    (tmp_path / "a.npy").write_text("in the way")
+    with pytest.raises(UserError, match=message):
+        write_video(tmp_path / name, video, fps)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.npy", numbered(3))
+
+    def full(path, _video):
+        path.write_bytes(b"the beginning")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_video(tmp_path / "a.npy", numbered(20))
+    assert len(np.load(tmp_path / "a.npy")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
