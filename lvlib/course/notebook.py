@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
-from jupytext.formats import JupytextFormatError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, ValidationError
 
 PACKAGES = ("models", "metrics")  # what `export:<package>.<module>` may name
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -72,8 +71,8 @@ def _read(path: Path, root: Path) -> Source:
         return _with_problem(source, "the name must be like 02_vq_vae.py")
     try:
         notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    except (UnicodeDecodeError, JupytextFormatError) as error:
-        return _with_problem(source, f"cannot be read: {error}")
+    except (ValueError, ValidationError) as error:
+        return _with_problem(source, f"cannot be read: {str(error).splitlines()[0]}")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
