@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import papermill
 import pytest
+from jupytext.config import find_jupytext_configuration_file, load_jupytext_configuration_file
 
 from lvlib.course.agree import disagreements
 from lvlib.course.build import kernel_environment, student_path
@@ -28,6 +30,13 @@ def test_generated_files_agree():
 @pytest.mark.parametrize("module", exports(SOURCES))
 def test_an_extracted_module_imports_alone(module):
     subprocess.run([sys.executable, "-c", f"import lvlib.{module}"], cwd=ROOT, check=True)
+
+
+@by_notebook
+def test_saving_a_source_from_jupyterlab_adds_nothing(source):
+    path = ROOT / source.path
+    config = load_jupytext_configuration_file(find_jupytext_configuration_file(str(path)))
+    assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text()
 
 
 @by_notebook
