@@ -34,16 +34,16 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
-fig, ax = plt.subplots(figsize=(7.2, 1.7))
+fig, ax = plt.subplots(figsize=(8, 1.7))
 boxes = ["frame\n32 x 32", "encoder", "64 vectors\n8 x 8", "nearest\ncode", "64 numbers\n8 x 8", "decoder",
          "frame\n32 x 32"]
 for i, text in enumerate(boxes):
     made = text in ("encoder", "nearest\ncode", "decoder")
     shape = "round" if made else "square"
     look = {"boxstyle": f"{shape},pad=0.5", "fc": "#cfe3f7" if made else "#f3f3f3", "ec": "#555"}
-    ax.text(i, 0, text, ha="center", va="center", fontsize=9, bbox=look)
+    ax.text(i, 0, text, ha="center", va="center", fontsize=8, bbox=look)
     if i:
-        ax.annotate("", (i - 0.38, 0), (i - 0.62, 0), arrowprops={"arrowstyle": "->"})
+        ax.annotate("", (i - 0.42, 0), (i - 0.58, 0), arrowprops={"arrowstyle": "->"})
 ax.annotate("the gradient jumps over this step", (3, 0.42), (3, 0.95), ha="center", fontsize=9,
             arrowprops={"arrowstyle": "->", "color": "#b3432b"}, color="#b3432b")
 ax.set(xlim=(-0.6, 6.6), ylim=(-0.6, 1.15))
@@ -70,7 +70,8 @@ clips = {"smoke": 64, "course": 8000}[profile]
 options = {"size": 32, "digits": 2, "digit_size": 18}
 train_frames = to_video(MovingDigits(clips, frames=1, **options).batch(slice(0, clips))["video"])
 val_frames = to_video(MovingDigits(256, frames=1, split="val", **options).batch(slice(0, 256))["video"])
-clip = to_video(MovingDigits(1, frames=16, split="val", seed=5, **options)[0]["video"])[None]
+# One in which the digits keep apart.
+clip = to_video(MovingDigits(185, frames=16, split="val", seed=5, **options)[184]["video"])[None]
 
 print("b, c, t, h, w:", tuple(train_frames.shape))
 show_video(clip[0], alt="Two grey handwritten digits drift across a black square and bounce off its sides.")
@@ -498,7 +499,7 @@ show_video([clip[0], rebuilt[0]], titles=["clip", "from 64 codes a frame"],
 
 # %% [markdown]
 # And this is what the second stage will see: not the picture but the code numbers, here as colours. The black
-# background is nearly one colour. Where a digit passes, codes change.
+# background keeps its few codes. Where a digit passes, codes change.
 
 # %%
 show_codes(clip[0], codes[0], 512,

@@ -356,7 +356,7 @@ if profile == "course":
 
 # %%
 shipped = load_checkpoint("lvt-frames-course")
-digits = to_video(MovingDigits(1, size=64, color=True, split="test")[0]["video"])[None]
+digits = to_video(MovingDigits(35, size=64, color=True, split="test")[34]["video"])[None]
 codes = shipped.encode(digits)
 rebuilt = shipped.decode(codes)
 print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, "

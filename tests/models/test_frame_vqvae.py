@@ -97,7 +97,8 @@ def test_frames_that_do_not_divide_are_refused():
 
 @pytest.mark.parametrize("field, value, message", [
     ("codebooks", 3, "multiple of codebooks"), ("hidden", 0, "hidden must be at least 1"),
-    ("codes", 0, "codes must be"), ("residual_blocks", -1, "residual_blocks"), ("decay", 1.0, "decay must be"), ("restart", 1.5, "restart"),
+    ("codes", 0, "codes must be"),
+    ("residual_blocks", -1, "residual_blocks"), ("decay", 1.0, "decay must be"), ("restart", 1.5, "restart"),
 ])
 def test_sizes_that_do_not_fit_are_refused(field, value, message):
     with pytest.raises(ValueError, match=message):
