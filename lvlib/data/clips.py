@@ -36,14 +36,14 @@ class ClipSet(Dataset):
 
     def __init__(self, root: str | Path, split: str = "train", frames: int | None = None, stride: int = 1):
         self.root, self.split, self.stride = Path(root), split, stride
+        if stride < 1 or (frames is not None and frames < 1):
+            raise UserError(f"frames and stride must be 1 or more: {frames}, {stride}")
         self.meta = read_meta(self.root)
         if split not in self.meta["splits"]:
             raise unknown(f"split in {root}:", split, self.meta["splits"])
         stored, *shape = self.meta["fields"]["video"]["shape"]
         self.shape = tuple(shape)
         self.frames = (stored - 1) // stride + 1 if frames is None else frames
-        if self.frames < 1 or stride < 1:
-            raise UserError(f"frames and stride must be 1 or more: {frames}, {stride}")
         self._span = self.frames * stride
         self._parts = (stored - (self._span - stride + 1)) // self._span + 1
         if self._parts < 1:

@@ -2,8 +2,8 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import cut, numbered, numbers
 from PIL import Image
+from small_videos import cut, numbered, numbers, save_images, save_video
 
 from lvlib.data import read_video, write_video
 from lvlib.data.video_files import decode, fit, probe
@@ -16,8 +16,8 @@ FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.avi", "a.mkv", "a.gif"])
 @pytest.mark.parametrize("options", [{}, SHORT_GOPS])
-def test_any_frames_are_the_ones_asked_for(make_video, name, options):
-    path = make_video(name, 30, options={} if name.endswith("gif") else options)
+def test_any_frames_are_the_ones_asked_for(tmp_path, name, options):
+    path = save_video(tmp_path / name, 30, options={} if name.endswith("gif") else options)
     whole, fps = read_video(path)
     assert whole.shape == (30, 48, 64, 3) and fps == 25
     if not name.endswith("gif"):  # whose 8 bits a pixel are too coarse to tell the frames apart
@@ -27,12 +27,12 @@ def test_any_frames_are_the_ones_asked_for(make_video, name, options):
         assert (part == whole[start : start + 9 : 3]).all() and fps == 25 / 3
 
 
-def test_a_fragmented_mp4_is_read_though_it_announces_no_frames(make_video):
-    assert numbers(read_video(make_video("a.mp4", 20, 25, SHORT_GOPS, FRAGMENTS))[0]) == list(range(20))
+def test_a_fragmented_mp4_is_read_though_it_announces_no_frames(tmp_path):
+    assert numbers(read_video(save_video(tmp_path / "a.mp4", 20, 25, SHORT_GOPS, FRAGMENTS))[0]) == list(range(20))
 
 
-def test_images_are_read_in_the_order_of_their_numbers(make_images):
-    video, fps = read_video(make_images("walk", 12))
+def test_images_are_read_in_the_order_of_their_numbers(tmp_path):
+    video, fps = read_video(save_images(tmp_path / "walk", 12))
     assert (video == numbered(12)).all() and fps == 25
 
 
@@ -48,8 +48,8 @@ def test_images_are_read_in_the_order_of_their_numbers(make_images):
         ("a.gif", {}, {}),
     ],
 )
-def test_a_file_cut_off_in_the_middle_is_refused(make_video, name, options, container):
-    path = cut(make_video(name, 40, 25, options, container))
+def test_a_file_cut_off_in_the_middle_is_refused(tmp_path, name, options, container):
+    path = cut(save_video(tmp_path / name, 40, 25, options, container))
     with pytest.raises(UserError, match="cut off") as error:
         read_video(path, frames=1)
     assert str(path) in str(error.value)
@@ -83,19 +83,19 @@ def test_missing_files_and_empty_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "wanted", [{"frames": 21}, {"frames": 3, "start": 18}, {"start": 20}, {"frames": 7, "stride": 4}]
 )
-def test_more_frames_than_there_are(make_video, wanted):
+def test_more_frames_than_there_are(tmp_path, wanted):
     with pytest.raises(UserError, match="has 20 frames, too few"):
-        read_video(make_video("a.mp4", 20), **wanted)
+        read_video(save_video(tmp_path / "a.mp4", 20), **wanted)
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"stride": 0}, {"start": -1}])
-def test_impossible_numbers(make_video, wrong):
+def test_impossible_numbers(tmp_path, wrong):
     with pytest.raises(UserError, match="1 or more"):
-        read_video(make_video("a.mp4", 20), **wrong)
+        read_video(save_video(tmp_path / "a.mp4", 20), **wrong)
 
 
-def test_a_damaged_image_is_named_by_its_frame(make_images):
-    folder = make_images("walk")
+def test_a_damaged_image_is_named_by_its_frame(tmp_path):
+    folder = save_images(tmp_path / "walk")
     cut(folder / "frame4.png", 0.5)
     assert len(decode(probe(folder), range(3))) == 3
     with pytest.raises(UserError, match="frame 3 cannot be decoded"):
@@ -105,13 +105,13 @@ def test_a_damaged_image_is_named_by_its_frame(make_images):
         read_video(folder)
 
 
-def test_a_file_that_changed_is_probed_again(make_video):
-    assert probe(make_video("a.mp4", 20)).frames == 20
-    assert probe(make_video("a.mp4", 12)).frames == 12
+def test_a_file_that_changed_is_probed_again(tmp_path):
+    assert probe(save_video(tmp_path / "a.mp4", 20)).frames == 20
+    assert probe(save_video(tmp_path / "a.mp4", 12)).frames == 12
 
 
-def test_a_phone_held_upright(make_video):
-    path = make_video("a.mp4")
+def test_a_phone_held_upright(tmp_path):
+    path = save_video(tmp_path / "a.mp4")
     one = 1 << 16
     upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
     turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
@@ -146,12 +146,12 @@ def test_mp4_comes_back_as_it_was(tmp_path, channels, height, width):
     assert 10 * np.log10(255**2 / error.mean()) > 38
 
 
-def test_gif_keeps_few_colours_and_equal_frames_exactly(tmp_path, make_images):
+def test_gif_keeps_few_colours_and_equal_frames_exactly(tmp_path):
     video = numbered(12).repeat(2, axis=0)
     write_video(tmp_path / "a.gif", video, fps=10)
     back, fps = read_video(tmp_path / "a.gif")
     assert (back == video).all() and fps == 10
-    assert (back[::2] == read_video(make_images("walk", 12))[0]).all()
+    assert (back[::2] == read_video(save_images(tmp_path / "walk", 12))[0]).all()
 
 
 def test_gif_of_many_colours_stays_close(tmp_path):
