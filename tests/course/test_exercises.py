@@ -112,6 +112,15 @@ def other_error(x):
     raise GeneratorExit
 
 
+class Speechless(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def speechless(x):
+    raise Speechless
+
+
 def in_place(x):
     return x.data.mul_(2)
 
@@ -127,6 +136,7 @@ MISBEHAVIOUR = [
     (raises, "it raised KeyError: 'no such\\nthing'. Look: line"),
     (leaves, "it raised SystemExit: 3. Look: line"),
     (other_error, "it raised GeneratorExit. Look: line"),
+    (speechless, "it raised test_exercises.Speechless: <exception str() failed>. Look: line"),
     (in_place, "it changes its input in place. Look: make a new tensor, or work on a clone."),
     (index_error, "it raised IndexError: too many indices for tensor of dimension 1. Look: line"),
     (lambda: None, "it raised TypeError: "),
