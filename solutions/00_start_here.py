@@ -37,7 +37,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here are the two stages. The blue parts are neural networks, and you will train all of them.
+# Here are the two stages. The blue parts are neural networks, and you will train all of them. (The two cells below
+# only draw the picture. No need to read them.)
 
 # %%
 def box(ax, x, y, w, h, d, colour="#f3f3f3", face=None):
@@ -122,7 +123,7 @@ show_video(digits, alt="Two handwritten digits, white on black, move in straight
 # A clip is a *tensor*, an array of numbers with several axes. Its shape says how long each axis is. A clip that comes
 # from a data set is `(t, h, w, c)`: time (frames), height, width, channels (1 for grey, 3 for colour).
 
-# %%
+# %% tags=["nbval-check-output"]
 print("the street: ", tuple(street.shape), street.dtype)
 print("the digits: ", tuple(digits.shape), digits.dtype)
 
@@ -159,6 +160,7 @@ answer = check("0.1", second_try)
 # ### Exercise 0.1 · your turn (about 2 min)
 # Write the right answer yourself. In the cell below, a line with `raise NotImplementedError` stands where your code
 # goes: delete it, and write your own line instead. Run the cell, then run its check. Both as often as you like.
+#
 # <details><summary>Hint</summary>It is the line of <code>second_try</code>. Keep the four spaces before
 # <code>return</code>.</details>
 
@@ -188,6 +190,7 @@ show_video([street, backwards(street)], ["forwards", "backwards"], fps=12,
 # Screens and files use whole numbers from 0 to 255, and put the channels last. Networks prefer small floats around
 # zero, and PyTorch's layers want the channels first. Turn uint8 `(t, h, w, c)` into floats `(c, t, h, w)` from -1 to
 # 1.
+#
 # <details><summary>Hint</summary>Two steps. <code>frames.permute(3, 0, 1, 2)</code> moves the last axis to the front.
 # For the values: what must you divide by so that 255 becomes 2? Then subtract 1.</details>
 
@@ -202,7 +205,7 @@ def to_video(frames: Tensor) -> Tensor:
 # %% tags=["check", "ex-0.2"]
 to_video = check("0.2", to_video)
 
-# %%
+# %% tags=["nbval-check-output"]
 video = to_video(digits)
 print(tuple(digits.shape), digits.dtype, "->", tuple(video.shape), video.dtype)
 print(f"from {video.min():g} to {video.max():g}")
@@ -210,6 +213,7 @@ print(f"from {video.min():g} to {video.max():g}")
 # %% [markdown]
 # ### Exercise 0.3 · how big is a clip? (about 3 min)
 # How many *bits* hold a clip of uint8 values? A value from 0 to 255 takes 8 bits.
+#
 # <details><summary>Hint</summary><code>frames.numel()</code> is the number of values in a tensor.</details>
 
 # %% tags=["exercise", "ex-0.3"]
@@ -228,8 +232,8 @@ for name, frames in (("street", street), ("digits", digits)):
     print(f"{name}: {frames.numel():,} values, {bits_in(frames):,} bits")
 
 # %% [markdown]
-# That is one second of video, no larger than a stamp. A model that makes one value after the other would have to make
-# 196,608 values for the street. This is why all five systems compress first.
+# That is about a second of video, no larger than a stamp. A model that makes one value after the other would have to
+# make 196,608 values for the street. This is why all five systems compress first.
 
 # %% [markdown]
 # ## 4. Both stages, as a toy
@@ -240,6 +244,7 @@ for name, frames in (("street", street), ("digits", digits)):
 # ### Exercise 0.4 · means of blocks (about 7 min)
 # Turn `(c, t, h, w)` into `(c, t/2, h/4, w/4)`. The library einops says such things in words:
 # `reduce(x, "c (t a) h w -> c t h w", "mean", a=2)` takes the mean of every two frames.
+#
 # <details><summary>Hint</summary>Split all three axes in the pattern, each with a letter of its own:
 # <code>(t a) (h b) (w d)</code>, and give the sizes a=2, b=4, d=4.</details>
 
@@ -341,9 +346,9 @@ assert wrong_grid > 1.5 * through_grid, "the order of the codes should matter"
 # | PVDM, UCF-101 | 16 x 256 x 256, colour | 3,145,728 | 3 flat grids of 4 channels | 8,192 | 384 times |
 # | our toy, digits | 16 x 64 x 64, grey | 65,536 | 8 x 16 x 16 | 2,048 | 32 times |
 #
-# The difference in scale is large. The papers compress real scenes and can hardly be told from the originals; their
-# networks train for days on several GPUs. Ours is a mean over blocks, and blurs two digits on black. What carries
-# over is the plan.
+# The difference in scale is large. LVT's Table 1 gives a mean squared error of 0.0016 with one codebook and of 0.0004
+# with four, on pictures of a robot at a table, after 500,000 training steps. Ours is 0.07, for a mean over blocks
+# that blurs two digits on black. What carries over is the plan.
 
 # %% [markdown]
 # ## 6. The map of the five systems
@@ -391,14 +396,14 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
 # | `notebooks/` | the notebooks to work in, like this one |
 # | `solutions/` | the same notebooks complete, with results: to look at when you are stuck |
 # | `lvlib/` | the library. What you build in a notebook is there too, and the next notebook imports it |
-# | `data/` | clips. `make data` fills it; nothing else needs the network |
+# | `data/` | clips. `make data` fills it; no notebook needs the network |
 # | `data_scripts/` | one script for each data set |
 #
 # **Help.** Open the hint, run the check, compare with `solutions/`. In a code cell, `help(show_video)` prints what a
 # function takes, and `Shift+Tab` inside its brackets shows the same.
 #
-# **Three sizes.** A notebook runs as `smoke` (seconds: does it run?), as `course` (what you see: two minutes at most
-# on two cores), and its real experiment at `full` size on a GPU, by a command. The variable `LVLIB_PROFILE` chooses
+# **Three sizes.** A notebook runs as `smoke` (seconds: does it run?), as `course` (what you see: minutes at most, on
+# two cores), and its real experiment at `full` size on a GPU, by a command. The variable `LVLIB_PROFILE` chooses
 # between the first two.
 
 # %%

@@ -86,7 +86,7 @@ show(strip([shown, change], titles=["frames", "change"]),
 # | t | time, in frames | 16 |
 # | h, w | height, width in pixels | 64, 64 |
 
-# %%
+# %% tags=["nbval-check-output"]
 frames = carphone[:16]
 video = to_video(frames)[None]
 print("frames (t, h, w, c):   ", tuple(frames.shape), frames.dtype)
@@ -97,7 +97,7 @@ print("video  (b, c, t, h, w):", tuple(video.shape), video.dtype)
 # slides along come last. A 3D convolution takes our video as it is. A 2D network treats every frame as a picture of
 # its own, so we fold time into the batch. `rearrange` says that in words:
 
-# %%
+# %% tags=["nbval-check-output"]
 pictures = rearrange(video, "b c t h w -> (b t) c h w")
 print("a 3D layer makes", tuple(torch.nn.Conv3d(3, 8, kernel_size=4, stride=4)(video).shape))
 print("a 2D layer makes", tuple(torch.nn.Conv2d(3, 8, kernel_size=4, stride=4)(pictures).shape))
@@ -164,6 +164,7 @@ show(fig, alt="A digit on black at frame 15, with the way it came as a solid lin
 # ### Exercise 1.1 · the frames of every clip (about 10 min)
 # A new clip may start at every frame, as long as its last frame is still in the video. Return the frame numbers, one
 # row for each clip. With length 6, frames 3 and stride 2 that is `[[0, 2, 4], [1, 3, 5]]`.
+#
 # <details><summary>Hint</summary>From its first frame to its last, a clip spans (frames - 1) * stride steps. How many
 # starts does that leave? Then add a column of starts to a row of steps: <code>starts[:, None] +
 # steps</code>.</details>
@@ -208,6 +209,7 @@ show(strip(strides, titles=["stride 1", "stride 4"]),
 #
 # ### Exercise 1.2 · frame differences (about 5 min)
 # Subtract from each frame the one before it. Careful: uint8 knows no negative numbers. In uint8, 7 - 10 is 253!
+#
 # <details><summary>Hint</summary><code>frames.short()</code> makes 16-bit whole numbers. Then
 # <code>frames[1:]</code> are the later frames and <code>frames[:-1]</code> the earlier ones.</details>
 
@@ -298,6 +300,7 @@ def mse(video: Tensor, other: Tensor) -> Tensor:
 #
 # ### Exercise 1.3 · PSNR (about 5 min)
 # Return the PSNR of each clip in the batch.
+#
 # <details><summary>Hint</summary>Use <code>mse</code>; it keeps the clips apart. What is the square of the
 # peak?</details>
 
@@ -451,6 +454,7 @@ show(strip([film, *kept.values()], frames=4,
 # ### Exercise 1.4 · bits per dimension (about 5 min)
 # `nll_nats` is the negative log-likelihood of whole clips: for each clip, the sum of $-\ln p$ over all its values.
 # Turn it into bits per dimension.
+#
 # <details><summary>Hint</summary>If every one of <code>dims</code> values has probability 1/2, nll_nats is
 # <code>dims * math.log(2)</code>, and the answer must be 1.</details>
 
@@ -485,6 +489,7 @@ print(f"{nll:,.0f} nats for the clip, {bits_per_dim(nll, carphone.numel()):.2f} 
 # ### Exercise 1.5 · count what follows what (about 15 min)
 # Count how often each pair (context, value) occurs. Add 1 to every count: a pair that did not occur in training is
 # rare, not impossible, and an impossible value would cost infinitely many bits. Then make every row sum to one.
+#
 # <details><summary>Hint</summary>Number the pairs: <code>256 * context + value</code>. Then
 # <code>torch.bincount(pairs.flatten(), minlength=256 * 256)</code> counts them, and <code>reshape(256, 256)</code>
 # makes it a table. Divide by <code>sum(1, keepdim=True)</code>.</details>
@@ -599,18 +604,19 @@ print(f"the frame before saves {1 - means['before'] / means['nothing']:.0%} of t
       f"{1 - min(r['before'] / r['nothing'] for r in measured.values()):.0%}")
 
 # %% [markdown]
-# Three things to see:
+# Four things to see:
 #
 # - Where the camera rests (street 4, the car), time helps more than space. Where everything moves (street 2), less.
 # - A table of counts beats PNG on average. Turned into a file by *arithmetic coding*, its bets would make smaller
 #   files than PNG does.
+# - H.264 without loss beats our table. It does not look at one place only: it searches for where a block came from.
 # - The roof of the bus costs *more* than 8 bits when nothing is known. No other shot has so much white in it. A model
 #   that is sure and wrong is worse than one that knows nothing.
 #
 # ### Where did it move?
 #
-# In street 2 the pixel before is the *wrong* pixel: what was there has moved. H.264 looks for the place where it came
-# from. With moving digits we need not search: we know it. So we can test what the right place is worth.
+# In street 2 the pixel before is the *wrong* pixel: what was there has moved. With moving digits we need not search
+# for the right one: we know the motion. So we can test what it is worth to know the right place.
 
 # %%
 def digit_contexts(split: str, clips: int) -> tuple[Tensor, dict[str, Tensor]]:
