@@ -134,7 +134,7 @@ def _probe_file(path: Path, size: int, _changed: int) -> Video:
                     times.append(packet.pts)
                     end = max(end, (packet.pts or 0) + (packet.duration or 0))
                     broken = broken or packet.is_corrupt
-        trusted = path.suffix.lower() not in (".avi", ".gif") and None not in times
+        trusted = path.suffix.lower() not in (".avi", ".gif") and None not in times and len(set(times)) == len(times)
         count = len(times) if trusted else _count_by_decoding(path)
     except av.FFmpegError:
         raise UserError(unreadable) from None
@@ -143,7 +143,7 @@ def _probe_file(path: Path, size: int, _changed: int) -> Video:
         raise UserError(f"{path} is cut off: only {count} frames can be read")
     if not count:
         raise UserError(f"{path} has no frames")
-    return Video(path, count, fps, times=np.unique(times) if trusted else None)
+    return Video(path, count, fps, times=np.sort(times) if trusted else None)
 
 
 def _count_by_decoding(path: Path) -> int:
@@ -174,7 +174,7 @@ def _images(video: Video, wanted: Sequence[int], seek: bool) -> Iterator[Image.I
     """The wanted frames in order; stops early where one cannot be decoded."""
     if video.images:
         return _images_of_folder(video.images[i] for i in wanted)
-    return _images_of_file(video, wanted, seek and video.times is not None)
+    return _images_of_file(video, wanted, seek)
 
 
 def _images_of_folder(paths: Iterable[Path]) -> Iterator[Image.Image]:
@@ -191,16 +191,12 @@ def _images_of_file(video: Video, wanted: Sequence[int], seek: bool) -> Iterator
     try:
         with av.open(str(video.path)) as container:
             stream = container.streams.video[0]
-            if seek:
-                index = {int(video.times[i]): i for i in wanted}
-                container.seek(min(index), stream=stream)
-                numbered = ((index.get(frame.pts), frame) for frame in container.decode(stream))
-            else:
-                numbered = enumerate(container.decode(stream))
+            if seek and video.times is not None:
+                container.seek(int(video.times[wanted[0]]), stream=stream)
             remaining = iter(wanted)
             target = next(remaining)
-            for number, frame in numbered:
-                if number == target:
+            for count, frame in enumerate(container.decode(stream)):
+                if target == count if video.times is None else video.times[target] == frame.pts:
                     pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)  # phones turn videos
                     yield Image.fromarray(np.ascontiguousarray(pixels))
                     if (target := next(remaining, None)) is None:

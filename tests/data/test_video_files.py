@@ -27,6 +27,12 @@ def test_any_frames_are_the_ones_asked_for(tmp_path, name, options):
         assert (part == whole[start : start + 9 : 3]).all() and fps == 25 / 3
 
 
+def test_frames_that_need_more_than_the_key_frame_before_them(tmp_path):
+    open_gops = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
+    path = save_video(tmp_path / "a.mp4", 30, options=open_gops)
+    assert [numbers(read_video(path, 2, start)[0]) for start in range(28)] == [[i, i + 1] for i in range(28)]
+
+
 def test_a_fragmented_mp4_is_read_though_it_announces_no_frames(tmp_path):
     assert numbers(read_video(save_video(tmp_path / "a.mp4", 20, 25, SHORT_GOPS, FRAGMENTS))[0]) == list(range(20))
 
