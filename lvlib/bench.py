@@ -14,12 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
 from lvlib.describe import build
+from lvlib.training import build_optimizer
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
 
 
 def bench(config: Config, threads: int = 1) -> dict:
-    """Measures the training step of each stage: forward, backward and Adam, fp32 on the CPU, on random clips.
+    """Measures the training step of each stage: forward, backward and optimizer, fp32 on the CPU, on random clips.
 
     Keys with a value per stage: `train_step_cpu_s`, `sample_cpu_s` (None: an autoencoder samples nothing),
     `gflop` (convolutions and matrix products of a step), `peak_share`, and `peak_memory_mb`, what the stage
@@ -30,7 +31,7 @@ def bench(config: Config, threads: int = 1) -> dict:
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
     at_rest = peak_rss_mb()
     model = build(config)
-    optimizer = torch.optim.Adam(model.parameters(), config.training.learning_rate, config.training.betas)
+    optimizer = build_optimizer(model, config.training)
     channels, *thw = config.video_shape
     frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)
     video = to_video(frames)  # as in training: each pixel's channels lie side by side, which convolutions like

@@ -21,13 +21,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
     options = parser.parse_args(arguments)
-    from lvlib.cli.runs import load_run
+    from lvlib.cli.runs import load_model
     from lvlib.data import write_video
     from lvlib.data.video_files import probe
     from lvlib.models.quantize import code_bits
 
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
-    config, model = load_run(options.run)
+    config, model = load_model(options.run)
     pictures = [frames for video in videos for frames in side_by_side(model, config, video)]
     write_video(options.out, np.concatenate(pictures), videos[0].fps)
     codes = model.latent_shape(config.video_shape)
