@@ -1,0 +1,69 @@
+"""What a training run is told: one frozen dataclass, checked when it is made."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from lvlib.errors import UserError
+
+Optimizer = Literal["adam", "adamw"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. Raises UserError for a value that is not allowed, naming the field and what is."""
+
+    steps: int
+    """Optimizer steps in all."""
+    batch: int
+    """Clips per step, over all processes together."""
+    learning_rate: float
+    optimizer: Optimizer = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    gradient_clip: float = 0.0
+    """Largest norm of the gradient; 0 leaves it as it is."""
+    ema_decay: float = 0.0
+    """Decay of the running mean of the weights, a step; 0 keeps none."""
+    precision: Precision = "32-true"
+    log_every: int = 50
+    """Steps between two lines of metrics.jsonl."""
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int = 3
+    """Checkpoints kept, newest first."""
+    workers: int = 0
+    """Processes that read data, for each training process; 0 reads in the training process."""
+    seed: int = 0
+    """Fixes the order of the clips and every random number of the training."""
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "log_every", "validate_every", "checkpoint_every", "keep"):
+            self._require(name, "a whole number, 1 or more", _whole, lambda value: value >= 1)
+        for name in ("workers", "seed"):
+            self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)
+        self._require("learning_rate", "above 0", _real, lambda value: 0 < value < float("inf"))
+        for name in ("weight_decay", "gradient_clip"):
+            self._require(name, "0 or more", _real, lambda value: 0 <= value < float("inf"))
+        self._require("ema_decay", "at least 0 and below 1", _real, lambda value: 0 <= value < 1)
+        self._require("betas", "two numbers, each at least 0 and below 1", _pair,
+                      lambda value: all(0 <= beta < 1 for beta in value))
+        for name, allowed in ("optimizer", get_args(Optimizer)), ("precision", get_args(Precision)):
+            self._require(name, "one of " + ", ".join(allowed), allowed.__contains__)
+
+    def _require(self, name: str, allowed: str, *tests) -> None:
+        value = getattr(self, name)
+        if not all(test(value) for test in tests):
+            raise UserError(f"training.{name} is {value!r}: it must be {allowed}")
+
+
+def _whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _real(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _pair(value) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_real, value))

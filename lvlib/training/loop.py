@@ -1,0 +1,217 @@
+"""The training loop: any model with `loss(video) -> (loss, metrics)`, one process or many, stopped and gone on with."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from lvlib.data import to_video
+from lvlib.errors import TrainingStopped, UserError
+from lvlib.training.batches import STEP, seed_everything, training_batches, validation_batches
+from lvlib.training.checkpoint import (
+    EMA,
+    MODEL,
+    Checkpoint,
+    load_state,
+    load_tensors,
+    remove_unfinished,
+    save_checkpoint,
+    steps_saved,
+)
+from lvlib.training.config import TrainingConfig
+from lvlib.training.engine import Interrupts, any_rank, launch, mean_over_ranks, on_first_rank
+from lvlib.training.run import MetricsLog, check_agrees, lock, put_weights, write_config
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Path | str, *,
+          val_data: Dataset | None = None, devices: int = 1, nodes: int = 1, describe: dict | None = None,
+          progress: bool = False) -> int:
+    """Trains the model in place and returns the steps taken. If `run` holds a run, goes on from its newest checkpoint.
+
+    model: `loss(video) -> (loss, metrics)` for float video (b, c, t, h, w) in [-1, 1]; metrics are scalar tensors.
+    train_data, val_data: items are dicts with "video", uint8 (t, h, w, c). The validation loss is that of the running
+        mean of the weights where config keeps one.
+    describe: further entries for config.json, plain values by name; `train` adds "training" and "clips".
+    progress: show a tqdm bar.
+
+    On one kind of machine the final weights do not depend on where the training was stopped. They do depend on the
+    weights that `model` comes with: seed before you build it. A finished run takes 0 steps.
+
+    Raises UserError for a config that the run was not started with, a damaged checkpoint or devices that are not there;
+    TrainingStopped at a loss that is not finite, a disk that is full, and (after a checkpoint) ctrl-C or SIGTERM.
+    """
+    run = Path(run)
+    for name, data in ("training", train_data), ("validation", val_data):
+        if data is not None and len(data) == 0:
+            raise UserError(f"the {name} set has no clips")
+    settings = (describe or {}) | {"training": asdict(config), "clips": len(train_data)}
+    fabric = launch(config, devices, nodes)
+    try:
+        held = []
+        on_first_rank(fabric, lambda: held.append(_open_run(run, settings)))
+        start = max(steps_saved(run), default=0)
+        if start >= config.steps:
+            return 0
+        training = _Training(fabric, model, config, run, start)
+        on_first_rank(fabric, lambda: write_config(run, settings))
+        training.go(train_data, val_data, progress)
+        return config.steps - start
+    finally:
+        for file in held:
+            file.close()
+        if fabric.world_size > 1:
+            dist.destroy_process_group()
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return kind(model.parameters(), config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay)
+
+
+def _open_run(run: Path, settings: dict):
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        held = lock(run)
+    except OSError as error:
+        raise UserError(f"cannot write to the run folder {run}: {error.strerror}") from error
+    check_agrees(run, settings)
+    remove_unfinished(run)
+    return held
+
+
+class _Training:
+    """What changes as training goes on, and how it is saved and restored."""
+
+    def __init__(self, fabric: "Fabric", model: nn.Module, config: TrainingConfig, run: Path, start: int):
+        self.fabric, self.model, self.config, self.run, self.step = fabric, model, config, run, start
+        self.metrics: dict[str, float] = {}
+        self.seconds = 0.0
+        # `wrapped` runs the hooks of precision and of several processes around the same weights as `model`.
+        self.wrapped, self.optimizer = fabric.setup(model, build_optimizer(model, config))
+        self.wrapped.mark_forward_method("loss")
+        self.ema = None
+        if config.ema_decay:
+            self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).eval()
+        if start:
+            self.restore()
+
+    def go(self, train_data: Dataset, val_data: Dataset | None, progress: bool) -> None:
+        fabric, config, first = self.fabric, self.config, self.fabric.is_global_zero
+        steps = range(self.step + 1, config.steps + 1)
+        batches = training_batches(train_data, config, steps, fabric.global_rank, fabric.world_size)
+        log = MetricsLog(self.run, self.step) if first else nullcontext()
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first))
+        logged_step, logged_seconds = self.step, self.seconds
+        self.model.train()
+        with log, bar, Interrupts() as interrupts:
+            clock = time.perf_counter()
+            for step, frames in zip(steps, batches, strict=True):
+                metrics = self.take_step(step, to_video(fabric.to_device(frames)))
+                self.seconds += time.perf_counter() - clock  # of training alone, without what follows
+                last = step == config.steps
+                record = {}
+                if last or step % config.log_every == 0:
+                    record = mean_over_ranks(fabric, metrics)
+                    record["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                    record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
+                    logged_step, logged_seconds = step, self.seconds
+                    bar.set_postfix(loss=record["loss"])
+                if val_data is not None and (last or step % config.validate_every == 0):
+                    record |= self.validate(val_data)
+                if record:
+                    self.metrics = {"step": step, "seconds": self.seconds} | record
+                    self.to_disk(lambda: log.write(self.metrics))
+                stop, = any_rank(fabric, interrupts.caught is not None)
+                if last or stop or step % config.checkpoint_every == 0:
+                    self.save()
+                if stop and not last:
+                    raise TrainingStopped(f"{interrupts.caught or 'stopped'} after step {step}: saved in {self.run}; "
+                                          "the same command goes on from there")
+                bar.update()
+                clock = time.perf_counter()
+
+    def take_step(self, step: int, video: Tensor) -> dict[str, Tensor]:
+        """One optimizer step; returns the loss and the model's metrics."""
+        fabric, config = self.fabric, self.config
+        seed_everything(STEP, config.seed, step, fabric.global_rank)
+        loss, metrics = self.wrapped.loss(video)
+        broken, = any_rank(fabric, ~loss.isfinite())
+        if broken:
+            raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
+        fabric.backward(loss)
+        if config.gradient_clip:
+            fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=config.gradient_clip,
+                                  error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        self.step = step
+        return {"loss": loss, **metrics}
+
+    @torch.no_grad()
+    def validate(self, data: Dataset) -> dict[str, float]:
+        """Mean of the loss and of each metric over the validation clips, with the same random numbers each time."""
+        fabric = self.fabric
+        model = self.model if self.ema is None else self.ema.module
+        seed_everything(STEP, self.config.seed, 0, fabric.global_rank)
+        model.eval()
+        sums, clips = {}, 0
+        for frames in validation_batches(data, self.config, fabric.global_rank, fabric.world_size):
+            with fabric.autocast():
+                loss, metrics = model.loss(to_video(fabric.to_device(frames)))
+            for name, value in {"loss": loss, **metrics}.items():
+                sums[name] = sums.get(name, 0) + value.float() * len(frames)
+            clips += len(frames)
+        self.model.train()
+        return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})
+
+    def save(self) -> None:
+        def write() -> None:
+            weights = self.model.state_dict()
+            for name, tensor in weights.items():
+                if not tensor.isfinite().all():
+                    raise TrainingStopped(f"{name} is not finite after step {self.step}; {self.last_good()}")
+            ema = None if self.ema is None else self.ema.module.state_dict()
+            state = {"optimizer": self.optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict(),
+                     "seconds": self.seconds}
+            save_checkpoint(self.run, Checkpoint(self.step, weights, ema, state, self.metrics), self.config.keep)
+
+        self.to_disk(write)
+
+    def restore(self) -> None:
+        put_weights(self.model, load_tensors(self.run, self.step, MODEL), self.run)
+        if self.ema is not None:
+            put_weights(self.ema.module, load_tensors(self.run, self.step, EMA), self.run)
+            self.ema.n_averaged.fill_(self.step)
+        state = load_state(self.run, self.step)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.seconds = state["seconds"]
+
+    def to_disk(self, act: Callable[[], None]) -> None:
+        """The first process runs act(); if the disk refuses, for instance because it is full, all of them stop."""
+        def guarded() -> None:
+            try:
+                act()
+            except OSError as error:
+                raise TrainingStopped(f"cannot write to {self.run} at step {self.step}: {error.strerror}; "
+                                      f"{self.last_good()}") from error
+
+        on_first_rank(self.fabric, guarded)
+
+    def last_good(self) -> str:
+        saved = steps_saved(self.run)
+        return f"the checkpoint of step {saved[-1]} is whole" if saved else "there is no checkpoint yet"
