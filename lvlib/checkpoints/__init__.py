@@ -1,26 +1,18 @@
-"""The trained models that ship with the course. `README.md` beside this file has the command that made each."""
+"""The trained models that ship with the course, each a run folder. README.md has the command that made each."""
 
-import json
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import nn
 
-from lvlib.configs import config_from_dict, named_config
+from lvlib.cli.runs import load_model
 from lvlib.suggest import unknown
 
 FOLDER = Path(__file__).parent
 
 
 def load_checkpoint(name: str) -> nn.Module:
-    """The model `name`, with its trained weights, in eval mode on the CPU.
-
-    Raises UserError with the names there are, if there is no such checkpoint.
-    """
-    names = sorted(path.parent.name for path in FOLDER.glob("*/model.safetensors"))
+    """The trained model `name`, in eval mode. Raises UserError with the names there are, if there is no such checkpoint."""
+    names = sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
     if name not in names:
         raise unknown("checkpoint", name, names)
-    config = config_from_dict(json.loads((FOLDER / name / "config.json").read_text()), named_config(name))
-    model = config.autoencoder.build()
-    model.load_state_dict(load_file(FOLDER / name / "model.safetensors"))
-    return model.eval()
+    return load_model(FOLDER / name)[1]
