@@ -1,5 +1,6 @@
 """lvlib reconstruct: videos through the codes of a trained run and back."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,14 @@ def main(arguments: list[str]) -> None:
 
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
     config, model = load_model(options.run)
-    pictures = [frames for video in videos for frames in side_by_side(model, config, video)]
-    write_video(options.out, np.concatenate(pictures), videos[0].fps)
+    shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels
+    with tempfile.TemporaryFile() as file:  # hours of video need not fit in memory
+        pairs, filled = np.memmap(file, np.uint8, "w+", shape=shape), 0
+        for video in videos:
+            for frames in side_by_side(model, config, video):
+                pairs[filled:filled + len(frames)] = frames
+                filled += len(frames)
+        write_video(options.out, pairs, videos[0].fps)
     codes = model.latent_shape(config.video_shape)
     bits = code_bits(codes, config.autoencoder.codes) / (config.data.frames * config.data.size**2)
     print(f"{options.out}: {bits:.2f} bits a pixel in codes, {8 * config.autoencoder.channels} in the original")
