@@ -65,18 +65,21 @@ def bench(config: Config, threads: int = 1) -> dict:
     }
 
 
-def cpu_seconds(step: Callable[[], None], repeats: int = 15, limit: float = 60.0) -> tuple[float, float]:
-    """CPU seconds of a warm step and of an fp32 matrix product: medians over `repeats`, or `limit` seconds.
+def cpu_seconds(step: Callable[[], None], rounds: int = 5, limit: float = 60.0) -> tuple[float, float]:
+    """CPU seconds of a warm step and of an fp32 matrix product, as medians. Stops early after `limit` seconds.
 
-    The two take turns, so that a machine that others use, or that changes its clock, treats both alike.
+    Four steps and two products take turns, so that a machine that others use, or that changes its clock, treats both
+    alike. One by one they would cost each other the cache.
     """
     a, b, out = torch.rand(3, PRODUCT, PRODUCT)
     for _ in range(3):
         torch.mm(a, b, out=out)
     steps, products = [], []
-    while len(steps) < 3 or (len(steps) < repeats and sum(steps) < limit):
-        steps.append(_time(step))
-        products.append(_time(lambda: torch.mm(a, b, out=out)))
+    for _ in range(rounds):
+        steps += [_time(step) for _ in range(4)]
+        products += [_time(lambda: torch.mm(a, b, out=out)) for _ in range(2)]
+        if sum(steps) > limit:
+            break
     return statistics.median(steps), statistics.median(products)
 
 
