@@ -13,7 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 lab: data
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/jupyter lab --LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(LAB_ARGS) notebooks/00_start_here.ipynb
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir=$(CURDIR) $(LAB_ARGS) \
+		 notebooks/00_start_here.ipynb
 
 test: data
 	$(BIN)/python -m lvlib.course check
