@@ -38,7 +38,7 @@ def test_fields_that_fit_only_together_can_be_set_together():
     ({"training.steps": []}, "not nothing"),
     ({"training.steps": ["3", "4"]}, "not '3 4'"),
     ({"training.betas": ["0.9"]}, "--training.betas takes a number and a number"),
-    ({"training.precision": ["fp8"]}, "takes one of 32-true, bf16-mixed (default: 32-true), not 'fp8'"),
+    ({"training.precision": ["fp8"]}, "--training.precision takes one of 32-true, "),
     ({"training.stesp": ["3"]}, "did you mean steps? There are: steps, batch"),
     ({"trainig.steps": ["3"]}, "did you mean training? There are: data, autoencoder, training"),
     ({"data.frames": ["0"]}, "data.frames must be at least 1, not 0"),
