@@ -34,7 +34,8 @@ def launch(config: TrainingConfig, devices: int, nodes: int) -> "Fabric":
     world = devices * nodes
     if config.batch % world:
         raise UserError(f"training.batch is {config.batch}: with {world} processes it must be a multiple of {world}")
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         fabric = Fabric(devices=devices, num_nodes=nodes, precision=config.precision,
                         strategy="ddp" if world > 1 else "auto")

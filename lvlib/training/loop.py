@@ -1,5 +1,6 @@
 """The training loop: any model with `loss(video) -> (loss, metrics)`, one process or many, stopped and gone on with."""
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,20 +17,13 @@ from tqdm import tqdm
 
 from lvlib.data import to_video
 from lvlib.errors import TrainingStopped, UserError
-from lvlib.training.batches import STEP, seed_everything, training_batches, validation_batches
-from lvlib.training.checkpoint import (
-    EMA,
-    MODEL,
-    Checkpoint,
-    load_state,
-    load_tensors,
-    remove_unfinished,
-    save_checkpoint,
-    steps_saved,
-)
+from lvlib.training import checkpoint as on_disk
+from lvlib.training.batches import STEP, seed_everything, training_batches
+from lvlib.training.checkpoint import EMA, MODEL, Checkpoint, steps_saved
 from lvlib.training.config import TrainingConfig
 from lvlib.training.engine import Interrupts, any_rank, launch, mean_over_ranks, on_first_rank
 from lvlib.training.run import MetricsLog, check_agrees, lock, put_weights, write_config
+from lvlib.training.validation import validate
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -52,27 +46,18 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
     Raises UserError for a config that the run was not started with, a damaged checkpoint or devices that are not there;
     TrainingStopped at a loss that is not finite, a disk that is full, and (after a checkpoint) ctrl-C or SIGTERM.
     """
-    run = Path(run)
     for name, data in ("training", train_data), ("validation", val_data):
         if data is not None and len(data) == 0:
             raise UserError(f"the {name} set has no clips")
     settings = (describe or {}) | {"training": asdict(config), "clips": len(train_data)}
-    fabric = launch(config, devices, nodes)
+    training = _Training(launch(config, devices, nodes), model, config, Path(run))
     try:
-        held = []
-        on_first_rank(fabric, lambda: held.append(_open_run(run, settings)))
-        start = max(steps_saved(run), default=0)
-        if start >= config.steps:
-            return 0
-        training = _Training(fabric, model, config, run, start)
-        on_first_rank(fabric, lambda: write_config(run, settings))
-        training.go(train_data, val_data, progress)
-        return config.steps - start
+        start = training.open(settings)
+        if start < config.steps:
+            training.go(train_data, val_data, progress)
+        return max(config.steps - start, 0)
     finally:
-        for file in held:
-            file.close()
-        if fabric.world_size > 1:
-            dist.destroy_process_group()
+        training.close()
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -80,32 +65,48 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     return kind(model.parameters(), config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay)
 
 
-def _open_run(run: Path, settings: dict):
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        held = lock(run)
-    except OSError as error:
-        raise UserError(f"cannot write to the run folder {run}: {error.strerror}") from error
-    check_agrees(run, settings)
-    remove_unfinished(run)
-    return held
-
-
 class _Training:
     """What changes as training goes on, and how it is saved and restored."""
 
-    def __init__(self, fabric: "Fabric", model: nn.Module, config: TrainingConfig, run: Path, start: int):
-        self.fabric, self.model, self.config, self.run, self.step = fabric, model, config, run, start
-        self.metrics: dict[str, float] = {}
-        self.seconds = 0.0
+    def __init__(self, fabric: "Fabric", model: nn.Module, config: TrainingConfig, run: Path):
+        self.fabric, self.model, self.config, self.run = fabric, model, config, run
+        self.step, self.seconds, self.metrics = 0, 0.0, {}
+        self.wrapped = self.optimizer = self.ema = self.lock = None
+
+    def open(self, settings: dict) -> int:
+        """Makes the run folder, or restores the newest checkpoint of the one that is there. Returns its step."""
+        def prepare() -> None:
+            try:
+                self.run.mkdir(parents=True, exist_ok=True)
+                self.lock = lock(self.run)
+            except OSError as error:
+                raise UserError(f"cannot write to the run folder {self.run}: {error.strerror}") from error
+            check_agrees(self.run, settings)
+            on_disk.remove_unfinished(self.run)
+
+        on_first_rank(self.fabric, prepare)
+        self.step = max(steps_saved(self.run), default=0)
+        if self.step >= self.config.steps:
+            return self.step
+        self.to_disk(lambda: write_config(self.run, settings))
         # `wrapped` runs the hooks of precision and of several processes around the same weights as `model`.
-        self.wrapped, self.optimizer = fabric.setup(model, build_optimizer(model, config))
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, build_optimizer(self.model, self.config))
         self.wrapped.mark_forward_method("loss")
-        self.ema = None
-        if config.ema_decay:
-            self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).eval()
-        if start:
+        if self.config.ema_decay:
+            self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay)).eval()
+        if self.step:
             self.restore()
+        return self.step
+
+    def close(self) -> None:
+        if self.lock:
+            self.lock.close()
+        # What `wrapped` holds must go first: if it is the last to hold the process group, taking that down can wait
+        # for ever for a thread that waits for Python's lock.
+        self.wrapped = self.optimizer = None
+        gc.collect()
+        if self.fabric.world_size > 1:
+            dist.destroy_process_group()
 
     def go(self, train_data: Dataset, val_data: Dataset | None, progress: bool) -> None:
         fabric, config, first = self.fabric, self.config, self.fabric.is_global_zero
@@ -118,7 +119,7 @@ class _Training:
         with log, bar, Interrupts() as interrupts:
             clock = time.perf_counter()
             for step, frames in zip(steps, batches, strict=True):
-                metrics = self.take_step(step, to_video(fabric.to_device(frames)))
+                metrics, stop = self.take_step(step, to_video(fabric.to_device(frames)), interrupts.caught)
                 self.seconds += time.perf_counter() - clock  # of training alone, without what follows
                 last = step == config.steps
                 record = {}
@@ -129,11 +130,11 @@ class _Training:
                     logged_step, logged_seconds = step, self.seconds
                     bar.set_postfix(loss=record["loss"])
                 if val_data is not None and (last or step % config.validate_every == 0):
-                    record |= self.validate(val_data)
+                    record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config)
+                    self.model.train()
                 if record:
                     self.metrics = {"step": step, "seconds": self.seconds} | record
                     self.to_disk(lambda: log.write(self.metrics))
-                stop, = any_rank(fabric, interrupts.caught is not None)
                 if last or stop or step % config.checkpoint_every == 0:
                     self.save()
                 if stop and not last:
@@ -142,12 +143,12 @@ class _Training:
                 bar.update()
                 clock = time.perf_counter()
 
-    def take_step(self, step: int, video: Tensor) -> dict[str, Tensor]:
-        """One optimizer step; returns the loss and the model's metrics."""
+    def take_step(self, step: int, video: Tensor, interrupt: str | None) -> tuple[dict[str, Tensor], bool]:
+        """One optimizer step. Returns the loss with the model's metrics, and whether any process was interrupted."""
         fabric, config = self.fabric, self.config
         seed_everything(STEP, config.seed, step, fabric.global_rank)
         loss, metrics = self.wrapped.loss(video)
-        broken, = any_rank(fabric, ~loss.isfinite())
+        broken, stop = any_rank(fabric, ~loss.isfinite(), interrupt is not None)
         if broken:
             raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
         fabric.backward(loss)
@@ -159,24 +160,7 @@ class _Training:
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         self.step = step
-        return {"loss": loss, **metrics}
-
-    @torch.no_grad()
-    def validate(self, data: Dataset) -> dict[str, float]:
-        """Mean of the loss and of each metric over the validation clips, with the same random numbers each time."""
-        fabric = self.fabric
-        model = self.model if self.ema is None else self.ema.module
-        seed_everything(STEP, self.config.seed, 0, fabric.global_rank)
-        model.eval()
-        sums, clips = {}, 0
-        for frames in validation_batches(data, self.config, fabric.global_rank, fabric.world_size):
-            with fabric.autocast():
-                loss, metrics = model.loss(to_video(fabric.to_device(frames)))
-            for name, value in {"loss": loss, **metrics}.items():
-                sums[name] = sums.get(name, 0) + value.float() * len(frames)
-            clips += len(frames)
-        self.model.train()
-        return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})
+        return {"loss": loss, **metrics}, stop
 
     def save(self) -> None:
         def write() -> None:
@@ -185,18 +169,19 @@ class _Training:
                 if not tensor.isfinite().all():
                     raise TrainingStopped(f"{name} is not finite after step {self.step}; {self.last_good()}")
             ema = None if self.ema is None else self.ema.module.state_dict()
-            state = {"optimizer": self.optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict(),
-                     "seconds": self.seconds}
-            save_checkpoint(self.run, Checkpoint(self.step, weights, ema, state, self.metrics), self.config.keep)
+            state = {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds,
+                     "precision": self.fabric.strategy.precision.state_dict()}
+            checkpoint = Checkpoint(self.step, weights, ema, state, self.metrics)
+            on_disk.save_checkpoint(self.run, checkpoint, self.config.keep)
 
         self.to_disk(write)
 
     def restore(self) -> None:
-        put_weights(self.model, load_tensors(self.run, self.step, MODEL), self.run)
+        put_weights(self.model, on_disk.load_tensors(self.run, self.step, MODEL), self.run)
         if self.ema is not None:
-            put_weights(self.ema.module, load_tensors(self.run, self.step, EMA), self.run)
+            put_weights(self.ema.module, on_disk.load_tensors(self.run, self.step, EMA), self.run)
             self.ema.n_averaged.fill_(self.step)
-        state = load_state(self.run, self.step)
+        state = on_disk.load_state(self.run, self.step)
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.seconds = state["seconds"]

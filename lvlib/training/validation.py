@@ -1,0 +1,33 @@
+"""The loss on clips that training does not see."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from lvlib.data import to_video
+from lvlib.training.batches import STEP, seed_everything, validation_batches
+from lvlib.training.config import TrainingConfig
+from lvlib.training.engine import mean_over_ranks
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+@torch.no_grad()
+def validate(fabric: "Fabric", model: nn.Module, data: Dataset, config: TrainingConfig) -> dict[str, float]:
+    """Mean of the loss and of each metric over the clips: val_loss and so on. Leaves the model in eval mode.
+
+    Whatever the model draws at random is the same each time, so that two steps can be compared.
+    """
+    model.eval()
+    seed_everything(STEP, config.seed, 0, fabric.global_rank)  # training counts its steps from 1
+    sums, clips = {}, 0
+    for frames in validation_batches(data, config, fabric.global_rank, fabric.world_size):
+        with fabric.autocast():
+            loss, metrics = model.loss(to_video(fabric.to_device(frames)))
+        for name, value in {"loss": loss, **metrics}.items():
+            sums[name] = sums.get(name, 0) + value.float() * len(frames)
+        clips += len(frames)
+    return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})
