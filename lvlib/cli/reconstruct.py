@@ -22,11 +22,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
     options = parser.parse_args(arguments)
-    from lvlib.cli.runs import load_model
     from lvlib.data import write_video
     from lvlib.data.video_files import probe
+    from lvlib.data.video_writer import writer_of
     from lvlib.models.quantize import code_bits
+    from lvlib.runs import load_model
 
+    writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
     config, model = load_model(options.run)
     shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels

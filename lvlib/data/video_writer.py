@@ -1,6 +1,6 @@
 """Writing a video: a file to play, a strip to print, or the bare numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -25,9 +25,7 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float = 8) ->
     Raises UserError for another suffix, array or fps, or a place that cannot be written to.
     """
     path, video = Path(path), np.asarray(video)
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
-        raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
+    write = writer_of(path)
     if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] not in (1, 3) or 0 in video.shape:
         raise UserError(f"write_video takes uint8 (t, h, w, 1 or 3), not {video.dtype} {video.shape}")
     if not 0 < fps <= 1000:
@@ -44,10 +42,18 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float = 8) ->
             draft.unlink()
 
 
+def writer_of(path: Path) -> Callable[[Path, np.ndarray, float], None]:
+    """What writes a file of this name. Raises UserError, with the suffixes there are, if nothing does."""
+    if path.suffix.lower() not in _WRITERS:
+        raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
+    return _WRITERS[path.suffix.lower()]
+
+
 def _write_mp4(path: Path, video: np.ndarray, fps: float) -> None:
     _, height, width, channels = video.shape
-    video = np.pad(video, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)], mode="edge")
-    frames = [(frame if channels == 3 else frame.repeat(3, -1)) for frame in video]
+    even = [(0, height % 2), (0, width % 2), (0, 0)]
+    # One frame at a time: the video may be larger than the memory.
+    frames = (np.pad(frame.repeat(3 // channels, -1), even, mode="edge") for frame in video)
     _encode(path, "libx264", "yuv420p", fps, frames, "rgb24", {"crf": "18"})
 
 
@@ -58,7 +64,7 @@ def _write_gif(path: Path, video: np.ndarray, fps: float) -> None:
     chosen = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
     red_green_blue[: len(chosen)] = chosen
     palette = np.concatenate([np.full((256, 1), 255, np.uint8), red_green_blue], 1)
-    frames = [(frame, palette) for frame in np.split(np.array(picture), len(video), axis=1)]
+    frames = ((frame, palette) for frame in np.split(np.array(picture), len(video), axis=1))
     _encode(path, "gif", "pal8", fps, frames, "pal8", {})
 
 
@@ -76,15 +82,17 @@ def _strip(video: np.ndarray) -> np.ndarray:
     return strip[..., 0] if strip.shape[-1] == 1 else strip
 
 
-def _encode(path: Path, codec: str, pixels: str, fps: float, frames: list, given: str, options: dict) -> None:
+def _encode(path: Path, codec: str, pixels: str, fps: float, frames: Iterable, given: str, options: dict) -> None:
     av = import_av()
-    first = frames[0][0] if given == "pal8" else frames[0]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
-        stream.height, stream.width, stream.pix_fmt = *first.shape[:2], pixels
+        stream.pix_fmt = pixels
         for frame in frames:
             picture = tuple(map(np.ascontiguousarray, frame)) if given == "pal8" else np.ascontiguousarray(frame)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=given)))
+            picture = av.VideoFrame.from_ndarray(picture, format=given)
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = picture.height, picture.width
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 

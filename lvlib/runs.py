@@ -1,4 +1,4 @@
-"""A run folder, seen from the command line: which configuration it belongs to, and its model."""
+"""From a run folder to what was trained in it: its configuration and its model."""
 
 import dataclasses
 from pathlib import Path
