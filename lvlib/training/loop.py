@@ -119,7 +119,7 @@ class _Training:
         with log, bar, Interrupts() as interrupts:
             clock = time.perf_counter()
             for step, frames in zip(steps, batches, strict=True):
-                metrics, stop = self.take_step(step, to_video(fabric.to_device(frames)), interrupts.caught)
+                metrics, stop = self.take_step(step, to_video(fabric.to_device(frames)), interrupts)
                 self.seconds += time.perf_counter() - clock  # of training alone, without what follows
                 last = step == config.steps
                 record = {}
@@ -143,12 +143,13 @@ class _Training:
                 bar.update()
                 clock = time.perf_counter()
 
-    def take_step(self, step: int, video: Tensor, interrupt: str | None) -> tuple[dict[str, Tensor], bool]:
+    def take_step(self, step: int, video: Tensor, interrupts: Interrupts) -> tuple[dict[str, Tensor], bool]:
         """One optimizer step. Returns the loss with the model's metrics, and whether any process was interrupted."""
         fabric, config = self.fabric, self.config
         seed_everything(STEP, config.seed, step, fabric.global_rank)
-        loss, metrics = self.wrapped.loss(video)
-        broken, stop = any_rank(fabric, ~loss.isfinite(), interrupt is not None)
+        with fabric.autocast():  # one process: Fabric then calls a marked method bare, without its precision
+            loss, metrics = self.wrapped.loss(video)
+        broken, stop = any_rank(fabric, ~loss.isfinite(), interrupts.caught is not None)
         if broken:
             raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
         fabric.backward(loss)

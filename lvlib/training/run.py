@@ -4,6 +4,7 @@ import fcntl
 import json
 import math
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -116,12 +117,20 @@ class MetricsLog:
                 self.board.add_scalar(name, value, record["step"])
 
     def __enter__(self) -> "MetricsLog":
+        self.hook, threading.excepthook = threading.excepthook, self._failed_thread
         return self
 
     def __exit__(self, *_) -> None:
         with suppress(OSError):  # on a full disk the error that matters is under way already
             self.file.close()
+        with suppress(OSError):
             self.board.close()
+        threading.excepthook = self.hook
+
+    def _failed_thread(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread and raises that thread's error at the next write: no need to print it."""
+        if not issubclass(failure.exc_type, OSError):
+            self.hook(failure)
 
 
 def _end_of(file: IO, step: int) -> int:

@@ -1,0 +1,83 @@
+"""Small models and data for the tests of training. Also imported by the scripts that the tests start."""
+
+import os
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
+from lvlib.training import TrainingConfig
+
+
+class Clips(torch.utils.data.Dataset):
+    """Smooth random clips, uint8 (2, 8, 8, 3), a function of the index alone."""
+
+    def __init__(self, clips: int = 23):
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __getitem__(self, index: int) -> dict:
+        noise = torch.rand(1, 3, 2, 2, 2, generator=torch.Generator().manual_seed(index))
+        smooth = nn.functional.interpolate(noise, (2, 8, 8), mode="trilinear", align_corners=True)[0]
+        return {"video": (smooth * 255).to(torch.uint8).permute(1, 2, 3, 0).numpy(), "text": "a clip"}
+
+
+class RandomCrops(Clips):
+    """Clips that draw from each of the three global random generators."""
+
+    def __getitem__(self, index: int) -> dict:
+        video = super().__getitem__(index)["video"] // 2
+        shift = random.randrange(8) + np.random.randint(8) + int(torch.randint(8, ()))
+        return {"video": np.roll(video, shift, axis=2)}
+
+
+class Line(nn.Module):
+    """One convolution that learns to be the identity, on noisy video."""
+
+    def __init__(self, noise: float = 0.1):
+        super().__init__()
+        self.conv = nn.Conv3d(3, 3, (1, 3, 3), padding=(0, 1, 1))
+        self.noise = noise
+        self.register_buffer("batches", torch.zeros(()))
+        self.hook = lambda batches: None  # for tests: what happens inside a step
+
+    def loss(self, video):
+        if self.training:
+            self.batches += 1
+            self.hook(int(self.batches))
+        error = self.conv(video + self.noise * torch.randn_like(video)) - video
+        return error.square().mean(), {"largest_error": error.abs().max()}
+
+
+class NoisyVQVAE(FrameVQVAE):
+    def loss(self, video):
+        return super().loss(video + 0.05 * torch.randn_like(video))
+
+
+def line(seed: int = 0, **arguments) -> Line:
+    torch.manual_seed(seed)
+    return Line(**arguments)
+
+
+def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, seed: int = 0) -> FrameVQVAE:
+    """Two EMA codebooks that restart often."""
+    torch.manual_seed(seed)
+    model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=0.3).build()
+    return kind(model.encoder, model.quantizer, model.decoder)
+
+
+def config(**changes) -> TrainingConfig:
+    few = {"steps": 9, "batch": 4, "learning_rate": 1e-2, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}
+    return TrainingConfig(**few | changes)
+
+
+def weights(run, step: int) -> bytes:
+    return (run / "checkpoints" / f"{step:08d}" / "model.safetensors").read_bytes()
+
+
+def raise_signal(number: int) -> None:
+    os.kill(os.getpid(), number)
