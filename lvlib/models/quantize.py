@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     """Index of the code nearest to each vector (Euclidean). z (..., d), codebook (k, d) -> int64 (...)."""
-    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code.
-    return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
+    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code. On a CPU, min is faster than argmin.
+    return (codebook.square().sum(1) - z @ (2 * codebook.T)).min(-1).indices
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
