@@ -73,7 +73,7 @@ class Interrupts:
     """While entered, the first ctrl-C or SIGTERM only sets `caught`, so that a step can end. The second breaks off."""
 
     def __init__(self):
-        self.caught: str | None = None
+        self.caught = False
 
     def __enter__(self) -> "Interrupts":
         self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -84,5 +84,5 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame) -> None:
-        self.caught = signal.Signals(number).name
+        self.caught = True
         signal.signal(number, self.previous[number])

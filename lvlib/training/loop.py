@@ -138,7 +138,7 @@ class _Training:
                 if last or stop or step % config.checkpoint_every == 0:
                     self.save()
                 if stop and not last:
-                    raise TrainingStopped(f"{interrupts.caught or 'stopped'} after step {step}: saved in {self.run}; "
+                    raise TrainingStopped(f"interrupted after step {step}: saved in {self.run}; "
                                           "the same command goes on from there")
                 bar.update()
                 clock = time.perf_counter()
@@ -149,7 +149,7 @@ class _Training:
         seed_everything(STEP, config.seed, step, fabric.global_rank)
         with fabric.autocast():  # one process: Fabric then calls a marked method bare, without its precision
             loss, metrics = self.wrapped.loss(video)
-        broken, stop = any_rank(fabric, ~loss.isfinite(), interrupts.caught is not None)
+        broken, stop = any_rank(fabric, ~loss.isfinite(), interrupts.caught)
         if broken:
             raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
         fabric.backward(loss)

@@ -63,10 +63,10 @@ def line(seed: int = 0, **arguments) -> Line:
     return Line(**arguments)
 
 
-def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, seed: int = 0) -> FrameVQVAE:
+def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) -> FrameVQVAE:
     """Two EMA codebooks that restart often."""
-    torch.manual_seed(seed)
-    model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=0.3).build()
+    torch.manual_seed(0)
+    model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=restart).build()
     return kind(model.encoder, model.quantizer, model.decoder)
 
 

@@ -1,0 +1,99 @@
+"""Trainings in two processes. With the word fabric: six steps of FOLDER/run, in processes that Fabric starts. With the
+word torchrun: six steps more, and all that only one of the processes notices, in processes started as torchrun does it:
+but forked, so as to import torch once. Each process writes what came of each training to FOLDER, as JSON."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from toys import Clips, codebook_model, config, line, raise_signal
+
+from lvlib.errors import TrainingStopped, UserError
+from lvlib.training import train
+
+SETTINGS = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0)
+VALIDATION = Clips(6)
+
+
+def only_on(rank: int, step: int, act):
+    model = line()
+    model.hook = lambda batches: act(model) if batches == step and dist.get_rank() == rank else None
+    return model
+
+
+def poison(model) -> None:
+    with torch.no_grad():
+        model.conv.bias.fill_(float("nan"))
+
+
+def fill_the_disk(_model) -> None:
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    os.fsync = full
+
+
+TRAININGS = {
+    "run": lambda: (codebook_model(), SETTINGS),
+    "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1)),
+    "nan": lambda: (only_on(1, 5, poison), SETTINGS),
+    "interrupt": lambda: (only_on(1, 5, lambda _: raise_signal(signal.SIGTERM)), SETTINGS),
+    "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS),
+}
+
+
+def train_and_tell(folder: Path, name: str, model, settings, devices: int = 1) -> None:
+    run = folder / {"refused": "run"}.get(name, name)
+    try:
+        steps = train(model, Clips(), settings, run, val_data=VALIDATION, devices=devices)
+        told = f"{steps} steps of {settings.steps}"
+    except (TrainingStopped, UserError) as error:
+        told = str(error).replace(str(run), "RUN")
+    assert not dist.is_initialized()
+    (folder / f"{name}{settings.steps}-{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(told))
+
+
+def as_torchrun(folder: Path, name: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in ("0", "1"):
+        children.append(os.fork())
+        if children[-1] == 0:
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                           "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                           "TORCHELASTIC_RUN_ID": name}
+            try:
+                train_and_tell(folder, name, *TRAININGS[name]())
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+    for child in children:
+        if os.waitpid(child, 0)[1]:
+            sys.exit(f"{name}: a process failed")
+
+
+def main(folder: Path, started_as: str) -> None:
+    if started_as == "fabric":
+        train_and_tell(folder, "run", codebook_model(), dataclasses.replace(SETTINGS, steps=6), devices=2)
+        return
+    import lightning.fabric  # noqa: F401
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+    torch.set_num_threads(1)
+    for name in TRAININGS:
+        as_torchrun(folder, name)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
