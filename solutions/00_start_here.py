@@ -9,12 +9,13 @@
 # %% [markdown]
 # # 00 · Start here: a video is too big
 #
-# **What you will build.** In this course you build five systems that generate video, from five papers. They look
-# different, and they share one plan. Video is too big to model pixel by pixel. So they work in two stages:
+# **What you will build.** In this course you build five systems that generate video, from five papers. They
+# look different, and they share one plan. Video is too big to model pixel by pixel. So they work in two
+# stages:
 #
 # 1. *Compress.* An **autoencoder** turns a clip into a small grid of codes, and a grid back into a clip.
-# 2. *Model.* A **prior** learns which grids belong to real clips. It can then make new grids, and the autoencoder
-#    turns them into new clips.
+# 2. *Model.* A **prior** learns which grids belong to real clips. It can then make new grids, and the
+#    autoencoder turns them into new clips.
 #
 # This first notebook shows you both stages as a toy, and how the notebooks of this course work.
 
@@ -37,8 +38,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here are the two stages. The blue parts are neural networks, and you will train all of them. (The two cells below
-# only draw the picture. No need to read them.)
+# Here are the two stages. The blue parts are neural networks, and you will train all of them. (The two cells
+# below only draw the picture. No need to read them.)
 
 # %%
 def box(ax, x, y, w, h, d, colour="#f3f3f3", face=None):
@@ -78,16 +79,17 @@ show(fig, alt="Stage 1: an encoder turns a clip, a deep box with two digits on i
      "drawn as coloured squares; a decoder turns the grid into the clip again. Stage 2: a prior makes new grids.")
 
 # %% [markdown]
-# **What it costs.** A few seconds of computing, and 15 minutes of yours.
-# **What it needs.** Nothing but Python that you have read before. Terms are explained where they first appear.
+# **What it costs.** A few seconds of computing, and 15 minutes of yours. **What it needs.** Nothing but
+# Python that you have read before. Terms are explained where you first need them.
 
 # %% [markdown]
 # ## 1. How a notebook works
 #
-# A notebook is a row of *cells*: text like this one, and code. Click on a code cell and press **Shift+Enter**: it
-# runs, what it shows appears below it, and the next cell is selected. Cells build on each other, so run them from top
-# to bottom. To run everything at once, choose **Run > Run All Cells** in the menu. When something got mixed up,
-# choose **Kernel > Restart Kernel and Run All Cells**: nothing is lost but the values in memory.
+# A notebook is a row of *cells*: text like this one, and code. Click on a code cell and press
+# **Shift+Enter**: it runs, what it shows appears below it, and the next cell is selected. Cells build on each
+# other, so run them from top to bottom. To run everything at once, choose **Run > Run All Cells** in the
+# menu. When something got mixed up, choose **Kernel > Restart Kernel and Run All Cells**: nothing is lost but
+# the values in memory.
 #
 # Try it on the next cell. It reads a clip from a video file, filmed by a real camera.
 
@@ -107,11 +109,11 @@ show_video(street, fps=12,
            alt="A bicycle leans against a house. A passer-by in dark trousers walks through the picture.")
 
 # %% [markdown]
-# Press play. You can drag the slider, change the speed, and switch the loop off. The strip below the player shows
-# eight of the frames, for places where the player does not run.
+# Press play. You can drag the slider, change the speed, and switch the loop off. The strip below the player
+# shows eight of the frames, for places where the player does not run.
 #
-# The second kind of clip has no file. It is *generated*: handwritten digits that bounce in a box. We know everything
-# about such a clip, its true future too. That makes it good for experiments.
+# The second kind of clip has no file. It is *generated*: handwritten digits that bounce in a box. We know
+# everything about such a clip, its true future too. That makes it good for experiments.
 
 # %%
 digits = torch.tensor(MovingDigits(1, frames=16, seed=3)[0]["video"])
@@ -120,16 +122,17 @@ show_video(digits, alt="Two handwritten digits, white on black, move in straight
 # %% [markdown]
 # ## 2. How an exercise works
 #
-# A clip is a *tensor*, an array of numbers with several axes. Its shape says how long each axis is. A clip that comes
-# from a data set is `(t, h, w, c)`: time (frames), height, width, channels (1 for grey, 3 for colour).
+# A clip is a *tensor*, an array of numbers with several axes. Its shape says how long each axis is. A clip
+# that comes from a data set is `(t, h, w, c)`: time (frames), height, width, channels (1 for grey, 3 for
+# colour).
 
 # %% tags=["nbval-check-output"]
 print("the street: ", tuple(street.shape), street.dtype)
 print("the digits: ", tuple(digits.shape), digits.dtype)
 
 # %% [markdown]
-# Now an exercise. The task: *let a clip run backwards.* We do it for you twice, first wrong, then right. `flip(1)`
-# reverses axis 1:
+# Now an exercise. The task: *let a clip run backwards.* We do it for you twice, first wrong, then right.
+# `flip(1)` reverses axis 1:
 
 # %%
 def first_try(frames: Tensor) -> Tensor:
@@ -143,9 +146,9 @@ def first_try(frames: Tensor) -> Tensor:
 answer = check("0.1", first_try)
 
 # %% [markdown]
-# The line says what is wrong and where to look. And nothing breaks: `check` gave back the solution of `lvlib`, the
-# library of this course, so that all that follows still works. (This is what `going on with lvlib's` means.) Axis 1
-# is the height. Time is axis 0:
+# The line says what is wrong and where to look. And nothing breaks: `check` gave back the solution of
+# `lvlib`, the library of this course, so that all that follows still works. (This is what `going on with
+# lvlib's` means.) Axis 1 is the height. Time is axis 0:
 
 # %%
 def second_try(frames: Tensor) -> Tensor:
@@ -158,8 +161,9 @@ answer = check("0.1", second_try)
 # OK. This time `check` gave back our own function.
 #
 # ### Exercise 0.1 · your turn (about 2 min)
-# Write the right answer yourself. In the cell below, a line with `raise NotImplementedError` stands where your code
-# goes: delete it, and write your own line instead. Run the cell, then run its check. Both as often as you like.
+# Write the right answer yourself. In the cell below, a line with `raise NotImplementedError` stands where
+# your code goes: delete it, and write your own line instead. Run the cell, then run its check. Both as often
+# as you like.
 #
 # <details><summary>Hint</summary>It is the line of <code>second_try</code>. Keep the four spaces before
 # <code>return</code>.</details>
@@ -187,9 +191,9 @@ show_video([street, backwards(street)], ["forwards", "backwards"], fps=12,
 # ## 3. A clip is numbers
 #
 # ### Exercise 0.2 · from a file to a network (about 5 min)
-# Screens and files use whole numbers from 0 to 255, and put the channels last. Networks prefer small floats around
-# zero, and PyTorch's layers want the channels first. Turn uint8 `(t, h, w, c)` into floats `(c, t, h, w)` from -1 to
-# 1.
+# Screens and files use whole numbers from 0 to 255, and put the channels last. Networks prefer small floats
+# around zero, and PyTorch's layers want the channels first. Turn uint8 `(t, h, w, c)` into floats `(c, t, h,
+# w)` from -1 to 1.
 #
 # <details><summary>Hint</summary>Two steps. <code>frames.permute(3, 0, 1, 2)</code> moves the last axis to the front.
 # For the values: what must you divide by so that 255 becomes 2? Then subtract 1.</details>
@@ -232,18 +236,18 @@ for name, frames in (("street", street), ("digits", digits)):
     print(f"{name}: {frames.numel():,} values, {bits_in(frames):,} bits")
 
 # %% [markdown]
-# That is about a second of video, no larger than a stamp. A model that makes one value after the other would have to
-# make 196,608 values for the street. This is why all five systems compress first.
+# That is about a second of video, no larger than a stamp. A model that makes one value after the other would
+# have to make 196,608 values for the street. This is why all five systems compress first.
 
 # %% [markdown]
 # ## 4. Both stages, as a toy
 #
-# Can a clip pass through a small grid? Here is the simplest grid there is. Cut the clip into blocks of 2 frames x 4 x
-# 4 pixels, and keep one number for each block: the mean.
+# Can a clip pass through a small grid? Here is the simplest grid there is. Cut the clip into blocks of 2
+# frames x 4 x 4 pixels, and keep one number for each block: the mean.
 #
 # ### Exercise 0.4 · means of blocks (about 7 min)
-# Turn `(c, t, h, w)` into `(c, t/2, h/4, w/4)`. The library einops says such things in words:
-# `reduce(x, "c (t a) h w -> c t h w", "mean", a=2)` takes the mean of every two frames.
+# Turn `(c, t, h, w)` into `(c, t/2, h/4, w/4)`. The library einops says such things in words: `reduce(x, "c
+# (t a) h w -> c t h w", "mean", a=2)` takes the mean of every two frames.
 #
 # <details><summary>Hint</summary>Split all three axes in the pattern, each with a letter of its own:
 # <code>(t a) (h b) (w d)</code>, and give the sizes a=2, b=4, d=4.</details>
@@ -260,9 +264,9 @@ def block_means(video: Tensor) -> Tensor:
 block_means = check("0.4", block_means)
 
 # %% [markdown]
-# Means are still floats. We round each to one of 16 levels, and call the number of its level (0 to 15) its *code*. A
-# code takes 4 bits. To decode, we turn the codes into grey values again, and stretch the grid to the size of the
-# clip.
+# Means are still floats. We round each to one of 16 levels, and call the number of its level (0 to 15) its
+# *code*. A code takes 4 bits. To decode, we turn the codes into grey values again, and stretch the grid to
+# the size of the clip.
 
 # %%
 def encode(video: Tensor) -> Tensor:
@@ -286,11 +290,11 @@ show_video([video, blocks, decode(codes)], ["clip", "codes", "decoded"], frames=
            "digits again but blurred.")
 
 # %% [markdown]
-# Blurred, but you can follow it, at 1/64 of the bits. That was stage 1. The autoencoders that you will build *learn*
-# what to keep, and they do far better.
+# Blurred, but you can follow it, at 1/64 of the bits. That was stage 1. The autoencoders that you will build
+# *learn* what to keep, and they do far better.
 #
-# Stage 2 makes new grids. The simplest prior knows nothing: it throws dice for every code. A slightly better one
-# knows how often each code occurs, but not where.
+# Stage 2 makes new grids. The simplest prior knows nothing: it throws dice for every code. A slightly better
+# one knows how often each code occurs, but not where.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -301,16 +305,16 @@ show_video([decode(codes), decode(shuffled), decode(dice)], ["real grid", "right
            "dice, grey noise everywhere.")
 
 # %% [markdown]
-# Three grids of the same size, and only one is a video. Which codes come where, *given the others*: this is what a
-# prior has to learn. Transformers and a diffusion model will do it.
+# Three grids of the same size, and only one is a video. Which codes come where, *given the others*: this is
+# what a prior has to learn. Transformers and a diffusion model will do it.
 
 # %% [markdown]
 # ## 5. The experiment: is the grid enough?
 #
-# The claim behind all five papers: a clip survives a grid that is many times smaller, and what matters is which codes
-# come where. We measure it on digits that no clip so far has shown. The measure is the *mean squared error*: the
-# difference of two clips, squared, averaged over all values. What is a large error? We compare with a picture that
-# never moves: the clip's mean over time.
+# The claim behind all five papers: a clip survives a grid that is many times smaller, and what matters is
+# which codes come where. We measure it on digits that no clip so far has shown. The measure is the *mean
+# squared error*: the difference of two clips, squared, averaged over all values. What is a large error? We
+# compare with a picture that never moves: the clip's mean over time.
 
 # %%
 def error(video: Tensor, other: Tensor) -> float:
@@ -346,12 +350,15 @@ assert wrong_grid > 1.5 * through_grid, "the order of the codes should matter"
 # | PVDM, UCF-101 | 16 x 256 x 256, colour | 3,145,728 | 3 flat grids of 4 channels | 8,192 | 384 times |
 # | our toy, digits | 16 x 64 x 64, grey | 65,536 | 8 x 16 x 16 | 2,048 | 32 times |
 #
-# The difference in scale is large. LVT's Table 1 gives a mean squared error of 0.0016 with one codebook and of 0.0004
-# with four, on pictures of a robot at a table, after 500,000 training steps. Ours is 0.07, for a mean over blocks
-# that blurs two digits on black. What carries over is the plan.
+# The difference in scale is large. LVT's Table 1 gives a mean squared error of 0.0016 with one codebook and
+# of 0.0004 with four, on pictures of a robot at a table, after 500,000 training steps. Ours is 0.07, for a
+# mean over blocks that blurs two digits on black. What carries over is the plan.
 
 # %% [markdown]
 # ## 6. The map of the five systems
+#
+# You need not know the words in this table. Each is explained in the notebook that builds it. Read the last
+# column.
 #
 # | system | stage 1: the autoencoder | stage 2: the prior | the idea it teaches |
 # |---|---|---|---|
@@ -384,9 +391,9 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
      "the same scale, a far smaller yellow box: its grid. PVDM has three flat grids.")
 
 # %% [markdown]
-# Above the clip, below its grid in yellow, both to one scale. The first chapter, notebooks 01 to 04, builds LVT's
-# stage 1 from nothing: first the numbers (01), then codes that are learned (02), what goes wrong with them (03), and
-# codes in several books (04). Every later system builds on it.
+# Above the clip, below its grid in yellow, to one scale within each column. The first chapter, notebooks 01
+# to 04, builds LVT's stage 1 from nothing: first the numbers (01), then codes that are learned (02), what
+# goes wrong with them (03), and codes in several books (04). Every later system builds on it.
 
 # %% [markdown]
 # ## 7. Where things live
@@ -399,12 +406,12 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
 # | `data/` | clips. `make data` fills it; no notebook needs the network |
 # | `data_scripts/` | one script for each data set |
 #
-# **Help.** Open the hint, run the check, compare with `solutions/`. In a code cell, `help(show_video)` prints what a
-# function takes, and `Shift+Tab` inside its brackets shows the same.
+# **Help.** Open the hint, run the check, compare with `solutions/`. In a code cell, `help(show_video)` prints
+# what a function takes, and `Shift+Tab` inside its brackets shows the same.
 #
-# **Three sizes.** A notebook runs as `smoke` (seconds: does it run?), as `course` (what you see: minutes at most, on
-# two cores), and its real experiment at `full` size on a GPU, by a command. The variable `LVLIB_PROFILE` chooses
-# between the first two.
+# **Three sizes.** A notebook runs as `smoke` (seconds: does it run?), as `course` (what you see: minutes at
+# most, on two cores), and its real experiment at `full` size on a GPU, by a command. The variable
+# `LVLIB_PROFILE` chooses between the first two.
 
 # %%
 print("this notebook runs at size:", profile)
@@ -412,13 +419,14 @@ print("this notebook runs at size:", profile)
 # %% [markdown]
 # ## What you built
 #
-# `to_video` is in `lvlib.data` from now on, and notebook 01 begins with it. The toy codes stay here: from notebook 02
-# on you train better ones.
+# `to_video` is in `lvlib.data` from now on, and notebook 01 begins with it. The toy codes stay here: from
+# notebook 02 on you train better ones.
 
 # %% [markdown]
 # ## Scale it up
 #
-# Everything also runs from the command line. In a terminal (in JupyterLab: **File > New > Terminal**), try
+# Everything also runs from the command line. Open a terminal (in JupyterLab: **File > New > Terminal**), go
+# to the folder of the course, type `source .venv/bin/activate`, and try
 #
 # ```
 # lvlib configs                        # the sizes you can train: ours and the papers'
@@ -430,12 +438,13 @@ print("this notebook runs at size:", profile)
 # %% [markdown]
 # ## Questions to think about
 #
-# 1. Our toy code keeps the mean of each block. Which other number could a block be given, and what would it keep
-#    better?
-# 2. A still picture would be hard to beat in a clip of a parked car. Which clips are hard for a still picture, and
-#    which for our grid?
+# 1. Our toy code keeps the mean of each block. Which other number could a block be given, and what would it
+#    keep better?
+# 2. A still picture would be hard to beat in a clip of a parked car. Which clips are hard for a still
+#    picture, and which for our grid?
 # 3. The decoder never sees the clip, only its codes. What must the decoder then know by itself?
-# 4. PVDM's three grids grow with the sum of the sides, a cube of codes grows with their product. What might get lost?
+# 4. PVDM's three grids grow with the sum of the sides, a cube of codes grows with their product. What might
+#    get lost?
 
 # %%
 progress()

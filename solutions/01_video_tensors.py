@@ -324,7 +324,7 @@ noise = torch.randn(video.shape, generator=generator)
 noisy = [(video + sd * noise).clamp(-1, 1) for sd in (0.02, 0.1, 0.4)]
 show(strip([video[0], *[n[0] for n in noisy]], frames=4,
            titles=["clip", *[f"{psnr(video, n).item():.0f} dB" for n in noisy]]),
-     alt="The clip, and the clip with more and more noise: at 40 dB it looks the same, at 27 dB grainy, at 15 dB poor.")
+     alt="The clip, and the clip with more and more noise: at 40 dB it looks the same, at 26 dB grainy, at 15 dB poor.")
 
 # %% [markdown]
 # ## 7. What PNG, JPEG and H.264 make of a clip
@@ -394,8 +394,8 @@ for ax, (name, result) in zip(axes, results.items(), strict=True):
     ax.set(xscale="log", xlabel="bits for one value", title=name)
 axes[0].set_ylabel("PSNR in dB")
 axes[0].legend(fontsize=8, loc="upper left")
-show(fig, alt="Two plots of quality against bits, for the car and for the digits. At every quality H.264 needs about a "
-     "tenth of the bits of JPEG, or less. PNG needs about half of the raw bits for the car.")
+show(fig, alt="Two plots of quality against bits, for the car and for the digits. H.264 needs far fewer bits than JPEG "
+     "at every quality, about a twelfth for the car at 33 dB. PNG needs about half of the raw bits for the car.")
 
 # %% [markdown]
 # Read it along a horizontal line: at one quality, how many bits? We interpolate at 33 dB.
@@ -519,7 +519,8 @@ show(fig, alt="A table of 256 by 256 probabilities. They are large along the dia
      "and small far from it.")
 
 # %% [markdown]
-# The diagonal says: pixels mostly stay as they were. The pale bands are contexts that hardly occur; there, the added
+# The diagonal says: pixels mostly stay as they were. The slightly lighter bands, at the top and near 240, are
+# contexts that hardly occur; there, the added
 # ones keep all values equally likely.
 
 # %% [markdown]
@@ -555,7 +556,7 @@ shots = {f"street {i + 1}": real_frames("bikes.mp4", min(length, end - start), s
          for i, (start, end) in enumerate([(0, 30), (30, 76), (76, 137), (137, 187), (187, 242)])}
 shots["car"] = carphone[:length]
 show(strip([shot[:8] for shot in shots.values()], frames=4, titles=list(shots)),
-     alt="Four frames of each shot: the roof of a bus, blurred traffic, a taxi and a cyclist, a street with a fence, a "
+     alt="Four frames of each shot: the roof of a bus, blurred traffic, a taxi that passes, a street behind a fence, a "
      "bicycle at a wall, the man in the car.")
 
 # %%
@@ -593,7 +594,8 @@ ax.axhline(8, c="k", ls=":", lw=1)
 ax.set(xlabel="what is known of the context", ylabel="bits per dimension", ylim=(0, 10), title="six shots, held out")
 ax.legend(fontsize=8, ncols=4, loc="lower left")
 show(fig, alt=f"Bits per dimension of six shots. Nothing known: {means['nothing']:.1f} on average. Left pixel: "
-     f"{means['left']:.1f}. Pixel before: {means['before']:.1f}. Both: {means['both']:.1f}. PNG {means['PNG']:.1f}.")
+     f"{means['left']:.1f}. Pixel before: {means['before']:.1f}. Both: {means['both']:.1f}. PNG {means['PNG']:.1f}. "
+     f"H.264 without loss: {means[kinds[5]]:.1f}.")
 
 # %%
 assert means["before"] < 0.75 * means["nothing"], "the frame before should save a quarter of the bits or more"

@@ -10,8 +10,9 @@
 # # 02 · VQ-VAE: a picture as a grid of code words
 #
 # **What you will build.** An autoencoder that turns each frame of a video into a small grid of whole numbers,
-# and the numbers back into the frame. All five systems of this course begin this way. A model that
-# *generates* video is slow when it must produce 1,024 pixels a frame. It has an easier life with 64 numbers.
+# and the numbers back into the frame. Four of the five systems of this course begin with codes like these;
+# PVDM keeps real numbers. A model that *generates* video is slow when it must produce 1,024 pixels a frame.
+# It has an easier life with 64 numbers.
 #
 # You build it from four parts: an encoder, a codebook, a gradient that jumps over a step with no gradient,
 # and a decoder. At the end you train it until you can read the digits that come out.
@@ -57,7 +58,7 @@ show(fig, alt="A row of boxes: a frame goes through the encoder to an 8 by 8 gri
 # Notebook 01 (the layout of video tensors, PSNR).
 #
 # **Where it is from.** Van den Oord et al. invented the VQ-VAE. Our two papers use it in sections 3.1 of LVT
-# (frame by frame, which is what we build here) and 2.1 of VideoGPT (in space and time, notebook 07).
+# (frame by frame, which is what we build here) and 2.1 of VideoGPT (in space and time, a later chapter).
 
 # %% [markdown]
 # ## 1. The frames
@@ -80,8 +81,8 @@ show_video(clip[0], alt="Two grey handwritten digits drift across a black square
 # ## 2. Encoder and decoder
 #
 # Two convolutions of stride 2 shrink 32x32 to 8x8. Two *residual blocks* refine the result: each adds a small
-# correction to its input, so at worst it does nothing. The decoder is the same road back. These are the sizes
-# of LVT, section 4.1.
+# correction to its input, so at worst it does nothing. The decoder is the same road back. This is the layout
+# of LVT, section 4.1, with 64 channels instead of its 256.
 #
 # One thing we leave out on purpose. LVT's official code ends its decoder in `tanh` (the paper does not
 # mention it). Our frames are mostly black, worth exactly -1. A `tanh` that has learned to say -1 everywhere
@@ -305,8 +306,8 @@ def with_codes(codes):
     return strip([clip[0], model.frames(few[nearest_code(z, few)])[0]], titles=["clip", f"{codes} codes"])
 
 
-slider(with_codes, "The clip above its version from fewer codes: with 2 codes only blots, with 32 the rough shapes of the "
-       "digits.", codes=[2, 8, 32, 128, 512])
+slider(with_codes, "The clip above its version from fewer codes: with 2 codes only blots, with 32 the rough shapes "
+       "of the digits.", codes=[2, 8, 32, 128, 512])
 
 # %% [markdown]
 # Rough, but it works. And it is small: a frame was 1,024 pixels of 8 bits, and is now 64 numbers of 9 bits.
@@ -511,13 +512,15 @@ show_video([clip[0], rebuilt[0]], titles=["clip", "from 64 codes a frame"],
            "soft.")
 
 # %% [markdown]
-# And this is what the second stage will see: not the picture but the code numbers, here as colours. The black
-# background keeps its few codes. Where a digit passes, codes change.
+# And this is what the second stage will see: not the picture but the code numbers, here as colours. Codes
+# change where a digit passes, and also around it: the encoder sees a patch and its surroundings, and these
+# digits fill most of the frame. Only the rim keeps its codes. Notebook 04 has larger frames, where you see it
+# better.
 
 # %%
 show_codes(clip[0], codes[0], 512,
-           alt="Three rows: frames, their code maps, and the codes that changed since the frame before. The changes "
-           "follow the moving digits; the background keeps its codes.")
+           alt="Three rows: frames, their code maps, and the codes that changed since the frame before. Most codes in "
+           "the middle change from frame to frame; those at the rim stay.")
 
 # %% [markdown]
 # ## The experiment: what each part is worth
@@ -546,8 +549,8 @@ results = {name: train(with_quantizer(quantizer), steps) for name, quantizer in 
 # %%
 show(curves(results, xlabel="training step", ylabel="validation MSE", log=True,
             title="Same start, same batches, three ways to learn"),
-     alt="Validation error of three models. Without straight-through it stays highest; gradient and running means "
-     "fall together, running means end a little lower.")
+     alt="Validation error of three models. Without straight-through it begins lowest, hardly falls, and ends "
+     "highest. Gradient and running means cross it after about 100 and 150 steps; running means end lowest.")
 
 # %%
 final = {name: list(curve.values())[-1] for name, curve in results.items()}
@@ -559,7 +562,8 @@ if profile == "course":
     assert list(curve.values())[-1] < 0.5 * list(curve.values())[0]
 
 # %% [markdown]
-# **What we measured.** Validation MSE after 400 steps, over three seeds:
+# **What we measured.** Validation MSE after 400 steps in three other runs (the last digits differ from one
+# machine and version to the next):
 #
 # | | seed 0 | seed 1 | seed 2 |
 # |---|---|---|---|

@@ -75,6 +75,12 @@ def _(fn, expect):
         "black must become -1",
         f"the smallest value is {out.min():g}; divide by 127.5, then subtract 1",
     )
+    expect(
+        out.max() > 0.999,
+        "white must become 1",
+        f"the largest value is {out.max():g}; divide by 127.5, then subtract 1",
+    )
+    out = out.float()
     order = out.permute(1, 2, 3, 0)
     expect(
         torch.allclose(order, _scaled(frames), atol=1e-5),

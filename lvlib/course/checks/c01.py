@@ -34,6 +34,7 @@ def _clips(length: int, frames: int, stride: int, starts: int) -> Tensor:
 )
 def _(fn, expect):
     out = fn(20, 4, 3)
+    expect(isinstance(out, Tensor), "a tensor is asked for", f"this is of type {type(out).__name__}")
     expect(not out.is_floating_point(), "frame numbers are whole numbers", "torch.arange of ints gives ints")
     expect(out.shape != (4, 11), "a row is a clip: the shape is (clips, frames)", f"got {tuple(out.shape)}")
     expect(out.ndim == 2 and out.shape[1] == 4, f"with frames=4 a row has 4 numbers, got {tuple(out.shape)}")
@@ -92,10 +93,11 @@ def _(fn, expect):
     inside = out.shape in ((4, 4, 6, 3), (4, 5, 5, 3), (4, 5, 6, 2))
     expect(not inside, "these are differences inside a frame", "time is the first axis")
     expect(out.shape == right.shape, f"(4, 5, 6, 3) must become (3, 5, 6, 3), got {tuple(out.shape)}")
+    wrapped = not out.long().equal(right.long()) and bool(((out.long() - right.long()) % 256 == 0).all())
     expect(
-        out.dtype != torch.uint8,
+        not wrapped,
         "a change from 10 to 7 must be -3, not 253",
-        "uint8 has no negative numbers: .short() first",
+        "uint8 has no negative numbers: .short() on both frames, before you subtract",
     )
     out = out.long()
     expect(not out.equal(-right.long()), "the sign is wrong", "the later frame minus the earlier one")
@@ -133,6 +135,7 @@ def _(fn, expect):
     other = video + noise * torch.randn(video.shape).sign()  # the error of clip i is noise[i] ** 2 exactly
     right = 10 * torch.log10(4 / noise.flatten() ** 2)
     out = fn(video, other)
+    expect(isinstance(out, Tensor), "a tensor is asked for", f"this is of type {type(out).__name__}")
 
     def close(wanted: Tensor) -> bool:
         return torch.allclose(out.double(), wanted.double(), atol=0.05)
@@ -177,7 +180,7 @@ def _(fn, expect):
     expect(
         not torch.allclose(out, right * math.log(2) ** 2),
         "this multiplies by ln 2",
-        "a bit is more than a nat's half: divide",
+        "8 bits are 5.5 nats: the number of bits is the larger one, so divide by ln 2",
     )
     expect(
         not torch.allclose(out, right * dims),

@@ -21,12 +21,13 @@ def _(fn, expect):
            look_at="return the index, not the code")
     expect(found.tolist() != [2, 2, 2, 2], "long codes win too often",
            look_at="the term |e|^2 belongs to the distance")
-    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code", look_at="the smallest distance: argmin")
+    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code",
+           look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
     z, codebook = torch.randn(2, 3, 4, 5), torch.randn(7, 5)
     expect(fn(z, codebook).shape == (2, 3, 4), "wrong for vectors in a grid",
            look_at="z is (..., d): keep all axes but the last")
     expect(torch.equal(fn(z, codebook), (z[..., None, :] - codebook).square().sum(-1).argmin(-1)),
-           "this is not the nearest code", look_at="the smallest distance: argmin")
+           "this is not the nearest code", look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
 
 
 @exercise("2.2", reference=quantize.straight_through, wrong={
@@ -39,6 +40,7 @@ def _(fn, expect):
     z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
     out = fn(z, q)
     expect(torch.allclose(out, q, atol=1e-5), "worth z, not q", look_at="start from z and add something")
+    expect(out.requires_grad, "gradient never reaches z", look_at="which term is detached?")
     weight = torch.randn(4, 5)
     grad_z, grad_q = torch.autograd.grad((out * weight).sum(), (z, q), allow_unused=True)
     expect(grad_z is not None and bool(grad_z.any()), "gradient never reaches z", look_at="which term is detached?")
@@ -58,6 +60,10 @@ def _(fn, expect):
     z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
     result = fn(z, q)
     expect(isinstance(result, tuple) and len(result) == 2, "two losses are asked for", look_at="return a, b")
+    expect(all(loss.ndim == 0 for loss in result), "each loss should be one number",
+           look_at="the mean over all elements")
+    expect(all(loss.requires_grad for loss in result), "a loss has no gradient at all",
+           look_at="detach one side, not both")
     moved = [[g is not None and bool(g.any()) for g in torch.autograd.grad(loss, (z, q), allow_unused=True)]
              for loss in result]
     expect(moved != [[True, False], [False, True]], "the two losses are swapped", look_at="codebook loss first")
@@ -94,6 +100,7 @@ def _last_one_wins(z, codes, n_codes):
 def _(fn, expect):
     z, codes = torch.randn(6, 3), torch.tensor([1, 1, 1, 0, 3, 3])
     count, total = fn(z, codes, 6)
+    expect((count.ndim, total.ndim) != (2, 1), "the two results are swapped", look_at="the counts first, then the sums")
     expect(len(count) == 6 and total.shape == (6, 3), "codes that nobody chose are missing",
            look_at="minlength, and zeros of shape (n_codes, d)")
     expect(count.tolist() == [1, 3, 0, 2, 0, 0], "the first result should be how many vectors chose each code",

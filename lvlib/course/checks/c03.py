@@ -10,6 +10,8 @@ from lvlib.models import quantize
     "codes that occur often count more than once": lambda codes, n_codes: (
         torch.bincount(codes.flatten(), minlength=n_codes).float().mean()),
     "the share of the whole codebook is asked for": lambda codes, n_codes: codes.unique().numel() * torch.ones(()),
+    "a code that occurs once is in use too": lambda codes, n_codes: (
+        torch.bincount(codes.flatten(), minlength=n_codes) > 1).float().mean(),
     "codes that never occur are left out of the share": lambda codes, n_codes: (
         torch.bincount(codes.flatten()) > 0).float().mean(),
 })
@@ -21,6 +23,8 @@ def _(fn, expect):
     expect(abs(result - 2 / 3) > 1e-6, "codes that never occur are left out of the share",
            look_at="minlength=n_codes")
     expect(abs(result - 0.25) < 1e-6, "two of eight codes occur here, so usage is 0.25", look_at="the hint")
+    expect(abs(float(fn(torch.tensor([0, 0, 5]), 8)) - 0.25) < 1e-6, "a code that occurs once is in use too",
+           look_at="compare the counts with 0")
 
 
 def _entropy(codes, n_codes):
@@ -45,7 +49,7 @@ def _zero_times_log_zero(codes, n_codes):
 })
 def _(fn, expect):
     codes = torch.arange(4).repeat(2, 3)  # four codes, equally often
-    result = fn(codes, 8)
+    result = torch.as_tensor(fn(codes, 8), dtype=torch.float)
     expect(not torch.isnan(result), "not a number: 0 times log 0 should be 0", look_at="torch.special.entr")
     expect(not torch.isclose(result, torch.tensor(4.0).log()), "this is the entropy; perplexity is exp of it",
            look_at="the last step")
@@ -55,7 +59,8 @@ def _(fn, expect):
     expect(torch.isclose(result, torch.tensor(4.0)), "four codes equally often have perplexity 4", look_at="the hint")
     lopsided = torch.tensor([0] * 6 + [1] * 2)
     p = torch.tensor([0.75, 0.25])
-    expect(torch.isclose(fn(lopsided, 8), (-(p * p.log()).sum()).exp()), "wrong for codes of unequal frequency",
+    result = torch.as_tensor(fn(lopsided, 8), dtype=torch.float)
+    expect(torch.isclose(result, (-(p * p.log()).sum()).exp()), "wrong for codes of unequal frequency",
            look_at="exp(-sum p log p)")
 
 
@@ -114,6 +119,7 @@ def dead_codes(count, share):
     "the living are marked, not the dead": lambda count, share: count >= share * count.mean(),
     "this depends on the size of the codebook": lambda count, share: count < share * count.sum(),
     "True or False for each code is asked for": lambda count, share: (count < share * count.mean()).sum(),
+    "the bound is not share times the mean": lambda count, share: count < share * count.median(),
 })
 def _(fn, expect):
     count = torch.tensor([4.0, 4.0, 0.1, 3.9, 8.0, 0.0, 4.0, 4.0])
@@ -126,4 +132,7 @@ def _(fn, expect):
            "this depends on the size of the batch", look_at="compare with the mean count, not with a fixed number")
     expect(fn(count.repeat(50), 0.05).tolist() == right * 50, "this depends on the size of the codebook",
            look_at="compare with the mean count, not the sum")
+    lopsided = torch.tensor([1.0] * 5 + [13.0, 0.6, 0.4])  # mean 2.25, median 1, largest 13
+    expect(fn(lopsided, 0.25).tolist() == [False] * 7 + [True], "the bound is not share times the mean",
+           look_at="not the largest, not the median, and do not forget share")
     expect(result.tolist() == right, "below share times the mean count is asked for", look_at="the hint")

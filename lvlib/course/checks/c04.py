@@ -13,6 +13,8 @@ from lvlib.models import quantize
     "a code out of K costs log2 K bits": lambda latent_shape, n_codes: math.prod(latent_shape) * math.log(n_codes),
     "the number of codes is the product of the shape": lambda latent_shape, n_codes: (
         sum(latent_shape) * math.log2(n_codes)),
+    "bits need not be whole numbers": lambda latent_shape, n_codes: (
+        math.prod(latent_shape) * math.ceil(math.log2(n_codes))),
     "the codebooks are not counted": lambda latent_shape, n_codes: math.prod(latent_shape[:3]) * math.log2(n_codes),
 })
 def _(fn, expect):
@@ -20,6 +22,7 @@ def _(fn, expect):
     expect(abs(bits - 24 * math.log(8)) > 1e-6, "a code out of K costs log2 K bits", look_at="math.log2")
     expect(abs(bits - 9 * 3) > 1e-6, "the number of codes is the product of the shape", look_at="math.prod")
     expect(abs(bits - 72) < 1e-6, "24 codes of 3 bits are 72 bits", look_at="the hint")
+    expect(abs(fn((2, 3), 10) - 6 * math.log2(10)) < 1e-6, "bits need not be whole numbers", look_at="no rounding")
     expect(abs(fn((2, 3, 4, 5), 8) - 360) < 1e-6, "the codebooks are not counted",
            look_at="the product over the whole shape")
 
@@ -75,6 +78,7 @@ def _(fn, expect):
     expect(isinstance(result, tuple) and len(result) == 4, "four results are asked for",
            look_at="quantized, codes, loss, metrics")
     q, codes, loss, metrics = result
+    expect(isinstance(metrics, dict), "metrics should be one dict", look_at="one mean for each name")
     expect(codes.shape == (2, 5, 3), "codes should be (..., n): the codebook last", look_at="torch.stack(..., -1)")
     expect(codes[0, 0].tolist() == [1, 2, 6], "each slice has its own codebook",
            look_at="zip the codebooks with the slices")
