@@ -139,7 +139,7 @@ def _end_of(file: IO, step: int) -> int:
     end = 0
     for line in file:
         try:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            if json.loads(line)["step"] > step:
                 break
         except (ValueError, KeyError, TypeError):
             break

@@ -22,9 +22,9 @@ def validate(fabric: "Fabric", model: nn.Module, data: Dataset, config: Training
     Whatever the model draws at random is the same each time, so that two steps can be compared.
     """
     model.eval()
-    seed_everything(STEP, config.seed, 0, fabric.global_rank)  # training counts its steps from 1
     sums, clips = {}, 0
-    for frames in validation_batches(data, config, fabric.global_rank, fabric.world_size):
+    for number, frames in enumerate(validation_batches(data, config, fabric.global_rank, fabric.world_size)):
+        seed_everything(STEP, config.seed, 0, fabric.global_rank, number)  # training counts its steps from 1
         with fabric.autocast():
             loss, metrics = model.loss(to_video(fabric.to_device(frames)))
         for name, value in {"loss": loss, **metrics}.items():

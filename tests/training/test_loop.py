@@ -80,6 +80,14 @@ def test_validation_does_not_touch_training(tmp_path):
     assert weights(tmp_path / "with", 9) == weights(tmp_path / "without", 9)
 
 
+def test_validation_draws_the_same_noise_each_time(tmp_path):
+    for workers in (0, 1):
+        still = config(learning_rate=1e-30, workers=workers)
+        train(line(noise=1.0), DATA, still, tmp_path / str(workers), val_data=Clips(7))
+    losses = [record["val_loss"] for run in "01" for record in metrics(tmp_path / run) if "val_loss" in record]
+    assert len(losses) == 6 and len(set(losses)) == 1
+
+
 def test_it_learns(tmp_path):
     train(line(), DATA, config(steps=150, learning_rate=0.02, checkpoint_every=150), tmp_path)
     logged = [record["loss"] for record in metrics(tmp_path)]
