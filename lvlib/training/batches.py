@@ -34,11 +34,14 @@ ITEM, STEP = 0, 1  # first word of the key: an item's random numbers and a step'
 
 
 def seed_everything(*key: int) -> None:
-    """Seeds python, numpy and torch (CPU and GPUs) as a function of the key."""
+    """Seeds python, numpy, torch, and the GPU if this process uses one, as a function of the key."""
     words = np.random.SeedSequence(key).generate_state(4)
     random.seed(int(words[0]))
     np.random.seed(words[1])
-    torch.manual_seed(int(words[2]) << 32 | int(words[3]))
+    seed = int(words[2]) << 32 | int(words[3])
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # if not, torch.manual_seed would note down each call, with its stack, for later
+        torch.cuda.manual_seed(seed)
 
 
 class _Batches(Sampler):

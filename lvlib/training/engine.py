@@ -37,8 +37,8 @@ def launch(config: TrainingConfig, devices: int, nodes: int) -> "Fabric":
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        fabric = Fabric(devices=devices, num_nodes=nodes, precision=config.precision,
-                        strategy="ddp" if world > 1 else "auto")
+        fabric = Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=nodes,
+                        strategy="ddp" if world > 1 else "auto", precision=config.precision)
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
     fabric.launch()
