@@ -1,5 +1,6 @@
 """The `lvlib` command: one module a sub-command, loaded when it is asked for."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -23,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run(arguments)
     except (UserError, TrainingStopped, OSError) as error:
-        print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
+            print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lvlib: stopped", file=sys.stderr)
