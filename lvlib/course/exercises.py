@@ -117,7 +117,7 @@ def progress() -> None:
 
 def _find(id: str) -> Exercise | None:
     number = re.fullmatch(r"(\d+)\.\d+", str(id))
-    return exercises_of(int(number[1])).get(id) if number else None
+    return exercises_of(int(number[1])).get(str(id)) if number else None
 
 
 def _no_such_exercise(id: str) -> str:

@@ -286,7 +286,7 @@ def test_an_unknown_exercise_lists_those_that_exist(capsys):
     answer = object()
     expected = "98.3: there is no such exercise. Notebook 98 has 98.2, 98.10."
     assert line_of(capsys, "98.3", answer) == (answer, expected)
-    for id in "97.1", "x", 2.3:
+    for id in "97.1", "x", 97.1:
         line = line_of(capsys, id, answer)[1]
         assert line.startswith(f"{id}: there is no such exercise. The notebooks with exercises are")
     with pytest.raises(AssertionError, match="98.2, 98.10"):
