@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import MovingDigits, is_finished, write_clip_set
-from lvlib.errors import UserError
 
 BATCH = 100
 
@@ -53,8 +53,4 @@ def _batches(digits: MovingDigits, progress: tqdm) -> Iterator[dict[str, np.ndar
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(reported(main))

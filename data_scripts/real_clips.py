@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import new_folder
 from lvlib.data.clips import sha256
@@ -59,8 +60,4 @@ def wrong_files(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(reported(main))

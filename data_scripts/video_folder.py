@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import VideoFolder, is_finished, write_clip_set
 from lvlib.errors import UserError
@@ -60,8 +61,4 @@ def _fingerprint(source: Path, folders: dict[str, VideoFolder]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(reported(main))

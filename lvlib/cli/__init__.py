@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 from lvlib import __version__
@@ -21,8 +22,13 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 2, after one line on stderr, where the user got it wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    return reported(lambda: _run(arguments))
+
+
+def reported(work: Callable[[], None]) -> int:
+    """Does the work, and says in one line on stderr what stopped it. Returns the exit status."""
     try:
-        _run(arguments)
+        work()
     except (UserError, TrainingStopped, OSError) as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
             print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)

@@ -57,7 +57,7 @@ def test_a_second_run_does_nothing_and_another_set_is_refused(tmp_path, capsys):
 def test_run_by_hand_a_mistake_is_one_line_and_status_2(tmp_path):
     command = [sys.executable, str(SCRIPTS / "moving_digits.py"), "--out", str(tmp_path / "d"), "--digits", "5"]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(SCRIPTS.parent)})
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: digits must be 1 or 2, not 5\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "lvlib: error: digits must be 1 or 2, not 5\n")
 
 
 def test_video_folder_cuts_videos_into_clips(tmp_path, capsys):
