@@ -107,10 +107,11 @@ def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, i
 
 
 def _constant(node: ast.stmt) -> str | None:
-    """The name of a constant such as `WIDTH = 3`."""
+    """The name of a constant such as `WIDTH = 3`, or of a type such as `Triple = tuple[int, int, int]`."""
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     try:
-        ast.literal_eval(node.value)
+        if not isinstance(node.value, ast.Subscript):
+            ast.literal_eval(node.value)
     except (AttributeError, ValueError):
         return None
     return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None

@@ -1,0 +1,124 @@
+# Never edit this file
+"""Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+Kind = Literal["query-key", "key", "relative"]
+
+class RelativeBias(nn.Module):
+    """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
+
+    shape is (t, h, w) of the volume, n = t*h*w in raster order.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], heads: int):
+        super().__init__()
+        self.tables = nn.ParameterList(nn.Parameter(torch.zeros(heads, 2 * size - 1)) for size in shape)
+
+    def forward(self) -> Tensor:
+        """(heads, n, n): the bias of query (row) and key (column)."""
+        t, h, w = (self.by_distance(table) for table in self.tables)
+        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None, None, :, None, None]
+        return rearrange(bias, "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
+
+    def by_distance(self, table: Tensor) -> Tensor:
+        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q - k."""
+        position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
+        return table[:, position[:, None] - position + len(position) - 1]
+
+@dataclass
+class Cache:
+    """What one attention layer keeps while it goes through n positions: their keys and values (b, heads, n, d).
+
+    bias: (heads, n, n), masked. Keys are None where weights do not depend on them.
+    """
+
+    bias: Tensor
+    keys: Tensor | None
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention over a volume, with one of the three kinds of weights of LVT, section 4.4.
+
+    kind: "query-key" compares contents and distances, "key" gives each key one weight for all queries besides the
+    distance, "relative" looks at distances alone. causal: a position sees itself and those before it in raster order.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+        super().__init__()
+        self.heads, self.kind, self.causal = heads, kind, causal
+        self.parts = {"query-key": 3, "key": 2, "relative": 1}[kind]
+        self.project = nn.Linear(dim, self.parts * heads * head_dim, bias=False)  # values, then keys, then queries
+        if kind == "key":
+            self.query = nn.Parameter(torch.randn(heads, head_dim))  # u_m: one query for all positions
+        self.relative = RelativeBias(shape, heads)
+        self.join = nn.Linear(heads * head_dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        value, key, query = self.heads_of(x)
+        attended = self.attend(query, key, value, self.bias())
+        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+
+    def bias(self) -> Tensor:
+        """(heads, n, n), -inf where a position may not look."""
+        bias = self.relative()
+        if self.causal:
+            n = bias.shape[-1]
+            later = torch.ones(n, n, dtype=torch.bool, device=bias.device).triu(1)
+            bias = bias.masked_fill(later, float("-inf"))
+        return bias
+
+    def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has none."""
+        parts = rearrange(self.project(x), "b n (p m d) -> p b m n d", p=self.parts, m=self.heads)
+        value, key, query = (*parts, None, None)[:3]
+        return value, key, self.query[:, None].expand_as(key) if self.kind == "key" else query
+
+    def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor, bias: Tensor) -> Tensor:
+        """The mean of the values under the attention weights. (b, heads, q, d), (b, heads, k, d), bias (heads, q, k)."""
+        if key is None:
+            return bias.softmax(-1) @ value
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
+
+    def cache(self, batch: int) -> Cache:
+        """An empty cache for sampling."""
+        bias = self.bias()
+        empty = bias.new_zeros(batch, self.heads, bias.shape[-1], self.join.in_features // self.heads)
+        return Cache(bias, None if self.kind == "relative" else empty, empty.clone())
+
+    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
+        """`forward` for the positions `rows` alone, x (b, rows, dim), after all before them went through the cache."""
+        value, key, query = self.heads_of(x)
+        cache.values[:, :, rows] = value
+        if key is not None:
+            cache.keys[:, :, rows] = key
+            key = cache.keys[:, :, :rows.stop]
+        bias = cache.bias[:, rows, :rows.stop]
+        attended = self.attend(query, key, cache.values[:, :, :rows.stop], bias)
+        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+
+
+class Block(nn.Module):
+    """One layer of the transformer: attention, then two linear layers, each added to its input. (b, n, dim)."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+        super().__init__()
+        self.attention_norm, self.hidden_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, head_dim, shape, kind, causal)
+        self.hidden = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.hidden(self.hidden_norm(x))
+
+    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
+        x = x + self.attention.step(self.attention_norm(x), rows, cache)
+        return x + self.hidden(self.hidden_norm(x))

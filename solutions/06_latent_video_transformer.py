@@ -1,0 +1,424 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 · The Latent Video Transformer
+
+# %%
+import os
+
+from lvlib.course import check, progress
+from lvlib.viz import set_style
+
+set_style()
+
+# %% tags=["parameters"]
+profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %% tags=["export:models.relative_attention"]
+"""Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+Kind = Literal["query-key", "key", "relative"]
+
+
+# %% tags=["exercise", "ex-6.2", "export:models.relative_attention"]
+class RelativeBias(nn.Module):
+    """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
+
+    shape is (t, h, w) of the volume, n = t*h*w in raster order.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], heads: int):
+        super().__init__()
+        self.tables = nn.ParameterList(nn.Parameter(torch.zeros(heads, 2 * size - 1)) for size in shape)
+
+    def forward(self) -> Tensor:
+        """(heads, n, n): the bias of query (row) and key (column)."""
+        ### BEGIN SOLUTION
+        t, h, w = (self.by_distance(table) for table in self.tables)
+        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None, None, :, None, None]
+        return rearrange(bias, "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
+        ### END SOLUTION
+
+    def by_distance(self, table: Tensor) -> Tensor:
+        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q - k."""
+        position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
+        return table[:, position[:, None] - position + len(position) - 1]
+
+
+# %% tags=["export:models.relative_attention"]
+@dataclass
+class Cache:
+    """What one attention layer keeps while it goes through n positions: their keys and values (b, heads, n, d).
+
+    bias: (heads, n, n), masked. Keys are None where weights do not depend on them.
+    """
+
+    bias: Tensor
+    keys: Tensor | None
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention over a volume, with one of the three kinds of weights of LVT, section 4.4.
+
+    kind: "query-key" compares contents and distances, "key" gives each key one weight for all queries besides the
+    distance, "relative" looks at distances alone. causal: a position sees itself and those before it in raster order.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+        super().__init__()
+        self.heads, self.kind, self.causal = heads, kind, causal
+        self.parts = {"query-key": 3, "key": 2, "relative": 1}[kind]
+        self.project = nn.Linear(dim, self.parts * heads * head_dim, bias=False)  # values, then keys, then queries
+        if kind == "key":
+            self.query = nn.Parameter(torch.randn(heads, head_dim))  # u_m: one query for all positions
+        self.relative = RelativeBias(shape, heads)
+        self.join = nn.Linear(heads * head_dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        value, key, query = self.heads_of(x)
+        attended = self.attend(query, key, value, self.bias())
+        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+
+    def bias(self) -> Tensor:
+        """(heads, n, n), -inf where a position may not look."""
+        bias = self.relative()
+        if self.causal:
+            n = bias.shape[-1]
+            later = torch.ones(n, n, dtype=torch.bool, device=bias.device).triu(1)
+            bias = bias.masked_fill(later, float("-inf"))
+        return bias
+
+    def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has none."""
+        parts = rearrange(self.project(x), "b n (p m d) -> p b m n d", p=self.parts, m=self.heads)
+        value, key, query = (*parts, None, None)[:3]
+        return value, key, self.query[:, None].expand_as(key) if self.kind == "key" else query
+
+    def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor, bias: Tensor) -> Tensor:
+        """The mean of the values under the attention weights. (b, heads, q, d), (b, heads, k, d), bias (heads, q, k)."""
+        if key is None:
+            return bias.softmax(-1) @ value
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
+
+    def cache(self, batch: int) -> Cache:
+        """An empty cache for sampling."""
+        bias = self.bias()
+        empty = bias.new_zeros(batch, self.heads, bias.shape[-1], self.join.in_features // self.heads)
+        return Cache(bias, None if self.kind == "relative" else empty, empty.clone())
+
+    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
+        """`forward` for the positions `rows` alone, x (b, rows, dim), after all before them went through the cache."""
+        value, key, query = self.heads_of(x)
+        cache.values[:, :, rows] = value
+        if key is not None:
+            cache.keys[:, :, rows] = key
+            key = cache.keys[:, :, :rows.stop]
+        bias = cache.bias[:, rows, :rows.stop]
+        attended = self.attend(query, key, cache.values[:, :, :rows.stop], bias)
+        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+
+
+class Block(nn.Module):
+    """One layer of the transformer: attention, then two linear layers, each added to its input. (b, n, dim)."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+        super().__init__()
+        self.attention_norm, self.hidden_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, head_dim, shape, kind, causal)
+        self.hidden = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.hidden(self.hidden_norm(x))
+
+    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
+        x = x + self.attention.step(self.attention_norm(x), rows, cache)
+        return x + self.hidden(self.hidden_norm(x))
+
+
+# %% tags=["export:models.lvt"]
+"""The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by position, code by code.
+
+LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvlib.models.relative_attention import Block, Kind
+from lvlib.models.subscale import (
+    Triple,
+    context,
+    slice_numbers,
+    slice_shape,
+    take_slice,
+    window_reach,
+)
+
+
+# %% tags=["export:models.lvt"]
+class CodeEmbedding(nn.Module):
+    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim). Zero where codes are negative."""
+
+    def __init__(self, codes: int, codebooks: int, dim: int):
+        super().__init__()
+        self.codes = codes
+        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        k = codes.shape[-1]
+        rows = codes.clamp(min=0) + self.codes * torch.arange(k, device=codes.device)
+        total = F.embedding_bag(rows.reshape(-1, k), self.table, mode="sum").reshape(*codes.shape[:-1], -1)
+        return total * (codes[..., :1] >= 0)
+
+
+# %% tags=["exercise", "ex-6.1", "export:models.lvt"]
+def earlier_taps(kernel: Triple) -> Tensor:
+    """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
+    ### BEGIN SOLUTION
+    taps = math.prod(kernel)
+    return (torch.arange(taps) < taps // 2).reshape(kernel)
+    ### END SOLUTION
+
+
+# %% tags=["export:models.lvt"]
+class MaskedConv3d(nn.Conv3d):
+    """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__(channels, out_channels, 3, padding=1)
+        self.register_buffer("mask", earlier_taps(self.kernel_size), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv3d(x, self.weight * self.mask, self.bias, padding=1)
+
+
+def sinusoid(shape: Triple, dim: int) -> Tensor:
+    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
+    waves = dim // 6
+    frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
+    grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
+    angle = (grid[..., None] * frequency).flatten(1)
+    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
+
+
+# %% tags=["export:models.lvt"]
+class ContextEncoder(nn.Module):
+    """What is known besides the slice itself: earlier slices and priming frames, one vector for each of its positions.
+
+    A convolution with the subscale factor as its stride brings the volume to the size of a slice (LVT, Fig. 2).
+    """
+
+    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+        super().__init__()
+        self.factor, slice_ = config.factor(shape), slice_shape(shape, config.factor(shape))
+        window = tuple(before + 1 + after for before, after in window_reach(shape, self.factor))
+        self.embedding = CodeEmbedding(codes, codebooks, config.dim)
+        self.windows = nn.Conv3d(config.dim, config.embedding_dim, window, stride=self.factor)
+        self.slices = nn.Embedding(math.prod(self.factor), config.embedding_dim)
+        self.widen = nn.Linear(config.embedding_dim, config.dim, bias=False)
+        self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
+        self.layers = nn.Sequential(*config.blocks(config.encoder_layers, slice_, causal=False))
+
+    def forward(self, volume: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
+        """Codes (b, t, h, w, k) for the slices numbers (b,) -> (b, n, dim), n positions a slice."""
+        x = self.embedding(context(volume, numbers, self.factor, prime_frames))
+        x = self.windows(rearrange(x, "b t h w d -> b d t h w"))
+        x = rearrange(x, "b d t h w -> b (t h w) d") + self.slices(numbers)[:, None]
+        return self.layers(self.widen(x) + self.position)
+
+
+class SliceDecoder(nn.Module):
+    """One slice: a vector for each position that knows the context, and of the slice only what comes before."""
+
+    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+        super().__init__()
+        slice_ = slice_shape(shape, config.factor(shape))
+        self.embedding = CodeEmbedding(codes, codebooks, config.embedding_dim)
+        self.before = MaskedConv3d(config.embedding_dim, config.dim)
+        self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
+        self.layers = nn.ModuleList(config.blocks(config.decoder_layers, slice_, causal=True))
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, codes: Tensor, known: Tensor) -> Tensor:
+        """Codes of a slice (b, t, h, w, k) and its context (b, n, dim) -> (b, n, dim)."""
+        x = self.enter(self.embedding(codes), known)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+    def enter(self, embedded: Tensor, known: Tensor) -> Tensor:
+        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b, n, dim)."""
+        x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
+        return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
+
+    def walk(self, codes: Tensor, known: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Goes through a slice (b, t, h, w, k), from position `start` on, and expects to be answered as it goes.
+
+        Yields `forward`'s vector of each position (b, dim), and the place (b, k) in `codes` where the caller writes
+        the codes that it chooses. Keeps what does not change: keys, values, and the embedded codes of neighbours.
+        """
+        batch, t, h, w, k = codes.shape
+        caches = [layer.attention.cache(batch) for layer in self.layers]
+        embedded = self.embedding(codes)
+        if start:
+            x = self.enter(embedded, known)[:, :start]
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x = layer.step(x, slice(0, start), cache)
+        padded = F.pad(embedded, (0, 0, 1, 1, 1, 1, 1, 1)).flatten(1, 3)  # what the convolution's taps meet
+        places = torch.arange((t + 2) * (h + 2) * (w + 2), device=codes.device).reshape(t + 2, h + 2, w + 2)
+        taps = places[:3, :3, :3][self.before.mask] - places[1, 1, 1]
+        weight = rearrange(self.before.weight[:, :, self.before.mask], "d c taps -> (taps c) d")
+        entry = self.position + known + self.before.bias
+        for i, place in enumerate(places[1:-1, 1:-1, 1:-1].flatten()[start:], start):
+            x = padded[:, place + taps].flatten(1) @ weight + entry[:, i]
+            x = x[:, None]
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x = layer.step(x, slice(i, i + 1), cache)
+            here = codes[:, i // (h * w), i // w % h, i % w]
+            yield self.norm(x[:, 0]), here
+            padded[:, place] = self.embedding(here)
+
+
+# %% tags=["exercise", "ex-6.3", "export:models.lvt"]
+class CodeHeads(nn.Module):
+    """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
+
+    def __init__(self, codes: int, codebooks: int, dim: int):
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(codebooks))
+        self.earlier = nn.ModuleList(CodeEmbedding(codes, k, dim) for k in range(1, codebooks))
+        self.out = nn.ModuleList(nn.Linear(dim, codes) for _ in range(codebooks))
+        for out in self.out:  # no code is likelier than another before training: the first loss is ln K
+            nn.init.zeros_(out.weight)
+            nn.init.zeros_(out.bias)
+
+    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Vectors (..., dim) and the codes (..., k) there -> logits (..., k, codes)."""
+        ### BEGIN SOLUTION
+        return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], -2)
+        ### END SOLUTION
+
+    def one(self, k: int, x: Tensor, earlier: Tensor) -> Tensor:
+        """Logits (..., codes) of code k, given the k codes before it: earlier (..., k)."""
+        hidden = self.hidden[k](x)
+        if k:
+            hidden = hidden + self.earlier[k - 1](earlier)
+        return self.out[k](hidden.relu())
+
+
+# %% tags=["export:models.lvt"]
+class LatentVideoTransformer(nn.Module):
+    """A prior over the codes of one clip, given its first frames. LVT, section 3.2."""
+
+    def __init__(self, config: "LVTConfig", latent_shape: tuple[int, ...], codes: int):
+        super().__init__()
+        self.shape, self.codes, self.prime_frames = tuple(latent_shape[:3]), codes, config.prime_frames
+        self.latent_shape, codebooks = tuple(latent_shape), (*latent_shape, 1)[3]
+        self.factor = config.factor(self.shape)
+        self.encoder = ContextEncoder(config, self.shape, codes, codebooks)
+        self.decoder = SliceDecoder(config, self.shape, codes, codebooks)
+        self.heads = CodeHeads(codes, codebooks, config.dim)
+
+    def slices_to_generate(self, prime_frames: int) -> Tensor:
+        """Numbers of the slices with a position after the priming frames, int64."""
+        return slice_numbers(self.shape, self.factor)[prime_frames:].unique()
+
+    def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
+        """-ln p of the generated codes in slice numbers (b,) of each clip: (b, n, k) nats, 0 at priming frames."""
+        volume = self.volume(latents)
+        slices = torch.stack([take_slice(clip[None], int(i), self.factor)[0] for clip, i in zip(volume, numbers)])
+        y = self.decoder(slices, self.encoder(volume, numbers, prime_frames))
+        codes = rearrange(slices, "b t h w k -> b (t h w) k")
+        nats = F.cross_entropy(rearrange(self.heads(y, codes), "b n k v -> b v n k"), codes, reduction="none")
+        return nats * self.generated(numbers, prime_frames)[..., None]
+
+    def generated(self, numbers: Tensor, prime_frames: int) -> Tensor:
+        """bool (b, n): which positions of slices numbers (b,) come after the priming frames."""
+        t, h, w = slice_shape(self.shape, self.factor)
+        s_t, s_h, s_w = self.factor
+        frame = numbers[:, None] // (s_h * s_w) + s_t * torch.arange(t, device=numbers.device)
+        return (frame >= prime_frames).repeat_interleave(h * w, 1)
+
+    def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
+        choices = self.slices_to_generate(self.prime_frames)
+        numbers = choices[torch.randint(len(choices), (len(latents),))].to(latents.device)
+        nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
+        t, h, w = self.shape
+        dims = (t - self.prime_frames) * h * w * len(self.heads.out)
+        loss = nats.mean() * len(choices) / dims
+        return loss, {"bits_per_dim": loss / math.log(2)}
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
+        """n clips of codes that begin with the priming frames: int64 (n, t, h, w) or (n, t, h, w, k).
+
+        condition: codes of the first frames, int64 (1 or n, t0, h, w) or (..., k). temperature: below 1 the likely codes
+        become likelier. Raises ValueError for codes that do not fit.
+        """
+        prime = self.volume(condition)
+        prime_frames = prime.shape[1]
+        volume = prime.new_zeros(n, *self.shape, prime.shape[-1])
+        volume[:, :prime_frames] = prime
+        for number in self.slices_to_generate(prime_frames).to(prime.device):
+            numbers = number.expand(n)
+            known = self.encoder(volume, numbers, prime_frames)
+            start = int((~self.generated(numbers[:1], prime_frames)).sum())
+            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, start):
+                for k in range(here.shape[-1]):
+                    chances = (self.heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
+                    here[:, k] = torch.multinomial(chances, 1)[:, 0]
+        return volume.reshape(n, *self.latent_shape)
+
+    def volume(self, latents: Tensor) -> Tensor:
+        """Codes (b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
+        return latents.reshape(*latents.shape[:4], -1)
+
+
+@dataclass(frozen=True)
+class LVTConfig:
+    """Sizes of a `LatentVideoTransformer`; the defaults are LVT's, section 4.1, and where it is silent the official code's."""
+
+    dim: int = 512
+    embedding_dim: int = 128
+    heads: int = 8
+    head_dim: int = 128
+    encoder_layers: int = 8
+    decoder_layers: int = 8
+    attention: Kind = "query-key"
+    subscale: Triple = (0, 1, 1)
+    prime_frames: int = 1
+
+    def factor(self, shape: Triple) -> Triple:
+        """The subscale factor, with 0 replaced by the whole axis."""
+        t, h, w = (step or size for size, step in zip(shape, self.subscale, strict=True))
+        return t, h, w
+
+    def blocks(self, count: int, shape: Triple, causal: bool) -> list[Block]:
+        return [Block(self.dim, self.heads, self.head_dim, shape, self.attention, causal) for _ in range(count)]
+
+    def build(self, latent_shape: tuple[int, ...], codes: int) -> LatentVideoTransformer:
+        return LatentVideoTransformer(self, latent_shape, codes)
