@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from lvlib.errors import UserError
 from lvlib.models.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt import LVTConfig
 from lvlib.training.config import TrainingConfig
 
 AutoencoderConfig = FrameVQVAEConfig  # the next system joins with `| ItsConfig`
+PriorConfig = LVTConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Config:
     data: DataConfig
     autoencoder: AutoencoderConfig
     training: TrainingConfig
+    """Of the prior where there is one: it learns from the codes of an autoencoder that was trained before."""
+    prior: PriorConfig | None = None
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:

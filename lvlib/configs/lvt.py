@@ -1,9 +1,10 @@
-"""LVT, the Latent Video Transformer: its frame autoencoder."""
+"""LVT, the Latent Video Transformer: its frame autoencoder, and its prior in three subscale orders."""
 
 from dataclasses import replace
 
 from lvlib.configs.config import Config, DataConfig
 from lvlib.models.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt import LVTConfig
 from lvlib.training.config import TrainingConfig
 
 # The paper counts its batch in images, hence one frame a clip. Section 4.1 gives Adam and the learning rate,
@@ -14,8 +15,23 @@ bair = Config(DataConfig(frames=1), FrameVQVAEConfig(hidden=256, residual_hidden
 bair_nc4 = replace(bair, autoencoder=replace(bair.autoencoder, codebooks=4))
 kinetics = replace(bair, autoencoder=replace(bair_nc4.autoencoder, residual_blocks=4),
                    training=replace(adam, steps=1_000_000))
+kinetics_nc1 = replace(kinetics, autoencoder=replace(kinetics.autoencoder, codebooks=1))
 
 small = FrameVQVAEConfig(hidden=64, residual_hidden=32, codes=128, codebooks=4)
 course = Config(DataConfig(frames=1), replace(small, decay=0.95),
                 TrainingConfig(steps=5000, batch=32, learning_rate=1e-3))
-bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=1))
+
+SUBSCALE = {"single-frame": (16, 1, 1), "spatial": (1, 2, 2), "spatiotemporal": (4, 2, 2)}  # section 4.1, T = 16
+
+# Steps as in section 4.1; the optimizer, its rate and the batch are the official code's.
+rmsprop = TrainingConfig(steps=600_000, batch=64, learning_rate=2e-5, optimizer="rmsprop", betas=(0.9, 0.95))
+
+
+def priors(frames: Config) -> dict[str, Config]:
+    """The paper's prior over the codes of a frame autoencoder, by subscale type."""
+    return {name: Config(DataConfig(frames=16), frames.autoencoder, rmsprop, LVTConfig(subscale=factor))
+            for name, factor in SUBSCALE.items()}
+
+
+bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),
+               LVTConfig(dim=128, embedding_dim=64, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))

@@ -7,6 +7,7 @@ LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one code
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,7 @@ class ContextEncoder(nn.Module):
 
     def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
         super().__init__()
-        self.factor, slice_ = config.factor(shape), slice_shape(shape, config.factor(shape))
+        self.factor, slice_ = config.subscale, slice_shape(shape, config.subscale)
         window = tuple(before + 1 + after for before, after in window_reach(shape, self.factor))
         self.embedding = CodeEmbedding(codes, codebooks, config.dim)
         self.windows = nn.Conv3d(config.dim, config.embedding_dim, window, stride=self.factor)
@@ -91,7 +92,7 @@ class SliceDecoder(nn.Module):
 
     def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
         super().__init__()
-        slice_ = slice_shape(shape, config.factor(shape))
+        slice_ = slice_shape(shape, config.subscale)
         self.embedding = CodeEmbedding(codes, codebooks, config.embedding_dim)
         self.before = MaskedConv3d(config.embedding_dim, config.dim)
         self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
@@ -167,7 +168,7 @@ class LatentVideoTransformer(nn.Module):
         super().__init__()
         self.shape, self.codes, self.prime_frames = tuple(latent_shape[:3]), codes, config.prime_frames
         self.latent_shape, codebooks = tuple(latent_shape), (*latent_shape, 1)[3]
-        self.factor = config.factor(self.shape)
+        self.factor = config.subscale
         self.encoder = ContextEncoder(config, self.shape, codes, codebooks)
         self.decoder = SliceDecoder(config, self.shape, codes, codebooks)
         self.heads = CodeHeads(codes, codebooks, config.dim)
@@ -185,6 +186,18 @@ class LatentVideoTransformer(nn.Module):
         nats = F.cross_entropy(rearrange(self.heads(y, codes), "b n k v -> b v n k"), codes, reduction="none")
         return nats * self.generated(numbers, prime_frames)[..., None]
 
+    @torch.no_grad()
+    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
+        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3."""
+        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
+                   for number in self.slices_to_generate(prime_frames).to(latents.device))
+        return nats / (math.log(2) * self.dims(prime_frames))
+
+    def dims(self, prime_frames: int) -> int:
+        """Codes of a clip that come after the priming frames."""
+        t, h, w = self.shape
+        return (t - prime_frames) * h * w * len(self.heads.out)
+
     def generated(self, numbers: Tensor, prime_frames: int) -> Tensor:
         """bool (b, n): which positions of slices numbers (b,) come after the priming frames."""
         t, h, w = slice_shape(self.shape, self.factor)
@@ -197,9 +210,7 @@ class LatentVideoTransformer(nn.Module):
         choices = self.slices_to_generate(self.prime_frames)
         numbers = choices[torch.randint(len(choices), (len(latents),))].to(latents.device)
         nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
-        t, h, w = self.shape
-        dims = (t - self.prime_frames) * h * w * len(self.heads.out)
-        loss = nats.mean() * len(choices) / dims
+        loss = nats.mean() * len(choices) / self.dims(self.prime_frames)
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     @torch.no_grad()
@@ -209,6 +220,12 @@ class LatentVideoTransformer(nn.Module):
         condition: codes of the first frames, int64 (1 or n, t0, h, w) or (..., k). temperature: below 1 the likely codes
         become likelier. Raises ValueError for codes that do not fit.
         """
+        t, *frame = self.latent_shape
+        if list(condition.shape[2:]) != frame or not 1 <= condition.shape[1] < t or len(condition) not in (1, n):
+            raise ValueError(f"priming codes are (1 or {n}, 1 to {t - 1} frames, {', '.join(map(str, frame))}), "
+                             f"not {tuple(condition.shape)}")
+        if condition.min() < 0 or condition.max() >= self.codes:
+            raise ValueError(f"codes lie in 0..{self.codes - 1}; got {condition.min()} to {condition.max()}")
         prime = self.volume(condition)
         prime_frames = prime.shape[1]
         volume = prime.new_zeros(n, *self.shape, prime.shape[-1])
@@ -230,25 +247,49 @@ class LatentVideoTransformer(nn.Module):
 
 @dataclass(frozen=True)
 class LVTConfig:
-    """Sizes of a `LatentVideoTransformer`; the defaults are LVT's, section 4.1, and where it is silent the official code's."""
+    """Sizes of a `LatentVideoTransformer`. The defaults are those of LVT's official code, with the 50M parameters that
+    section 4.1 tells and Table 7 counts.
+
+    Raises ValueError for sizes that do not fit together.
+    """
 
     dim: int = 512
+    """Width of the transformer."""
     embedding_dim: int = 128
+    """Width of a code's vector in the decoder, and of what the context's convolution gives."""
     heads: int = 8
     head_dim: int = 128
+    """Width of one head."""
     encoder_layers: int = 8
     decoder_layers: int = 8
     attention: Kind = "query-key"
-    subscale: Triple = (0, 1, 1)
+    """What attention looks at besides distances, section 4.4: query and key, the key, or nothing."""
+    subscale: Triple = (16, 1, 1)
+    """Subscale factor (s_t, s_h, s_w): single-frame (T, 1, 1), spatial (1, 2, 2), spatiotemporal (4, 2, 2)."""
     prime_frames: int = 1
+    """Frames that are given in training. The likelihood is that of all later frames."""
 
-    def factor(self, shape: Triple) -> Triple:
-        """The subscale factor, with 0 replaced by the whole axis."""
-        t, h, w = (step or size for size, step in zip(shape, self.subscale, strict=True))
-        return t, h, w
+    def __post_init__(self):
+        for name in ("dim", "embedding_dim", "heads", "head_dim", "prime_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("encoder_layers", "decoder_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.attention not in get_args(Kind):
+            raise ValueError(f"attention must be one of {', '.join(get_args(Kind))}, not {self.attention!r}")
 
     def blocks(self, count: int, shape: Triple, causal: bool) -> list[Block]:
+        """Layers for slices of this shape."""
         return [Block(self.dim, self.heads, self.head_dim, shape, self.attention, causal) for _ in range(count)]
 
     def build(self, latent_shape: tuple[int, ...], codes: int) -> LatentVideoTransformer:
+        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k).
+
+        Raises ValueError if the subscale factor does not divide the shape, or no frame is left to predict.
+        """
+        slice_shape(latent_shape[:3], self.subscale)
+        if self.prime_frames >= latent_shape[0]:
+            raise ValueError(f"prime_frames must be below the {latent_shape[0]} frames of a clip, "
+                             f"not {self.prime_frames}")
         return LatentVideoTransformer(self, latent_shape, codes)

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from lvlib.errors import UserError
 
-Optimizer = Literal["adam", "adamw"]
+Optimizer = Literal["adam", "adamw", "rmsprop"]
+Schedule = Literal["constant", "cosine"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -18,8 +19,13 @@ class TrainingConfig:
     batch: int
     """Clips per step, over all processes together."""
     learning_rate: float
+    schedule: Schedule = "constant"
+    """What the learning rate does after the warm-up: stays, or falls to 0 along half a cosine."""
+    warmup: int = 0
+    """Steps in which the learning rate rises from 0, in a straight line."""
     optimizer: Optimizer = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decays of the gradient's and of its square's running means; RMSprop's momentum and alpha."""
     weight_decay: float = 0.0
     gradient_clip: float = 0.0
     """Largest norm of the gradient; 0 leaves it as it is."""
@@ -40,7 +46,7 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("steps", "batch", "log_every", "validate_every", "checkpoint_every", "keep"):
             self._require(name, "a whole number, 1 or more", _whole, lambda value: value >= 1)
-        for name in ("workers", "seed"):
+        for name in ("workers", "seed", "warmup"):
             self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)
         self._require("learning_rate", "above 0", _real, lambda value: 0 < value < float("inf"))
         for name in ("weight_decay", "gradient_clip"):
@@ -48,8 +54,8 @@ class TrainingConfig:
         self._require("ema_decay", "at least 0 and below 1", _real, lambda value: 0 <= value < 1)
         self._require("betas", "two numbers, each at least 0 and below 1", _pair,
                       lambda value: all(0 <= beta < 1 for beta in value))
-        for name, allowed in ("optimizer", get_args(Optimizer)), ("precision", get_args(Precision)):
-            self._require(name, "one of " + ", ".join(allowed), allowed.__contains__)
+        for name, kind in ("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision):
+            self._require(name, "one of " + ", ".join(get_args(kind)), get_args(kind).__contains__)
 
     def _require(self, name: str, allowed: str, *tests) -> None:
         value = getattr(self, name)

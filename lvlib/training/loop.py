@@ -61,6 +61,10 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "rmsprop":
+        momentum, alpha = config.betas
+        return torch.optim.RMSprop(model.parameters(), config.learning_rate, alpha, momentum=momentum,
+                                   weight_decay=config.weight_decay)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return kind(model.parameters(), config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay)
 
