@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
-from lvlib.describe import build
 from lvlib.training import build_optimizer
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
@@ -31,7 +30,7 @@ def bench(config: Config, threads: int = 1) -> dict:
     torch.manual_seed(config.training.seed)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
     at_rest = peak_rss_mb()
-    model = build(config)
+    model = config.autoencoder.build()
     optimizer = build_optimizer(model, config.training)
     channels, *thw = config.video_shape
     frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)

@@ -21,13 +21,26 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def build(config: Config) -> nn.Module:
-    """The autoencoder. Raises UserError where the configuration's sizes do not fit each other."""
+    """The model that the configuration trains, with new weights: the prior where there is one, else the autoencoder.
+
+    Raises UserError where the configuration's sizes do not fit each other.
+    """
+    shape = latent_shape(config)
+    if config.prior is None:
+        return config.autoencoder.build()
     try:
-        model = config.autoencoder.build()
-        model.latent_shape(config.video_shape)
+        return config.prior.build(shape, config.autoencoder.codes)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return model
+
+
+def latent_shape(config: Config) -> tuple[int, ...]:
+    """(t, h, w) or (t, h, w, k) of a clip's codes. Raises UserError if the autoencoder cannot take the clip."""
+    try:
+        with torch.device("meta"):  # a shape needs no weights
+            return config.autoencoder.build().latent_shape(config.video_shape)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def describe(config: Config) -> dict:
@@ -35,15 +48,15 @@ def describe(config: Config) -> dict:
     # Fake tensors are meta tensors that know which device they stand for: what autocast asks. The counts of codes
     # (bincount) have a length that depends on values, hence the ShapeEnv.
     with FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True)):
-        model = build(config)
+        model = config.autoencoder.build()
         training_memory = training_bytes(model, config)
     parts = {f"autoencoder.{name}": parameter_count(part) for name, part in model.named_children()}
-    latent_shape = model.latent_shape(config.video_shape)
+    shape = latent_shape(config)
     return {
         "parameters": {"autoencoder": parameter_count(model), **parts, "prior": 0},
         "video_shape": list(config.video_shape),
-        "latent_shape": list(latent_shape),
-        "tokens": math.prod(latent_shape),
+        "latent_shape": list(shape),
+        "tokens": math.prod(shape),
         "training_memory_mb": round(training_memory / 2**20),
         "training_memory_estimate": MEMORY_ESTIMATE,
     }

@@ -59,12 +59,13 @@ def config_from_dict(values: dict, like: Config) -> Config:
 
 def _from_dict(values: dict, like, prefix: str):
     fields = {field.name: getattr(like, field.name) for field in dataclasses.fields(like)}
-    unknown = [prefix + name for name in values if name not in fields]
+    unknown = [prefix + name for name in values
+               if name not in fields or fields[name] is None and isinstance(values[name], dict)]
     if unknown:
         raise UserError(f"this lvlib has no {', '.join(unknown)}")
     built = {}
     for name, value in values.items():
-        if dataclasses.is_dataclass(fields[name]):
+        if dataclasses.is_dataclass(fields[name]) and value is not None:
             value = _from_dict(value, fields[name], f"{prefix}{name}.")
         built[name] = tuple(value) if isinstance(value, list) else value
     try:
