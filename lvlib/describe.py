@@ -9,9 +9,10 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from lvlib.configs import Config
 from lvlib.errors import UserError
+from lvlib.training.config import TrainingConfig
 
-MEMORY_ESTIMATE = ("in fp32: weights, gradients, Adam's two moments and the EMA if any, plus every tensor "
-                   "kept for the backward pass of a batch; workspace and fragmentation come on top")
+MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizer's two running means and the EMA if any, plus every "
+                   "tensor kept for the backward pass of a batch; workspace and fragmentation come on top")
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -46,24 +47,33 @@ def latent_shape(config: Config) -> tuple[int, ...]:
 def describe(config: Config) -> dict:
     """Parameters per part, shapes of a clip and of its latents, tokens a clip, memory that training needs."""
     # Fake tensors are meta tensors that know which device they stand for: what autocast asks. The counts of codes
-    # (bincount) have a length that depends on values, hence the ShapeEnv.
-    with FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True)):
-        model = config.autoencoder.build()
-        training_memory = training_bytes(model, config)
-    parts = {f"autoencoder.{name}": parameter_count(part) for name, part in model.named_children()}
+    # (bincount) have a length that depends on values, hence the ShapeEnv. A prior draws slices by real numbers.
+    fake = FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True), allow_non_fake_inputs=True)
     shape = latent_shape(config)
+    with fake:
+        stages = {"autoencoder": config.autoencoder.build()}
+        batch = torch.empty(config.training.batch, *config.video_shape)
+        if config.prior:
+            stages["prior"] = build(config)
+            batch = torch.empty(config.training.batch, *shape, dtype=torch.int64)
+    parameters = {}
+    for stage, model in stages.items():
+        parts = {f"{stage}.{name}": parameter_count(part) for name, part in model.named_children()}
+        parameters |= {stage: parameter_count(model), **parts}
+    trained = list(stages)[-1]
     return {
-        "parameters": {"autoencoder": parameter_count(model), **parts, "prior": 0},
+        "parameters": parameters if config.prior else parameters | {"prior": 0},
         "video_shape": list(config.video_shape),
         "latent_shape": list(shape),
         "tokens": math.prod(shape),
-        "training_memory_mb": round(training_memory / 2**20),
+        "trains": trained,
+        "training_memory_mb": round(training_bytes(stages[trained], batch, config.training) / 2**20),
         "training_memory_estimate": MEMORY_ESTIMATE,
     }
 
 
-def training_bytes(model: nn.Module, config: Config) -> int:
-    """MEMORY_ESTIMATE, in bytes, for a model of fake tensors."""
+def training_bytes(model: nn.Module, batch: torch.Tensor, training: TrainingConfig) -> int:
+    """MEMORY_ESTIMATE, in bytes. Fake tensors do, and take no memory themselves."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,10 +82,9 @@ def training_bytes(model: nn.Module, config: Config) -> int:
         return tensor
 
     model.eval()  # the codebooks' updates read values, and there are none here
-    video = torch.empty(config.training.batch, *config.video_shape)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.loss(video)
+        model.loss(batch)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
-    copies = 4 + bool(config.training.ema_decay)  # weights, gradients, two moments, EMA
+    copies = 4 + bool(training.ema_decay)  # weights, gradients, two running means, EMA
     return activations + copies * sum(parameter.nbytes for parameter in model.parameters())

@@ -23,7 +23,7 @@ def _table(report: dict) -> str:
     lines += [
         f"a clip             {_shape(report['video_shape'])} (channels, frames, height, width)",
         f"latent shape       {_shape(report['latent_shape'])}, {report['tokens']:,} tokens",
-        f"memory to train    about {report['training_memory_mb']:,} MB",
+        f"memory to train    about {report['training_memory_mb']:,} MB for the {report['trains']}",
         f"                   ({report['training_memory_estimate']})",
     ]
     return "\n".join(lines)

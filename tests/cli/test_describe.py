@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 
 def described(lvlib, *arguments) -> dict:
@@ -44,12 +45,52 @@ def test_paper_sizes_agree_with_a_count_by_hand(lvlib, name, blocks, latent_shap
     assert report["tokens"] == math.prod(latent_shape)
 
 
+@pytest.mark.parametrize(("attention", "millions"), [("query-key", 49.87), ("key", 41.50), ("relative", 33.09)])
+def test_lvt_has_the_parameters_of_table_7(lvlib, attention, millions):
+    parameters = described(lvlib, "lvt-bair", "--prior.attention", attention)["parameters"]
+    assert parameters["prior"] == pytest.approx(millions * 1e6, abs=6e3)
+    parts = ("encoder", "decoder", "heads")
+    assert parameters["prior"] == sum(parameters[f"prior.{part}"] for part in parts)
+    frames = described(lvlib, "lvt-frames-bair-nc4")["parameters"]
+    assert {name: n for name, n in parameters.items() if "prior" not in name} == {
+        name: n for name, n in frames.items() if name != "prior"}
+
+
+def test_heads_of_a_prior_agree_with_a_count_by_hand(lvlib):
+    """n_c = 4 codebooks of 512 and a width of 512: each code has a hidden layer and an output layer, and the second
+    to the fourth code embed the one to three codes before them."""
+    heads = 4 * (512 * 512 + 512) + 4 * (512 * 512 + 512) + (1 + 2 + 3) * 512 * 512
+    assert described(lvlib, "lvt-bair")["parameters"]["prior.heads"] == heads
+
+
+def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
+    """Counted once more on real tensors, of a prior small enough to be real."""
+    from lvlib.cli.arguments import override
+    from lvlib.configs import named_config
+    from lvlib.describe import build, latent_shape, training_bytes
+
+    fields = {"data.size": ["32"], "prior.encoder_layers": ["1"], "prior.decoder_layers": ["1"]}
+    config = override(named_config("bench-lvt"), fields)
+    report = described(lvlib, "bench-lvt", *(word for name, words in fields.items() for word in (f"--{name}", *words)))
+    latents = torch.zeros(config.training.batch, *latent_shape(config), dtype=torch.int64)
+    assert report["trains"] == "prior"
+    assert report["training_memory_mb"] == round(training_bytes(build(config), latents, config.training) / 2**20) > 4
+
+
+def test_a_subscale_factor_that_does_not_divide_is_refused(refused):
+    message = refused("describe", "lvt-bair", "--prior.subscale", "3", "2", "2")
+    assert "3 does not divide the 16 latent positions in time" in message and "1, 2, 4, 8, 16" in message
+    assert "prime_frames must be below the 16" in refused("describe", "lvt-bair", "--prior.prime_frames", "16")
+    assert "attention" in refused("describe", "lvt-bair", "--prior.attention", "all")
+
+
 def test_bench_config_has_as_many_parameters_as_the_official_model(lvlib):
     assert described(lvlib, "bench-lvt")["parameters"]["autoencoder"] == 233_091
 
 
 def test_fields_change_what_is_described(lvlib):
-    report = described(lvlib, "bench-lvt", "--data.frames", "4", "--data.size=32", "--autoencoder.residual-blocks", "0")
+    report = described(lvlib, "bench-lvt", "--data.frames", "4", "--data.size=32", "--autoencoder.residual-blocks", "0",
+                       "--prior.subscale", "4", "1", "1")
     assert report["latent_shape"] == [4, 8, 8, 4]
     assert report["video_shape"] == [3, 4, 32, 32]
     assert report["parameters"]["autoencoder.encoder"] == (
@@ -76,6 +117,8 @@ def test_table_and_json_say_the_same(lvlib):
     status, out, _ = lvlib("describe", "lvt-frames-bair")
     assert status == 0
     assert "3,684,867" in out and "1 x 16 x 16" in out and "256 tokens" in out
+    status, out, _ = lvlib("describe", "lvt-bair")
+    assert "49,872,384" in out and "16,384 tokens" in out and "MB for the prior" in out
 
 
 def test_help_of_a_config_lists_every_field_with_its_default(lvlib):
