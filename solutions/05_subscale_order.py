@@ -8,26 +8,71 @@
 
 # %% [markdown]
 # # 05 · Subscale order: which code comes next
+#
+# **What you will build.** The order in which LVT writes a clip. Its prior predicts one code at a time, each
+# from the codes before it. Text comes with an order. A volume of codes, time by height by width, does not, and
+# "before" is ours to choose.
+#
+# LVT (section 3.2) cuts the volume into interleaved slices and writes slice after slice. How it cuts decides
+# what the model knows when it predicts, and so what it has to learn. Here is a clip when a quarter of it is
+# written, in the three orders of the paper.
 
 # %%
+import itertools
+import math
 import os
+import time
 
 import torch
-from einops import rearrange
+from matplotlib import pyplot as plt
 from torch import Tensor
+from torch.nn import functional as F
 
+from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
-from lvlib.viz import set_style
+from lvlib.data import MovingDigits, to_video
+from lvlib.viz import set_style, show, slider, strip
 
 set_style()
 
 # %% tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
+# %%
+clip = to_video(MovingDigits(35, color=True, split="test")[34]["video"])  # (3, 16, 64, 64): codes of 16 x 16 x 16
+
+
+def hide(clip, known):
+    """The clip with grey wherever the code is not known: known bool (t, h, w), 4 x 4 pixels each."""
+    return torch.where(known.repeat_interleave(4, 1).repeat_interleave(4, 2), clip, 0)
+
+
+quarter = {"single frame": torch.zeros(16, 16, 16, dtype=torch.bool)}
+quarter["spatial"], quarter["spatiotemporal"] = quarter["single frame"].clone(), quarter["single frame"].clone()
+quarter["single frame"][:4] = True
+quarter["spatial"][:, ::2, ::2] = True
+quarter["spatiotemporal"][::4] = True
+show(strip([hide(clip, known) for known in quarter.values()], titles=list(quarter), frames=8),
+     alt="The same clip of two digits three times, grey where nothing is written yet. Single frame: the first four "
+     "frames are complete, then all is grey. Spatial: every frame is there, one code in four, like a coarse grid. "
+     "Spatiotemporal: every fourth frame is complete, the frames between are grey.")
+
+# %% [markdown]
+# *Single frame* tells the story from start to end. *Spatial* has sketched the whole clip already. In
+# *spatiotemporal* order every fourth frame is there, and the rest lies between.
+#
+# **What it costs.** About half a minute on one CPU core. **What it needs.** Notebook 04, for the codes.
+#
+# ## 1. Slices
+#
+# A **subscale factor** (s_t, s_h, s_w) says how coarse a slice is. Slice Z_(a,b,c) starts at frame a, row b,
+# column c, and takes every s_t-th frame, s_h-th row and s_w-th column. Every offset with a < s_t, b < s_h,
+# c < s_w gives a slice, s_t * s_h * s_w in all, and each position is in exactly one.
+
 # %% tags=["export:models.subscale"]
 """Subscale order: a volume of codes as interleaved slices that are generated one after the other. LVT, section 3.2.
 
-A volume has shape (t, h, w), a subscale factor is (s_t, s_h, s_w), and slice number i of s_t * s_h * s_w holds every
+A volume has shape (t, h, w), a subscale factor is (s_t, s_h, s_w), and each of the s_t * s_h * s_w slices holds every
 s_t-th, s_h-th and s_w-th position from its offset (a, b, c) on.
 """
 
@@ -54,14 +99,32 @@ def slice_shape(shape: Triple, factor: Triple) -> Triple:
     return t, h, w
 
 
+# %% [markdown]
+# ### Exercise 5.1 · the offset of a slice (about 10 min)
+# Slices have numbers, too: they count in the order Z_(0,0,0), Z_(0,0,1), ... up to the last. With the factor
+# (4, 2, 2) slice 0 starts at (0, 0, 0), slice 1 at (0, 0, 1), slice 2 at (0, 1, 0), slice 4 at (1, 0, 0), and
+# slice 15 at (3, 1, 1). Give the offset of any slice.
+#
+# Use `//` and `%` only. Then the same line works for one number and for a tensor of them, one for each clip.
+#
+# <details><summary>Hint</summary>Like hours, minutes and seconds: c runs fastest and starts over every s_w slices, b
+# every s_h * s_w.</details>
+
 # %% tags=["exercise", "ex-5.1", "export:models.subscale"]
 def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
-    """Offset (a, b, c) of slice `number`: an int, or as many as a tensor holds. Slices count in the order they come."""
+    """Offset (a, b, c) of slice `number`, an int or a tensor of them. Slices count in the order they are generated."""
     ### BEGIN SOLUTION
     _, s_h, s_w = factor
     return number // (s_h * s_w), number // s_w % s_h, number % s_w
     ### END SOLUTION
 
+
+# %% tags=["check", "ex-5.1"]
+slice_offset = check("5.1", slice_offset)
+
+# %% [markdown]
+# With the offset a slice is nothing but Python's `start::step`, three times. And each position can say which
+# slice it belongs to.
 
 # %% tags=["export:models.subscale"]
 def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
@@ -71,11 +134,76 @@ def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
     return volume[:, a::s_t, b::s_h, c::s_w]
 
 
+def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
+    """The number of the slice that each position belongs to, int64 (t, h, w)."""
+    a, b, c = (torch.arange(size) % step for size, step in zip(shape, factor, strict=True))
+    _, s_h, s_w = factor
+    return (a[:, None, None] * s_h + b[:, None]) * s_w + c
+
+
+# %% [markdown]
+# We draw small volumes as their frames, side by side, with a colour for each slice: dark ones come first. This
+# is the volume of LVT's Fig. 2: 4 x 4 x 4 positions, factor (2, 2, 2).
+
+# %%
+def draw_frames(axes, labels, slices, there=None, orange=None):
+    """One grid a frame, from (t, h, w) tensors: labels in the cells, coloured by slice; white where not `there`."""
+    there = torch.ones_like(slices, dtype=torch.bool) if there is None else there
+    latest = max(int(slices.max()), 1)
+    for t, ax in enumerate(axes):
+        rows, columns = labels[t].shape
+        ax.imshow(slices[t].float().where(there[t], torch.nan), vmin=0, vmax=latest)
+        for y, x in itertools.product(range(rows), range(columns)):
+            ink = "#aaaaaa" if not there[t, y, x] else "white" if slices[t, y, x] < 0.6 * latest else "black"
+            ax.text(x, y, int(labels[t, y, x]), ha="center", va="center", fontsize=8, color=ink)
+            if orange is not None and orange[t, y, x]:
+                ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec="#D55E00", lw=3, zorder=3))
+        ax.set(xticks=torch.arange(columns + 1) - 0.5, yticks=torch.arange(rows + 1) - 0.5)
+        ax.tick_params(length=0, labelbottom=False, labelleft=False)
+        ax.grid(color="#999999", lw=0.6)
+        ax.set_axisbelow(False)
+
+
+shape, factor = (4, 4, 4), (2, 2, 2)
+slices = slice_numbers(shape, factor)
+fig, axes = plt.subplots(1, 4, figsize=(7.2, 2))
+draw_frames(axes, slices, slices)
+for t, ax in enumerate(axes):
+    ax.set_title(f"frame {t}")
+show(fig, alt="Four frames of four by four cells, each cell with the number of its slice. Frames 0 and 2 hold slices "
+          "0 and 1 in every other row, 2 and 3 in the rows between; frames 1 and 3 hold slices 4 to 7 in the same way.")
+
+# %%
+print("one slice has shape", slice_shape(shape, factor), "and there are", math.prod(factor))
+print("slice 5 starts at", slice_offset(5, factor), "and holds", slices[None].eq(5).sum().item(), "positions")
+try:
+    slice_shape((16, 16, 16), (3, 2, 2))
+except ValueError as error:
+    print("a mistake:", error)
+
+# %% [markdown]
+# ## 2. The order
+#
+# Slices come in the order of their numbers. Inside a slice, positions come in raster order: frame by frame, row
+# by row. LVT calls the whole order π, and π(i) is the position that is written i-th. The likelihood of the clip is
+#
+# $$p(Z) = \prod_i \prod_k p\big(Z^k_{\pi(i)} \mid Z_{\pi(<i)}, Z^{<k}_{\pi(i)}\big)$$
+#
+# (k counts the codes of one position, where there are several codebooks: notebook 06.)
+#
+# ### Exercise 5.2 · the order (about 15 min)
+# Give π as one tensor: entry i is the raster index (t * H + h) * W + w of the position that is written i-th.
+#
+# <details><summary>Hint</summary>Number the positions with <code>torch.arange</code>. A frame number is t * s_t + a, so
+# with <code>rearrange</code> the axis of all frames is <code>(t a)</code>, the axis of rows <code>(h b)</code>. Which
+# letters move slowest in the order?</details>
+
 # %% tags=["exercise", "ex-5.2", "export:models.subscale"]
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
     """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
 
     Slices come in the order of their offsets, and the positions of a slice in raster order.
+    Raises ValueError if the factor does not divide the shape.
     """
     ### BEGIN SOLUTION
     t, h, w = slice_shape(shape, factor)
@@ -85,21 +213,76 @@ def generation_order(shape: Triple, factor: Triple) -> Tensor:
     ### END SOLUTION
 
 
+# %% tags=["check", "ex-5.2"]
+generation_order = check("5.2", generation_order)
+
+# %% [markdown]
+# π tells where the next code goes. Its **inverse** tells of each position *when* it is written. A volume read in
+# the order π and put back with the inverse is the volume again.
+
 # %% tags=["export:models.subscale"]
 def inverse_order(order: Tensor) -> Tensor:
     """int64 (n,) -> int64 (n,): when each raster position is generated."""
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    return inverse
+    return order.argsort()
 
 
-# %% tags=["export:models.subscale"]
-def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
-    """The number of the slice that each position belongs to, int64 (t, h, w)."""
-    a, b, c = (torch.arange(size) % step for size, step in zip(shape, factor, strict=True))
-    _, s_h, s_w = factor
-    return (a[:, None, None] * s_h + b[:, None]) * s_w + c
+# %%
+order = generation_order(shape, factor)
+volume = torch.randint(512, shape)
+print("the first eight positions written:", order[:8].tolist())
+print("back again:", torch.equal(volume.flatten()[order][inverse_order(order)], volume.flatten()))
 
+# %% [markdown]
+# Now play it. The number in a cell is *when* it is written. Colour means it is there, the orange frame is the one
+# that is written now. Drag `step` (the slider needs a running kernel; the picture after it shows the same in
+# stills).
+
+# %%
+when = inverse_order(order).reshape(shape)
+
+
+def draw_moments(steps):
+    """A row of frames for each step of the order of `shape` and `factor`."""
+    fig, axes = plt.subplots(len(steps), 4, figsize=(7.2, 1.85 * len(steps)), squeeze=False)
+    for row, step in zip(axes, steps, strict=True):
+        draw_frames(row, when, slices, there=when < step, orange=when == step)
+        row[0].set_ylabel(f"step {step}")
+    for t, ax in enumerate(axes[0]):
+        ax.set_title(f"frame {t}")
+    return fig
+
+
+slider(lambda step: draw_moments([step]), step=range(math.prod(shape)),
+       alt="Four frames of four by four cells with the number of the step that writes each; those already written "
+       "are coloured by their slice, the one that is written now has an orange frame.")
+
+# %%
+show(draw_moments([5, 20, 47, 63]),
+     alt="The same volume at four moments. Step 5: the first slice is nearly done, one cell in four of frames 0 and 2. "
+     "Step 20: slices 0 and 1 are there and the third has begun. Step 47, as in LVT's Fig. 2: frames 0 and 2 are "
+     "complete, slices 4 and 5 fill the first and third row of frames 1 and 3 but for the last cell. Step 63: one "
+     "cell is left.")
+
+# %% [markdown]
+# Step 47 is the moment of LVT's Fig. 2, the last position of Z_(1,0,1). Frames 0 and 2 are complete then. Frame 1
+# has the *future* frame 2 to look at.
+#
+# ## 3. What each slice may see
+#
+# While the model writes a slice, everything that it may be told from outside falls into two kinds:
+# - **earlier slices**, complete;
+# - **priming frames**: the first frames of the clip, which are given. They are seen by every slice and never
+#   predicted.
+#
+# What is already there of the slice *itself* is the decoder's affair, in notebook 06.
+#
+# ### Exercise 5.3 · what is visible (about 15 min)
+# In training each clip of a batch works on a slice of its own, so `numbers` is a tensor. Return True wherever
+# the slice may look. No loop is needed: compare.
+#
+# <details><summary>Hint</summary><code>slice_numbers(shape, factor)</code> is (t, h, w) and
+# <code>numbers[:, None, None, None]</code> is (b, 1, 1, 1). For the priming frames compare
+# <code>torch.arange(t)</code>, as (t, 1, 1).</details>
 
 # %% tags=["exercise", "ex-5.3", "export:models.subscale"]
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
@@ -111,12 +294,48 @@ def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 
     ### END SOLUTION
 
 
+# %% tags=["check", "ex-5.3"]
+visible = check("5.3", visible)
+
+# %% [markdown]
+# Three slices of the small volume, with frame 0 given. Numbers are slice numbers again. The orange cells are
+# what the slice predicts: none of them is in the given frame.
+
+# %%
+chosen = torch.tensor([0, 3, 5])
+fig, axes = plt.subplots(3, 4, figsize=(7.2, 5.6))
+for row, number, seen in zip(axes, chosen, visible(shape, factor, chosen, prime_frames=1), strict=True):
+    predicted = slices == number
+    predicted[0] = False
+    draw_frames(row, slices, slices, there=seen, orange=predicted)
+    row[0].set_ylabel(f"slice {number}")
+for t, ax in enumerate(axes[0]):
+    ax.set_title(f"frame {t}" + (", given" if t == 0 else ""))
+show(fig, alt="Three rows of four frames. Slice 0 sees frame 0 alone and predicts four cells of frame 2. Slice 3 sees "
+          "frame 0 and the slices 0 to 2 in frame 2, whose last four cells it predicts. Slice 5 sees frames 0 and 2 "
+          "complete and slice 4 in frames 1 and 3, and predicts four cells in each of them.")
+
+# %% [markdown]
+# ## 4. From what is visible to a window
+#
+# The model reads its context with a strided convolution, as notebook 06 will build it: one window for each
+# position of the slice, moved by the subscale factor from one to the next. Two questions remain.
+#
+# **How far must a window reach?** Neighbours in a slice are s positions apart. A window that reaches s - 1 to both
+# sides meets the next one in the middle, so no position of the volume is left out. With one frame a slice
+# (s_t = T), nothing in a later frame is ever written earlier, so the window looks back over the whole clip and
+# not ahead.
+#
+# **Where do the windows begin?** At the slice's own offset, and that is another one for each clip of a batch. So
+# we move the volumes: `context` hides what is not visible, puts padding around, and cuts so that the first window
+# of each clip begins at 0. Hidden and padding are one and the same to the model: "nothing known here".
+
 # %% tags=["export:models.subscale"]
 def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
-    """How far each element of a slice looks for its context, (before, after) along t, h and w.
+    """How far each position of a slice looks around for its context: (before, after) along t, h and w.
 
-    One step of the factor less one, to both sides: then each position of the volume is in some element's window.
-    With one frame a slice nothing later in time is ever generated earlier, so the window ends at the frame itself.
+    A step of the factor less one, to both sides: then each position of the volume is in some window of each slice.
+    Not ahead in time where a slice has one frame: later frames never come earlier.
     """
     s_t, s_h, s_w = factor
     return (s_t - 1, 0 if s_t == shape[0] else s_t - 1), (s_h - 1, s_h - 1), (s_w - 1, s_w - 1)
@@ -136,3 +355,314 @@ def context(volume: Tensor, numbers: Tensor, factor: Triple, prime_frames: int =
                for offset, length in zip(slice_offset(numbers, factor), lengths, strict=True))
     clip = torch.arange(len(volume), device=volume.device)
     return volume[clip[:, None, None, None], t[:, :, None, None], h[:, None, :, None], w[:, None, None, :]]
+
+
+# %% [markdown]
+# One frame of 6 x 6 codes with the factor (1, 2, 2) makes four slices of 3 x 3. Each panel is the context of one
+# of them. The numbers are raster indices, so that you can see how far the frame was moved; crosses are the
+# slice's own positions, always at the same places, and the orange frame is the first window.
+
+# %%
+numbers = torch.arange(4)
+raster = torch.arange(36).reshape(1, 1, 6, 6, 1).expand(4, -1, -1, -1, -1)
+seen = context(raster, numbers, (1, 2, 2))[..., 0]  # (4, 1, 7, 7)
+fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.1))
+owners = slice_numbers((1, 6, 6), (1, 2, 2)).flatten()[seen.clamp(min=0)]
+draw_frames(axes, seen[:, 0], owners[:, 0], there=seen[:, 0] >= 0)
+for number, ax in enumerate(axes):
+    for text in ax.texts:
+        if text.get_text() == "-1":
+            text.set_text("")
+    ax.plot(*torch.cartesian_prod(torch.arange(1, 7, 2), torch.arange(1, 7, 2)).T, "x", c="#D55E00", ms=5)
+    ax.add_patch(plt.Rectangle((-0.5, -0.5), 3, 3, fill=False, ec="#D55E00", lw=2.5, zorder=3))
+    ax.set_title(f"slice {number}")
+show(fig, alt="Four grids of seven by seven. Slice 0 sees nothing. Slice 1 sees the codes 0, 2, 4 and so on to the left "
+          "and right of its own positions. Slice 2 sees the two slices before it, above and below its own positions. "
+          "Slice 3 sees everything but itself: eight codes in the inner windows.")
+
+# %% [markdown]
+# One test settles whether anything leaks: change every code that the slice must not know, and look whether its
+# context notices. Then change one that it may know.
+
+# %%
+factor, codes = (4, 2, 2), torch.randint(512, (16, 16, 16, 16, 4))  # 16 clips, each with another slice
+numbers = torch.arange(16)
+may_see = visible((16, 16, 16), factor, numbers, prime_frames=1)[..., None]
+before = context(codes, numbers, factor, prime_frames=1)
+other = (codes + 1) % 512
+print("all hidden codes changed, context the same:",
+      torch.equal(context(codes.where(may_see, other), numbers, factor, prime_frames=1), before))
+other[:, 0, 0, 0] = codes[:, 0, 0, 0]  # the given frame, all but one corner
+print("all visible codes changed but one, context differs at",
+      f"{(context(other.where(may_see, codes), numbers, factor, prime_frames=1) != before).any(-1).sum().item():,} of",
+      f"{may_see.sum().item():,} visible positions")
+
+# %% [markdown]
+# And what does it cost? The official code builds its masks in Python loops. That takes about 20 ms a clip, as
+# much as a small model's whole forward pass. The same rule as a loop and as tensors, here:
+
+# %%
+def visible_by_loop(shape, factor, number):
+    """`visible` for one slice, position by position."""
+    seen = torch.zeros(shape, dtype=torch.bool)
+    offset = slice_offset(number, factor)
+    for t, h, w in itertools.product(*map(range, shape)):
+        seen[t, h, w] = (t % factor[0], h % factor[1], w % factor[2]) < offset
+    return seen
+
+
+def milliseconds(function, repeats=10):
+    """The fastest of a few runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+batch = torch.stack([visible_by_loop((16, 16, 16), factor, number) for number in range(16)])
+print("same answer:", torch.equal(batch, visible((16, 16, 16), factor, numbers)))
+print(f"in a loop: {milliseconds(lambda: visible_by_loop((16, 16, 16), factor, 5), 3):6.2f} ms a clip")
+print(f"visible:   {milliseconds(lambda: visible((16, 16, 16), factor, numbers)) / 16:6.2f} ms a clip")
+print(f"context:   {milliseconds(lambda: context(codes, numbers, factor)) / 16:6.2f} ms a clip, moved and cut too")
+
+# %% [markdown]
+# ## 5. The three orders of the paper
+#
+# LVT compares three factors: **single frame** (T, 1, 1), **spatial** (1, 2, 2) and **spatiotemporal** (4, 2, 2). Here
+# are eight frames of 4 x 4 in each, with the numbers of the slices.
+
+# %%
+types = {"single frame": (16, 1, 1), "spatial": (1, 2, 2), "spatiotemporal": (4, 2, 2)}
+fig, axes = plt.subplots(3, 8, figsize=(7.2, 3.2))
+for row, (name, (s_t, s_h, s_w)) in zip(axes, types.items(), strict=True):
+    numbers = slice_numbers((8, 4, 4), (min(s_t, 8), s_h, s_w))
+    draw_frames(row, numbers, numbers)
+    row[0].set_ylabel(name, fontsize=8)
+for t, ax in enumerate(axes[0]):
+    ax.set_title(f"frame {t}", fontsize=8)
+show(fig, alt="Three rows of eight frames. Single frame: every frame is one slice, numbered 0 to 7. Spatial: every frame "
+          "alike, slices 0 and 1 in every other row, 2 and 3 between. Spatiotemporal: frames 0 and 4 hold slices 0 to "
+          "3, frames 1 and 5 slices 4 to 7, frames 2 and 6 slices 8 to 11, frames 3 and 7 slices 12 to 15.")
+
+# %%
+print("16 x 16 x 16 codes       slices   one slice      attends over   window")
+for name, factor in types.items():
+    t, h, w = slice_shape((16, 16, 16), factor)
+    window = " x ".join(str(before + 1 + after) for before, after in window_reach((16, 16, 16), factor))
+    print(f"{name:15s}{str(factor):12s} {math.prod(factor):3d}     {t:2d} x {h:2d} x {w:2d}   {t * h * w:4d} positions  "
+          f" {window}")
+
+# %% [markdown]
+# The price differs. Attention spans one slice, and its cost grows with the square of the slice. The four large
+# slices of the spatial order cost as much attention as 64 of the small ones, four times what all 16 slices of the
+# other two cost together.
+#
+# ## 6. All earlier frames, or three
+#
+# Single-frame order: slice 10 is frame 10, and the paper lets it see *all* earlier slices, frames 0 to 9. The
+# official configuration reads them with a kernel of (7, 1, 1) that is centred on the frame itself. Three of its
+# seven taps lie on earlier frames. The other four lie on the frame and its future, which are hidden, so they
+# always meet padding. No later layer makes up for it, because the encoder has one vector for each place of the
+# *one* frame. We draw both.
+
+# %%
+earlier = visible((16, 16, 16), (16, 1, 1), torch.arange(16))[:, :, 0, 0]  # (slice, frame)
+distance = torch.arange(16)[:, None] - torch.arange(16)
+(back, ahead), *_ = window_reach((16, 16, 16), (16, 1, 1))
+ours = earlier & (distance <= back) & (distance >= -ahead)
+official = earlier & (distance.abs() <= 3)
+assert torch.equal(ours, earlier)
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
+for ax, seen, title in ((axes[0], ours, "the paper, and ours: window (16, 1, 1)"),
+                        (axes[1], official, "official: kernel (7, 1, 1), centred")):
+    ax.imshow(torch.where(seen, 2, torch.where(earlier, 1, 0)), cmap=plt.matplotlib.colors.ListedColormap(
+        ["white", "#E69F00", "#0072B2"]), vmin=0, vmax=2)
+    ax.set(title=title, xlabel="frame", ylabel="frame that is predicted", xticks=range(0, 16, 3), yticks=range(0, 16, 3))
+    ax.grid(visible=False)
+axes[1].text(6.5, 1.2, "blue: seen\norange: written,\nbut not seen", fontsize=9, va="top")
+show(fig, alt="Two triangles over the frames 0 to 15. Left all earlier frames are seen by each frame. Right only a band "
+          "of the last three is seen; all frames before them are written but not seen.")
+print("frames that frame 15 sees:", ours[15].sum().item(), "and", official[15].sum().item())
+print("priming frames (of 5) that frame 8 sees:", ours[8, :5].sum().item(), "and", official[8, :5].sum().item())
+
+# %% [markdown]
+# With the official kernel "five priming frames" are three for frame 5, one for frame 7, and none from frame 8 on.
+# A digit that passes behind another for four frames is forgotten. It is an easy slip: a centred kernel is what a
+# convolution has by default, and nothing crashes. Two habits find such things: ask of each tap what it can ever
+# see, and change an early input to see whether a late output moves.
+#
+# ## 7. Why the order matters
+#
+# First, what does *not* depend on it. The chain rule of probability holds in every order: the bits of all steps add
+# up to the bits of the clip. We can check it on eight yes/no codes (2 x 2 x 2) with any joint distribution.
+
+# %%
+def entropy(p):
+    """Bits."""
+    return torch.special.entr(p).sum().item() / math.log(2)
+
+
+def bits_of_steps(p, order):
+    """H(Z_order[i] | those before it), in bits, for each i: p is the joint distribution, an axis for each position."""
+    totals = [0.0]
+    for i in range(1, len(order) + 1):
+        rest = [axis for axis in range(p.ndim) if axis not in order[:i]]
+        totals.append(entropy(p.sum(rest) if rest else p))
+    return [after - before for before, after in itertools.pairwise(totals)]
+
+
+torch.manual_seed(0)
+joint = torch.rand([2] * 8, dtype=torch.float64) ** 6
+joint /= joint.sum()
+for name, factor in {"single frame": (2, 1, 1), "spatial": (1, 2, 2)}.items():
+    steps = bits_of_steps(joint, generation_order((2, 2, 2), factor).tolist())
+    print(f"{name:12s}", " ".join(f"{bits:.3f}" for bits in steps), f" sum {sum(steps):.3f} bits")
+
+# %% [markdown]
+# The steps differ and the sum does not. For a *perfect* model every order is as good as any other. Ours are not
+# perfect. They see the world through windows, and have learned only so much. So we ask: what does a model need to
+# know at each step, and how near does it lie?
+#
+# ### What a neighbour tells
+#
+# We take the codes of moving digits, from the trained autoencoder of notebook 04. How many bits does a neighbour
+# tell about a code? That is their mutual information, and pairs of codes are soon counted.
+
+# %%
+autoencoder = load_checkpoint("lvt-frames-course")
+clips, held_out = {"smoke": (10, 5), "course": (200, 60)}[profile]
+
+
+def codes_of(clips, split):
+    """Codes of moving digits: int64 (clips, 16, 16, 16, 4)."""
+    data = MovingDigits(clips, color=True, split=split)
+    parts = [to_video(data.batch(range(i, min(i + 10, clips)))["video"]) for i in range(0, clips, 10)]
+    return torch.cat([autoencoder.encode(part) for part in parts])
+
+
+train_codes, val_codes = codes_of(clips, "train"), codes_of(held_out, "val")
+print("codes:", tuple(train_codes.shape))
+
+# %%
+def neighbour(volume, offset):
+    """At each position of volume (b, t, h, w) what stands at `offset` (dt, dh, dw) from it; -1 beyond the edge."""
+    (dt, dh, dw), (_, t, h, w) = offset, volume.shape
+    padded = F.pad(volume, (2, 2, 2, 2, 4, 4), value=-1)
+    return padded[:, 4 + dt:4 + dt + t, 2 + dh:2 + dh + h, 2 + dw:2 + dw + w]
+
+
+def told(volume, offset, symbols):
+    """Mutual information, in bits, of a position and its neighbour at `offset`."""
+    pairs = (neighbour(volume, offset) + 1) * symbols + volume
+    joint = torch.bincount(pairs.flatten(), minlength=(symbols + 1) * symbols).reshape(-1, symbols).double()
+    joint /= joint.sum()
+    return entropy(joint.sum(0)) + entropy(joint.sum(1)) - entropy(joint)
+
+
+first = train_codes[..., 0]  # one of the four codebooks
+in_all = entropy(torch.bincount(first.flatten(), minlength=128) / first.numel())
+fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.3))
+for dt, ax in zip((0, -1, -2, -4), axes, strict=True):
+    bits = torch.tensor([[told(first, (dt, dh, dw), 128) for dw in range(-2, 3)] for dh in range(-2, 3)])
+    if dt == 0:
+        bits[2, 2] = torch.nan
+    ax.imshow(bits, vmin=0, vmax=3)
+    for dh, dw in itertools.product(range(5), range(5)):
+        ax.text(dw, dh, "?" if dt == 0 and dh == dw == 2 else f"{bits[dh, dw]:.1f}", ha="center", va="center",
+                fontsize=7, color="black" if dt == 0 and dh == dw == 2 or bits[dh, dw] > 1.8 else "white")
+    ax.set(xticks=[], yticks=[], title={0: "same frame", -1: "1 frame before"}.get(dt, f"{-dt} frames before"))
+show(fig, alt="Four maps of five by five neighbours with the bits that each tells. In the same frame about 1.9 next to "
+          "the code and 1.3 two columns away; one frame before 2.5 at the same place; two frames before 2.3; four "
+          "frames before 1.9.")
+print(f"a code of the first codebook has {in_all:.1f} bits")
+
+# %% [markdown]
+# Half of a code is known from the same place in the frame before. A neighbour in the same frame tells less, one
+# that is two columns away much less, and four frames back a fifth is lost. Now read the orders with this map:
+# - **single frame** always has the frame before, complete. In its own frame it has what lies above and to the left;
+# - **spatial**: in its first slice the frame before is there, but only every second row and column of it, and no code
+#   of the same frame is nearer than two;
+# - **spatiotemporal**: the first slice must do with four frames back. It is as if the clip ran at a quarter
+#   of the speed. Later slices have neighbours on all sides, *in the future, too*.
+
+# %% [markdown]
+# ## The experiment: where the bits go
+#
+# One neighbour is easy to count with. Two neighbours and a code are 128 * 128 * 128 combinations, two million, and
+# four neighbours cannot be counted at all. That is why LVT needs a network. To see the order at work without one,
+# we ask something smaller of each position: *is anything there?* Yes, where a code differs from the one that an
+# empty frame has.
+
+# %%
+empty = autoencoder.encode(-torch.ones(1, 3, 1, 64, 64))
+there, val_there = ((codes != empty).any(-1).long() for codes in (train_codes, val_codes))
+shown = there[0].repeat_interleave(4, 1).repeat_interleave(4, 2).expand(3, -1, -1, -1) * 1.5 - 0.75
+show(strip([to_video(MovingDigits(1, color=True)[0]["video"]), shown], titles=["clip", "anything there?"]),
+     alt="A clip of two moving digits and below it the volume of yes and no: white squares cover the digits, with a "
+     "margin of about one code.")
+
+# %% [markdown]
+# Now a model that only counts. For each slice, take the n most telling neighbours that are *written before*, and count
+# how often "yes" came with each of their combinations. The price of a held-out position is -log2 of what was
+# counted. `inverse_order` says who comes before whom.
+
+# %%
+offsets = [o for o in itertools.product(range(-4, 5), range(-2, 3), range(-2, 3)) if any(o)]
+ranked = sorted(offsets, key=lambda o: -told(there, o, 2))
+shape = (16, 16, 16)
+
+
+def written_before(when, position):
+    """The neighbours that are written before `position`, the most telling first; when: (t, h, w)."""
+    places = [(o, tuple(p + d for p, d in zip(position, o, strict=True))) for o in ranked]
+    return [o for o, place in places
+            if all(0 <= p < size for p, size in zip(place, shape, strict=True)) and when[place] < when[position]]
+
+
+def price(neighbours):
+    """Bits of each held-out position (t, h, w) if these neighbours are known: the mean over clips."""
+    seen, val_seen = torch.zeros_like(there), torch.zeros_like(val_there)
+    for offset in neighbours:
+        seen, val_seen = 3 * seen + neighbour(there, offset) + 1, 3 * val_seen + neighbour(val_there, offset) + 1
+    counts = torch.bincount((2 * seen + there).flatten(), minlength=2 * 3 ** len(neighbours)).reshape(-1, 2) + 0.5
+    return -(counts / counts.sum(1, keepdim=True))[val_seen, val_there].log2().mean(0)
+
+
+def price_of_slices(factor, n):
+    """(positions, bits a position) of each slice in turn, with n neighbours; frame 0 is given."""
+    when = inverse_order(generation_order(shape, factor)).reshape(shape)
+    numbers = slice_numbers(shape, factor)
+    predicted = torch.arange(16)[:, None, None] > 0
+    prices, result = {}, []
+    for number in range(math.prod(factor)):
+        middle = tuple(offset + step * (size // step // 2)
+                       for offset, step, size in zip(slice_offset(number, factor), factor, shape, strict=True))
+        neighbours = tuple(written_before(when, middle)[:n])
+        if neighbours not in prices:
+            prices[neighbours] = price(neighbours)
+        mine = prices[neighbours][(numbers == number) & predicted]
+        if len(mine):
+            result.append((len(mine), mine.mean().item()))
+    return result
+
+
+# %%
+counts = {"smoke": [1, 2], "course": [1, 2, 3, 4, 6, 8, 10, 12]}[profile]
+slices_of = {(name, n): price_of_slices(factor, n) for name, factor in types.items() for n in counts}
+total = {key: sum(size * bits for size, bits in result) / sum(size for size, _ in result)
+         for key, result in slices_of.items()}
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
+for name in types:
+    axes[0].plot(counts, [total[name, n] for n in counts], "o-", ms=4, label=name)
+    sizes, bits = zip(*slices_of[name, counts[-1]], strict=True)
+    edges = [0, *itertools.accumulate(sizes)]
+    axes[1].stairs(bits, [100 * edge / edges[-1] for edge in edges], label=name, lw=1.8)
+axes[0].set(xlabel="neighbours that the model knows", ylabel="bits a position", title="the whole clip")
+axes[1].set(xlabel="% of the clip written", ylabel="bits a position", title=f"as it goes, with {counts[-1]} neighbours",
+            ylim=(0, None))
+axes[1].legend(fontsize=8)
+show(fig, alt="Left: bits a position against the number of neighbours. The three orders differ with few neighbours and "
+          "meet with ten or more. Right: bits a position as the clip is written. Single frame is flat; spatial starts "
+          "a third higher and ends lower; spatiotemporal starts nearly twice as high and then falls below the others.")

@@ -1,7 +1,7 @@
-# Never edit this file
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/05_subscale_order.py.
 """Subscale order: a volume of codes as interleaved slices that are generated one after the other. LVT, section 3.2.
 
-A volume has shape (t, h, w), a subscale factor is (s_t, s_h, s_w), and slice number i of s_t * s_h * s_w holds every
+A volume has shape (t, h, w), a subscale factor is (s_t, s_h, s_w), and each of the s_t * s_h * s_w slices holds every
 s_t-th, s_h-th and s_w-th position from its offset (a, b, c) on.
 """
 
@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 Triple = tuple[int, int, int]
+
 
 def slice_shape(shape: Triple, factor: Triple) -> Triple:
     """(t, h, w) of one slice: (t / s_t, h / s_h, w / s_w).
@@ -25,10 +26,12 @@ def slice_shape(shape: Triple, factor: Triple) -> Triple:
     t, h, w = (size // step for size, step in zip(shape, factor, strict=True))
     return t, h, w
 
+
 def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
-    """Offset (a, b, c) of slice `number`: an int, or as many as a tensor holds. Slices count in the order they come."""
+    """Offset (a, b, c) of slice `number`, an int or a tensor of them. Slices count in the order they are generated."""
     _, s_h, s_w = factor
     return number // (s_h * s_w), number // s_w % s_h, number % s_w
+
 
 def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
     """The positions of slice `number`: volume (b, t, h, w, ...) -> (b, t / s_t, h / s_h, w / s_w, ...), a view of it."""
@@ -36,21 +39,6 @@ def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
     s_t, s_h, s_w = factor
     return volume[:, a::s_t, b::s_h, c::s_w]
 
-def generation_order(shape: Triple, factor: Triple) -> Tensor:
-    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
-
-    Slices come in the order of their offsets, and the positions of a slice in raster order.
-    """
-    t, h, w = slice_shape(shape, factor)
-    s_t, s_h, s_w = factor
-    raster = torch.arange(t * h * w * s_t * s_h * s_w)
-    return rearrange(raster, "(t a h b w c) -> (a b c t h w)", t=t, a=s_t, h=h, b=s_h, w=w, c=s_w)
-
-def inverse_order(order: Tensor) -> Tensor:
-    """int64 (n,) -> int64 (n,): when each raster position is generated."""
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    return inverse
 
 def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
     """The number of the slice that each position belongs to, int64 (t, h, w)."""
@@ -58,17 +46,36 @@ def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
     _, s_h, s_w = factor
     return (a[:, None, None] * s_h + b[:, None]) * s_w + c
 
+
+def generation_order(shape: Triple, factor: Triple) -> Tensor:
+    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
+
+    Slices come in the order of their offsets, and the positions of a slice in raster order.
+    Raises ValueError if the factor does not divide the shape.
+    """
+    t, h, w = slice_shape(shape, factor)
+    s_t, s_h, s_w = factor
+    raster = torch.arange(t * h * w * s_t * s_h * s_w)
+    return rearrange(raster, "(t a h b w c) -> (a b c t h w)", t=t, a=s_t, h=h, b=s_h, w=w, c=s_w)
+
+
+def inverse_order(order: Tensor) -> Tensor:
+    """int64 (n,) -> int64 (n,): when each raster position is generated."""
+    return order.argsort()
+
+
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
     """What the slices `numbers` (b,) may be told: bool (b, t, h, w), True in earlier slices and in priming frames."""
     earlier = slice_numbers(shape, factor).to(numbers.device) < numbers[:, None, None, None]
     primed = torch.arange(shape[0], device=numbers.device) < prime_frames
     return earlier | primed[:, None, None]
 
-def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
-    """How far each element of a slice looks for its context, (before, after) along t, h and w.
 
-    One step of the factor less one, to both sides: then each position of the volume is in some element's window.
-    With one frame a slice nothing later in time is ever generated earlier, so the window ends at the frame itself.
+def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
+    """How far each position of a slice looks around for its context: (before, after) along t, h and w.
+
+    A step of the factor less one, to both sides: then each position of the volume is in some window of each slice.
+    Not ahead in time where a slice has one frame: later frames never come earlier.
     """
     s_t, s_h, s_w = factor
     return (s_t - 1, 0 if s_t == shape[0] else s_t - 1), (s_h - 1, s_h - 1), (s_w - 1, s_w - 1)
