@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lvlib.data import to_video
 from lvlib.training.config import TrainingConfig
 
 
@@ -60,8 +61,9 @@ class _Batches(Sampler):
             yield global_batch(self.clips, self.config.batch, self.config.seed, step)[self.part]
 
 
-class _Videos(Dataset):
-    """The "video" of an item. Whatever an item draws at random depends on (seed, position) alone, also in a worker."""
+class _Inputs(Dataset):
+    """The "codes" of an item where it has them, else its "video". Whatever an item draws at random depends on
+    (seed, position) alone, also in a worker."""
 
     def __init__(self, data: Dataset, seed: int):
         self.data, self.seed = data, seed
@@ -69,11 +71,17 @@ class _Videos(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Tensor:
         position, index = key
         seed_everything(ITEM, self.seed, position)
-        return torch.as_tensor(self.data[index]["video"])
+        item = self.data[index]
+        return torch.as_tensor(item["codes"] if "codes" in item else item["video"])
+
+
+def for_model(batch: Tensor) -> Tensor:
+    """What `loss` takes: uint8 frames (b, t, h, w, c) become float video (b, c, t, h, w), int64 codes stay."""
+    return to_video(batch) if batch.dtype == torch.uint8 else batch
 
 
 def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int) -> DataLoader:
-    """One batch of uint8 frames (b, t, h, w, c) for each of the steps, b = config.batch / world."""
+    """One batch for each of the steps, b = config.batch / world: uint8 frames (b, t, h, w, c), or codes as they are."""
     return _loader(data, config, _Batches(len(data), config, steps, rank, world))
 
 
@@ -86,7 +94,7 @@ def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: 
 
 
 def _loader(data: Dataset, config: TrainingConfig, batches) -> DataLoader:
-    return DataLoader(_Videos(data, config.seed), batch_sampler=batches, num_workers=config.workers,
+    return DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
                       pin_memory=torch.cuda.is_available(), worker_init_fn=_ignore_signals,
                       generator=torch.Generator())
 

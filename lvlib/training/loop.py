@@ -1,6 +1,7 @@
-"""The training loop: any model with `loss(video) -> (loss, metrics)`, one process or many, stopped and gone on with."""
+"""The training loop: any model with `loss(batch) -> (loss, metrics)`, one process or many, stopped and gone on with."""
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from lvlib.data import to_video
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import checkpoint as on_disk
-from lvlib.training.batches import STEP, seed_everything, training_batches
+from lvlib.training.batches import STEP, for_model, seed_everything, training_batches
 from lvlib.training.checkpoint import EMA, MODEL, Checkpoint, steps_saved
 from lvlib.training.config import TrainingConfig
 from lvlib.training.engine import Interrupts, any_rank, launch, mean_over_ranks, on_first_rank
@@ -34,14 +35,16 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
           progress: bool = False) -> int:
     """Trains the model in place and returns the steps taken. If `run` holds a run, goes on from its newest checkpoint.
 
-    model: `loss(video) -> (loss, metrics)` for float video (b, c, t, h, w) in [-1, 1]; metrics are scalar tensors.
-    train_data, val_data: items are dicts with "video", uint8 (t, h, w, c). The validation loss is that of the running
-        mean of the weights where config keeps one.
+    model: `loss(batch) -> (loss, metrics)`; metrics are scalar tensors.
+    train_data, val_data: items are dicts with "codes", int64 (t, h, w) or (t, h, w, k), or else "video", uint8
+        (t, h, w, c). A batch is codes (b, ...), or float video (b, c, t, h, w) in [-1, 1]. The validation loss is that
+        of the running mean of the weights where config keeps one.
     describe: further entries for config.json, plain values by name; `train` adds "training" and "clips".
     progress: show a tqdm bar.
 
     On one kind of machine the final weights do not depend on where the training was stopped. They do depend on the
-    weights that `model` comes with: seed before you build it. A finished run takes 0 steps.
+    weights that `model` comes with: seed before you build it. What `loss` draws at random depends on the process that
+    draws it: a model that draws ends elsewhere with two processes than with one. A finished run takes 0 steps.
 
     Raises UserError for a config that the run was not started with, a damaged checkpoint or devices that are not there;
     TrainingStopped at a loss that is not finite, a disk that is full, and (after a checkpoint) ctrl-C or SIGTERM.
@@ -69,13 +72,27 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     return kind(model.parameters(), config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay)
 
 
+def build_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> LambdaLR:
+    """The learning rate as a function of the steps that were taken: a straight rise to `config.learning_rate`, which
+    step number `warmup` reaches, then that rate or half a cosine, which would be 0 after the last step."""
+    def factor(taken: int) -> float:
+        if taken < config.warmup:
+            return (taken + 1) / config.warmup
+        if config.schedule == "constant":
+            return 1.0
+        share = (taken - config.warmup) / max(config.steps - config.warmup, 1)
+        return (1 + math.cos(math.pi * share)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
 class _Training:
     """What changes as training goes on, and how it is saved and restored."""
 
     def __init__(self, fabric: "Fabric", model: nn.Module, config: TrainingConfig, run: Path):
         self.fabric, self.model, self.config, self.run = fabric, model, config, run
         self.step, self.seconds, self.metrics = 0, 0.0, {}
-        self.wrapped = self.optimizer = self.ema = self.lock = None
+        self.wrapped = self.optimizer = self.schedule = self.ema = self.lock = None
 
     def open(self, settings: dict) -> int:
         """Makes the run folder, or restores the newest checkpoint of the one that is there. Returns its step."""
@@ -94,7 +111,9 @@ class _Training:
             return self.step
         self.to_disk(lambda: write_config(self.run, settings))
         # `wrapped` runs the hooks of precision and of several processes around the same weights as `model`.
-        self.wrapped, self.optimizer = self.fabric.setup(self.model, build_optimizer(self.model, self.config))
+        optimizer = build_optimizer(self.model, self.config)
+        self.schedule = build_schedule(optimizer, self.config)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
         self.wrapped.mark_forward_method("loss")
         if self.config.ema_decay:
             self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay)).eval()
@@ -107,7 +126,7 @@ class _Training:
             self.lock.close()
         # What `wrapped` holds must go first: if it is the last to hold the process group, taking that down can wait
         # for ever for a thread that waits for Python's lock.
-        self.wrapped = self.optimizer = None
+        self.wrapped = self.optimizer = self.schedule = None
         gc.collect()
         if self.fabric.world_size > 1:
             dist.destroy_process_group()
@@ -122,14 +141,15 @@ class _Training:
         self.model.train()
         with log, bar, Interrupts() as interrupts:
             clock = time.perf_counter()
-            for step, frames in zip(steps, batches, strict=True):
-                metrics, stop = self.take_step(step, to_video(fabric.to_device(frames)), interrupts)
+            for step, batch in zip(steps, batches, strict=True):
+                learning_rate = self.optimizer.param_groups[0]["lr"]
+                metrics, stop = self.take_step(step, for_model(fabric.to_device(batch)), interrupts)
                 self.seconds += time.perf_counter() - clock  # of training alone, without what follows
                 last = step == config.steps
                 record = {}
                 if last or step % config.log_every == 0:
                     record = mean_over_ranks(fabric, metrics)
-                    record["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                    record["learning_rate"] = learning_rate
                     record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
                     logged_step, logged_seconds = step, self.seconds
                     bar.set_postfix(loss=record["loss"])
@@ -147,12 +167,12 @@ class _Training:
                 bar.update()
                 clock = time.perf_counter()
 
-    def take_step(self, step: int, video: Tensor, interrupts: Interrupts) -> tuple[dict[str, Tensor], bool]:
+    def take_step(self, step: int, batch: Tensor, interrupts: Interrupts) -> tuple[dict[str, Tensor], bool]:
         """One optimizer step. Returns the loss with the model's metrics, and whether any process was interrupted."""
         fabric, config = self.fabric, self.config
         seed_everything(STEP, config.seed, step, fabric.global_rank)
         with fabric.autocast():  # one process: Fabric then calls a marked method bare, without its precision
-            loss, metrics = self.wrapped.loss(video)
+            loss, metrics = self.wrapped.loss(batch)
         broken, stop = any_rank(fabric, ~loss.isfinite(), interrupts.caught)
         if broken:
             raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
@@ -162,6 +182,7 @@ class _Training:
                                   error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         self.step = step
@@ -187,7 +208,8 @@ class _Training:
             put_weights(self.ema.module, on_disk.load_tensors(self.run, self.step, EMA), self.run)
             self.ema.n_averaged.fill_(self.step)
         state = on_disk.load_state(self.run, self.step)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])  # with the learning rate of the next step
+        self.schedule.last_epoch = self.step
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.seconds = state["seconds"]
 

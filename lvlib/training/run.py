@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from contextlib import suppress
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from lvlib.errors import UserError
 from lvlib.training.checkpoint import EMA, MODEL, has_ema, load_tensors, steps_saved, write_file
+from lvlib.training.config import TrainingConfig
 
 MAY_CHANGE = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every",
               "training.keep", "training.workers", "data.root")
@@ -72,15 +74,21 @@ def lock(run: Path) -> IO:
 
 
 def check_agrees(run: Path, config: dict) -> None:
-    """Raises UserError, naming the field, if a config.json is there and differs in more than what MAY_CHANGE."""
+    """Raises UserError, naming the field, if a config.json is there and differs in more than what MAY_CHANGE.
+
+    With the cosine schedule the number of steps may not change either: each step's learning rate depends on it.
+    """
     if not (run / "config.json").exists():
         return
-    old, new = _flat(load_run(run)), _flat(json.loads(json.dumps(config)))
+    defaults = {f"training.{field.name}": field.default for field in fields(TrainingConfig)
+                if field.default is not MISSING}  # for a run that is older than the field
+    old, new = defaults | _flat(load_run(run)), _flat(json.loads(json.dumps(config)))
+    free = [name for name in MAY_CHANGE if name != "training.steps" or old["training.schedule"] != "cosine"]
     for name in old | new:
-        if name not in MAY_CHANGE and old.get(name) != new.get(name):
+        if name not in free and old.get(name) != new.get(name):
             raise UserError(f"{run} was started with {name} = {json.dumps(old.get(name))}, not "
                             f"{json.dumps(new.get(name))}: go on with the old value, or start another run folder "
-                            f"(free to change: {', '.join(MAY_CHANGE)})")
+                            f"(free to change: {', '.join(free)})")
 
 
 def write_config(run: Path, config: dict) -> None:

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from lvlib.data import to_video
-from lvlib.training.batches import STEP, seed_everything, validation_batches
+from lvlib.training.batches import STEP, for_model, seed_everything, validation_batches
 from lvlib.training.config import TrainingConfig
 from lvlib.training.engine import mean_over_ranks
 
@@ -23,11 +22,11 @@ def validate(fabric: "Fabric", model: nn.Module, data: Dataset, config: Training
     """
     model.eval()
     sums, clips = {}, 0
-    for number, frames in enumerate(validation_batches(data, config, fabric.global_rank, fabric.world_size)):
+    for number, batch in enumerate(validation_batches(data, config, fabric.global_rank, fabric.world_size)):
         seed_everything(STEP, config.seed, 0, fabric.global_rank, number)  # training counts its steps from 1
         with fabric.autocast():
-            loss, metrics = model.loss(to_video(fabric.to_device(frames)))
+            loss, metrics = model.loss(for_model(fabric.to_device(batch)))
         for name, value in {"loss": loss, **metrics}.items():
-            sums[name] = sums.get(name, 0) + value.float() * len(frames)
-        clips += len(frames)
+            sums[name] = sums.get(name, 0) + value.float() * len(batch)
+        clips += len(batch)
     return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})

@@ -24,8 +24,9 @@ def run_script(*command: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_a_run_ends_with_the_weights_of_one_never_stopped(tmp_path):
-    done = run_script(HERE / "kill_and_resume.py", tmp_path)
+@pytest.mark.parametrize("training", ["codebooks", "prior"])
+def test_killed_at_any_moment_a_run_ends_with_the_weights_of_one_never_stopped(tmp_path, training):
+    done = run_script(HERE / "kill_and_resume.py", tmp_path, training)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["whole"] == report["last"] == "status 0"

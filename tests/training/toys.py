@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
+from lvlib.models.lvt import LatentVideoTransformer, LVTConfig
 from lvlib.training import TrainingConfig
 
 
@@ -33,6 +34,16 @@ class RandomCrops(Clips):
         video = super().__getitem__(index)["video"] // 2
         shift = random.randrange(8) + np.random.randint(8) + int(torch.randint(8, ()))
         return {"video": np.roll(video, shift, axis=2)}
+
+
+class Codes(torch.utils.data.Dataset):
+    """Random codes, int64 (4, 4, 4, 2), a function of the index alone."""
+
+    def __len__(self) -> int:
+        return 23
+
+    def __getitem__(self, index: int) -> dict:
+        return {"codes": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
 
 
 class Line(nn.Module):
@@ -68,6 +79,14 @@ def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) ->
     torch.manual_seed(0)
     model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=restart).build()
     return kind(model.encoder, model.quantizer, model.decoder)
+
+
+def prior(kind: type[LatentVideoTransformer] = LatentVideoTransformer) -> LatentVideoTransformer:
+    """A small LVT for `Codes`."""
+    torch.manual_seed(0)
+    sizes = LVTConfig(dim=12, embedding_dim=6, heads=2, head_dim=4, encoder_layers=1, decoder_layers=1,
+                      subscale=(2, 2, 1))
+    return kind(sizes, (4, 4, 4, 2), 8)
 
 
 def config(**changes) -> TrainingConfig:

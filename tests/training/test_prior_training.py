@@ -1,0 +1,130 @@
+"""Training a prior: on codes, with RMSprop and a learning rate that changes."""
+
+import json
+import math
+
+import pytest
+import torch
+from toys import Codes, config, prior
+
+from lvlib.errors import UserError
+from lvlib.models.lvt import LatentVideoTransformer
+from lvlib.training import train
+from lvlib.training.batches import STEP, global_batch, seed_everything
+from lvlib.training.checkpoint import (
+    EMA,
+    MODEL,
+    Checkpoint,
+    folder_of,
+    load_state,
+    load_tensors,
+    save_checkpoint,
+    steps_saved,
+)
+
+DATA = Codes()
+SETTINGS = {"optimizer": "rmsprop", "betas": (0.9, 0.95), "learning_rate": 1e-3, "schedule": "cosine", "warmup": 3}
+RISE_AND_FALL = [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * taken / 6)) / 2 for taken in range(6))]
+
+
+def learning_rates(run) -> list[float]:
+    return [json.loads(text)["learning_rate"] for text in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_loop_on_codes_is_these_lines_of_torch(tmp_path):
+    """RMSprop with momentum, a linear rise of three steps and half a cosine over the other six, written out."""
+    trained = prior()
+    train(trained, DATA, config(**SETTINGS), tmp_path)
+
+    model = prior()
+    parameters = list(model.parameters())
+    square, moved = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    for step, share in enumerate(RISE_AND_FALL, 1):
+        codes = torch.stack([torch.as_tensor(DATA[index]["codes"]) for _, index in global_batch(len(DATA), 4, 0, step)])
+        seed_everything(STEP, 0, step, 0)
+        gradients = torch.autograd.grad(model.loss(codes)[0], parameters)
+        for p, g, v, m in zip(parameters, gradients, square, moved, strict=True):
+            v.mul_(0.95).add_(0.05 * g**2)
+            m.mul_(0.9).add_(g / (v.sqrt() + 1e-8))
+            with torch.no_grad():
+                p -= 1e-3 * share * m
+    for p, trained_p in zip(parameters, trained.parameters(), strict=True):
+        torch.testing.assert_close(trained_p, p, rtol=1e-4, atol=1e-5)
+    assert learning_rates(tmp_path) == pytest.approx([1e-3 * share for share in RISE_AND_FALL])
+
+
+@pytest.mark.parametrize("schedule, warmup, shares", [
+    ("constant", 0, [1] * 9), ("constant", 2, [0.5, *[1] * 8]), ("constant", 18, [n / 18 for n in range(1, 10)]),
+    ("cosine", 0, [(1 + math.cos(math.pi * taken / 9)) / 2 for taken in range(9)]),
+    ("cosine", 9, [n / 9 for n in range(1, 10)]),
+])
+def test_every_schedule_by_its_closed_form(tmp_path, schedule, warmup, shares):
+    train(prior(), DATA, config(schedule=schedule, warmup=warmup), tmp_path)
+    assert learning_rates(tmp_path) == pytest.approx([1e-2 * share for share in shares])
+
+
+class Killed(BaseException):
+    pass
+
+
+class Dying(LatentVideoTransformer):
+    """Dies in the n-th step that it takes."""
+
+    left = 0
+
+    def loss(self, latents):
+        self.left -= self.training
+        if self.training and self.left == 0:
+            raise Killed
+        return super().loss(latents)
+
+
+def test_killed_and_gone_on_with_it_ends_as_if_nobody_had_disturbed_it(tmp_path):
+    """Killed in the warm-up, in the fall, and in the first step after a checkpoint."""
+    settings = config(**SETTINGS, ema_decay=0.9, gradient_clip=1.0)
+    train(prior(), DATA, settings, tmp_path / "whole", val_data=DATA)
+    for die_in, goes_on_from in (2, 0), (5, 0), (7, 3), (8, 6):
+        model = prior(Dying)
+        model.left = die_in - goes_on_from
+        with pytest.raises(Killed):
+            train(model, DATA, settings, tmp_path / "killed", val_data=DATA)
+        assert max(steps_saved(tmp_path / "killed"), default=0) == (die_in - 1) // 3 * 3
+    train(prior(), DATA, settings, tmp_path / "killed", val_data=DATA)
+    for name in (MODEL, EMA):
+        whole, killed = (folder_of(tmp_path / run, 9) / name for run in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()
+    assert learning_rates(tmp_path / "killed") == learning_rates(tmp_path / "whole")
+
+
+def test_validation_is_the_mean_over_the_clips(tmp_path):
+    class EverySlice(LatentVideoTransformer):
+        """Without chance: the exact loss, of all slices."""
+
+        def loss(self, latents):
+            bits = self.bits_per_dim(latents, 1).mean()
+            return bits + 0 * sum(p.sum() for p in self.parameters()), {}
+
+    model = prior(EverySlice)
+    train(model, DATA, config(steps=1, batch=5), tmp_path, val_data=DATA)
+    logged = json.loads((tmp_path / "metrics.jsonl").read_text())
+    bits = [model.bits_per_dim(torch.as_tensor(DATA[i]["codes"])[None], 1) for i in range(len(DATA))]
+    assert logged["val_loss"] == pytest.approx(torch.cat(bits).mean().item(), rel=1e-5)
+
+
+def test_with_a_cosine_the_number_of_steps_is_part_of_the_run(tmp_path):
+    train(prior(), DATA, config(schedule="cosine"), tmp_path / "cosine")
+    with pytest.raises(UserError, match="training.steps = 9, not 12: .*free to change: training.log_every"):
+        train(prior(), DATA, config(schedule="cosine", steps=12), tmp_path / "cosine")
+
+
+def test_a_run_from_before_there_were_schedules_goes_on(tmp_path):
+    train(prior(), DATA, config(), tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["training"]["schedule"], values["training"]["warmup"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    state = load_state(tmp_path, 9)
+    del state["optimizer"]["param_groups"][0]["initial_lr"]
+    old = Checkpoint(10, load_tensors(tmp_path, 9, MODEL), None, state, {})
+    save_checkpoint(tmp_path, old, keep=1)
+    assert train(prior(), DATA, config(steps=12), tmp_path) == 2
+    assert learning_rates(tmp_path) == [1e-2] * 11
