@@ -56,14 +56,14 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
     squared_error = 0.0
     for start in range(0, video.frames, CHUNK):
         frames = decode(video, range(start, min(start + CHUNK, video.frames)), config.data.size)
-        original = to_video(_channels(frames, config.autoencoder.channels)).to(device)[None]
+        original = to_video(as_channels(frames, config.autoencoder.channels)).to(device)[None]
         reconstruction = model.decode(model.encode(original))
         squared_error += mse(reconstruction, original).item() * len(frames)
         yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
     print(f"{video.path}: PSNR {10 * np.log10(4 * video.frames / squared_error):.2f} dB, {video.frames} frames")
 
 
-def _channels(frames: np.ndarray, channels: int) -> np.ndarray:
+def as_channels(frames: np.ndarray, channels: int) -> np.ndarray:
     """RGB frames (t, h, w, 3) as the model takes them: grey by the weights of ITU-R 601 where it has one channel."""
     if channels == 3:
         return frames

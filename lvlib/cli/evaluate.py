@@ -1,0 +1,142 @@
+"""lvlib evaluate: what a trained run is worth, in numbers that stand beside their baselines."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvlib.cli.arguments import Parser, override, split_overrides
+from lvlib.errors import UserError
+from lvlib.suggest import unknown
+
+if TYPE_CHECKING:
+    from lvlib.configs import Config
+
+SHOWN = {  # digits after the point, and the unit
+    "bits_per_dim": (3, "bits a code"),
+    "psnr": (2, "dB"),
+    "mse": (5, "for values in [-1, 1]"),
+    "usage": (3, "of the codes, mean over the codebooks"),
+    "perplexity": (1, "codes, mean over the codebooks"),
+}
+
+
+def main(arguments: list[str]) -> None:
+    parser = Parser("lvlib evaluate", usage="lvlib evaluate RUN [options] [--data.root DATA]",
+                    description="Score a run on clips that it did not learn from. A prior is scored on the frames that "
+                    "come after the priming frames, beside simple baselines. --data.root DATA: other clips than those "
+                    "in the run's own folder of data.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `lvlib train` wrote")
+    parser.add_argument("--metrics", metavar="A,B,...", help="for a prior bits_per_dim, psnr, mse; for an autoencoder "
+                        "psnr, mse, usage, perplexity (default: all)")
+    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--clips", type=int, default=256, metavar="N",
+                        help="how many at most, evenly spaced over the split (default: 256)")
+    parser.add_argument("--prime-frames", type=int, metavar="N", help="frames that are given (default: as in training)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    rest, overrides = split_overrides(arguments)
+    options = parser.parse_args(rest)
+    from lvlib.cli.sample import check_positive
+    from lvlib.runs import load_config
+
+    check_positive("--clips", options.clips)
+    check_positive("--temperature", options.temperature)
+    config = with_data(load_config(options.run), overrides)
+    report = (score_autoencoder if config.prior is None else score_prior)(options, config)
+    print(json.dumps(report) if options.json else table(report))
+
+
+def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
+    """The run's configuration, with other data. Raises UserError for fields that a trained model fixes."""
+    for name in overrides:
+        if not name.startswith("data."):
+            raise UserError(f"--{name} cannot be set, the run was trained with its own: set fields of data alone, "
+                            "such as --data.root")
+    changed = override(config, overrides)
+    if config.prior and changed.video_shape != config.video_shape:
+        _, frames, size, _ = config.video_shape
+        raise UserError(f"the prior's clips are {frames} frames of {size} x {size}: "
+                        "leave data.frames and data.size as they are")
+    return changed
+
+
+def chosen(metrics: str | None, allowed: tuple[str, ...], kind: str) -> list[str]:
+    """Raises UserError for a metric that this kind of run does not have, with those that it has."""
+    names = list(allowed) if metrics is None else metrics.split(",")
+    for name in names:
+        if name not in allowed:
+            raise unknown(f"metric of {kind}:", name, allowed)
+    return names
+
+
+def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
+    from lvlib.cli.train import open_split
+    from lvlib.evaluate import AUTOENCODER_METRICS, evaluate_autoencoder, spread
+    from lvlib.runs import load_autoencoder
+
+    metrics = chosen(options.metrics, AUTOENCODER_METRICS, "an autoencoder")
+    data = open_split(config, options.split)
+    clips = spread(data, options.clips)
+    model = load_autoencoder(options.run)
+    scores = evaluate_autoencoder(model, clips, metrics, config.autoencoder.codes)
+    return {**measured_with(options, config, "autoencoder", len(clips), len(data)), **finite(scores)}
+
+
+def score_prior(options: argparse.Namespace, config: "Config") -> dict:
+    from lvlib.cli.sample import checked_prime_frames
+    from lvlib.cli.train import open_split
+    from lvlib.evaluate import PRIOR_METRICS, count_baselines, evaluate_prior, spread
+    from lvlib.runs import load_autoencoder, load_model
+
+    metrics = chosen(options.metrics, PRIOR_METRICS, "a prior")
+    prime_frames = checked_prime_frames(config, options.run, options.prime_frames)
+    data = open_split(config, options.split)
+    counted = spread(open_split(config, "train"), options.clips) if "bits_per_dim" in metrics else None
+    clips = spread(data, options.clips)
+    model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)
+    import torch
+
+    torch.manual_seed(options.seed)
+    baselines = count_baselines(model, autoencoder, counted) if counted else None
+    scores = evaluate_prior(model, autoencoder, clips, metrics, prime_frames, options.temperature, baselines)
+    report = measured_with(options, config, "prior", len(clips), len(data))
+    report |= {"prime_frames": prime_frames, "temperature": options.temperature, "seed": options.seed}
+    if baselines:
+        report |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
+    return {**report, **finite(scores)}
+
+
+def measured_with(options: argparse.Namespace, config: "Config", stage: str, clips: int, of: int) -> dict:
+    return {"run": str(options.run), "stage": stage, "data": config.data.root, "split": options.split, "clips": clips,
+            "clips_in_split": of, "frames": config.data.frames, "size": config.data.size}
+
+
+def finite(scores: dict[str, dict[str, float]]) -> dict:
+    """JSON has no infinity: None for the PSNR of clips that are equal."""
+    return {name: {of: value if math.isfinite(value) else None for of, value in values.items()}
+            for name, values in scores.items()}
+
+
+def table(report: dict) -> str:
+    size = report["size"]
+    lines = [f"{report['run']} on {report['data']}, split {report['split']}: {report['clips']} of "
+             f"{report['clips_in_split']} clips, {report['frames']} frames of {size} x {size}"]
+    if report["stage"] == "prior":
+        from lvlib.viz.continuations import span
+
+        given, frames = report["prime_frames"], report["frames"]
+        lines.append(f"frames {span(0, given)} given, {span(given, frames)} scored; one sample a clip, temperature "
+                     f"{report['temperature']:g}, seed {report['seed']}")
+    if "copy_probability" in report:
+        lines.append(f"copy_baseline repeats the code of the frame before with probability "
+                     f"{report['copy_probability']:.3f}, else draws from the marginal; both counted on "
+                     f"{report['baseline_clips']} clips of the split {report['baseline_split']}")
+    for metric in [name for name in SHOWN if name in report]:
+        digits, unit = SHOWN[metric]
+        for of, value in report[metric].items():
+            number = "infinite" if value is None else f"{value:.{digits}f}"
+            lines.append(f"{metric:<14}{of:<20}{number:>9} {unit}")
+    return "\n".join(lines)
