@@ -20,6 +20,9 @@ kinetics_nc1 = replace(kinetics, autoencoder=replace(kinetics.autoencoder, codeb
 small = FrameVQVAEConfig(hidden=64, residual_hidden=32, codes=128, codebooks=4)
 course = Config(DataConfig(frames=1), replace(small, decay=0.95),
                 TrainingConfig(steps=5000, batch=32, learning_rate=1e-3))
+# Fewer residual blocks see less of a frame: a digit's codes then depend less on what is around it, and move as it moves.
+course_48 = replace(course, data=DataConfig(frames=1, size=48), training=replace(course.training, steps=3000),
+                    autoencoder=replace(course.autoencoder, residual_blocks=1))
 
 SUBSCALE = {"single-frame": (16, 1, 1), "spatial": (1, 2, 2), "spatiotemporal": (4, 2, 2)}  # section 4.1, T = 16
 
@@ -33,5 +36,10 @@ def priors(frames: Config) -> dict[str, Config]:
             for name, factor in SUBSCALE.items()}
 
 
+prior_course = Config(
+    DataConfig(frames=16, size=48), course_48.autoencoder,
+    TrainingConfig(steps=12_000, batch=16, learning_rate=1e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
+                   gradient_clip=1.0, schedule="cosine", warmup=200),
+    LVTConfig(dim=128, embedding_dim=128, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),
                LVTConfig(dim=128, embedding_dim=64, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))
