@@ -1,4 +1,4 @@
-"""Speed and memory of a training step on this machine, beside the speed of a large matrix product."""
+"""Speed and memory of training and sampling on this machine, beside the speed of a large matrix product."""
 
 import platform
 import re
@@ -7,6 +7,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -14,31 +17,56 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
+from lvlib.describe import build, latent_shape
 from lvlib.training import build_optimizer
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
+PRIMED = 5  # frames that are given to the sampler, as in LVT, section 4.1
 
 
 def bench(config: Config, threads: int = 1) -> dict:
-    """Measures the training step of each stage: forward, backward and optimizer, fp32 on the CPU, on random clips.
+    """Measures each stage in a process of its own: fp32 on the CPU, random clips or codes, the config's optimizer.
 
-    Keys with a value per stage: `train_step_cpu_s`, `sample_cpu_s` (None: an autoencoder samples nothing),
-    `gflop` (convolutions and matrix products of a step), `peak_share`, and `peak_memory_mb`, what the stage
-    adds to the process at rest. Times are medians of CPU seconds, summed over threads.
+    Keys with a value per stage, "autoencoder" and, where the config has one, "prior":
+    `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Where there is a prior the batch is
+        its own, and the autoencoder takes one clip. A prior's step begins with codes: encoding is not in it.
+    `sample_cpu_s`: of one clip's codes after 5 given frames, batch 1, decoding not included; None for an autoencoder.
+    `gflop`: convolutions and matrix products of a training step.
+    `peak_share`: their rate, as a share of that of a large matrix product.
+    `peak_memory_mb`: what training steps add to the process at rest.
+    Times are medians of CPU seconds, summed over threads.
     """
+    with torch.device("meta"):
+        build(config)  # sizes that do not fit show before the work
+    stages = {"autoencoder": replace(config, prior=None)}
+    if config.prior:
+        stages["autoencoder"] = replace(stages["autoencoder"], training=replace(config.training, batch=1))
+        stages["prior"] = config
+    measured = {stage: _in_fresh_process(measure, config, threads) for stage, config in stages.items()}
+    keys = ("train_step_cpu_s", "sample_cpu_s", "gflop", "peak_share", "peak_memory_mb")
+    return {
+        **{key: {stage: values[key] for stage, values in measured.items()} for key in keys},
+        "batch": {stage: config.training.batch for stage, config in stages.items()},
+        "matmul_gflops": statistics.median(values["matmul_gflops"] for values in measured.values()),
+        "threads": threads,
+        "hardware": hardware(),
+        "torch": torch.__version__,
+    }
+
+
+def measure(config: Config, threads: int) -> dict[str, float | None]:
+    """The figures of the stage that the configuration trains. Sets torch's threads and seed."""
     torch.set_num_threads(threads)
     torch.manual_seed(config.training.seed)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
     at_rest = peak_rss_mb()
-    model = config.autoencoder.build()
+    model = build(config)
     optimizer = build_optimizer(model, config.training)
-    channels, *thw = config.video_shape
-    frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)
-    video = to_video(frames)  # as in training: each pixel's channels lie side by side, which convolutions like
+    batch = random_batch(config)
 
     def step() -> None:
         optimizer.zero_grad()
-        model.loss(video)[0].backward()
+        model.loss(batch)[0].backward()
         optimizer.step()
 
     for _ in range(3):
@@ -49,20 +77,34 @@ def bench(config: Config, threads: int = 1) -> dict:
     gflop = counter.get_total_flops() / 1e9
     step_s, product_s = cpu_seconds(step)
     matmul_gflops = 2 * PRODUCT**3 / product_s / 1e9
-    stage = {
+    sample_s = None
+    if config.prior:
+        given = batch[:1, :min(PRIMED, config.data.frames - 1)]
+        sample_s = statistics.median(_time(lambda: model.sample(1, given)) for _ in range(3))
+    return {
         "train_step_cpu_s": step_s,
-        "sample_cpu_s": None,
+        "sample_cpu_s": sample_s,
         "gflop": gflop,
         "peak_share": gflop / step_s / matmul_gflops,
         "peak_memory_mb": memory,
-    }
-    return {
-        **{key: {"autoencoder": value} for key, value in stage.items()},
         "matmul_gflops": matmul_gflops,
-        "threads": threads,
-        "hardware": hardware(),
-        "torch": torch.__version__,
     }
+
+
+def random_batch(config: Config) -> torch.Tensor:
+    """What a training step takes: a batch of clips, or of their codes where the stage is a prior."""
+    if config.prior:
+        return torch.randint(config.autoencoder.codes, (config.training.batch, *latent_shape(config)))
+    channels, *thw = config.video_shape
+    frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)
+    return to_video(frames)  # as in training: each pixel's channels lie side by side, which convolutions like
+
+
+def _in_fresh_process(work: Callable, *arguments) -> dict:
+    """The most memory that a process has held never falls again, and freed memory is used anew: one stage would hide
+    the other."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def cpu_seconds(step: Callable[[], None], rounds: int = 5, limit: float = 60.0) -> tuple[float, float]:

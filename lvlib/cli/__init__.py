@@ -17,7 +17,7 @@ COMMANDS = {
     "reconstruct": "turn videos into codes and back, and show them beside the originals",
     "evaluate": "score a run: likelihood, prediction, reconstruction, each beside simple baselines",
     "data": "fetch or make a data set",
-    "bench": "measure training speed and memory on this machine",
+    "bench": "measure the speed of training and sampling, and memory, on this machine",
 }
 
 

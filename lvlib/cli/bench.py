@@ -1,4 +1,4 @@
-"""lvlib bench: how fast a configuration trains here."""
+"""lvlib bench: how fast a configuration trains and samples here."""
 
 import json
 
@@ -7,7 +7,8 @@ from lvlib.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
-    parser = ConfigParser("bench", "CPU seconds, share of the machine's peak, and memory of a training step.")
+    parser = ConfigParser("bench", "CPU seconds, share of the machine's peak and memory of a training "
+                          "step, and CPU seconds of sampling a clip.")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
@@ -20,11 +21,15 @@ def main(arguments: list[str]) -> None:
 
 
 def _table(report: dict) -> str:
-    seconds, gflop, share, memory = (
-        report[key]["autoencoder"] for key in ("train_step_cpu_s", "gflop", "peak_share", "peak_memory_mb"))
-    return "\n".join([
-        f"{report['config']} on {report['hardware']}, {report['threads']} thread(s), torch {report['torch']}",
-        f"training step      {seconds:.3f} CPU-s, {gflop:.2f} GFLOP",
-        f"share of the peak  {share:.0%} of a large matrix product's {report['matmul_gflops']:.0f} GFLOP/s",
-        f"peak memory        {memory:.0f} MB above the process at rest",
-    ])
+    lines = [f"{report['config']} on {report['hardware']}, {report['threads']} thread(s), torch {report['torch']}"]
+    for stage, batch in report["batch"].items():
+        lines += [
+            f"{stage}, batch of {batch}",
+            f"  training step      {report['train_step_cpu_s'][stage]:.3f} CPU-s, {report['gflop'][stage]:.2f} GFLOP",
+            f"  share of the peak  {report['peak_share'][stage]:.0%} of a large matrix product's "
+            f"{report['matmul_gflops']:.0f} GFLOP/s",
+            f"  peak memory        {report['peak_memory_mb'][stage]:.0f} MB above the process at rest",
+        ]
+        if report["sample_cpu_s"][stage] is not None:
+            lines.append(f"  sampling           {report['sample_cpu_s'][stage]:.2f} CPU-s for the codes of one clip")
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lvlib.bench import cpu_seconds
+from lvlib.cli import bench as bench_command
 
 
 def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -13,12 +14,16 @@ def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
     return 2 * inputs * outputs * kernel**2 * side**2
 
 
-def test_bench_counts_what_a_count_by_hand_finds():
-    """In a fresh process, as the command runs: it sets torch's threads, and measures the process's memory."""
+@pytest.fixture(scope="module")
+def report() -> dict:
+    """In a fresh process, as the command runs. Clips of 2 frames of 64 x 64, in slices of one frame."""
     code = ("import sys; from lvlib.cli import main;"
-            "sys.exit(main(['bench', 'bench-lvt', '--data.frames', '2', '--threads', '1', '--json']))")
+            "sys.exit(main('bench bench-lvt --data.frames 2 --prior.subscale 2 1 1 --threads 1 --json'.split()))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    report = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_the_autoencoder_s_step_is_what_a_count_by_hand_finds(report):
     residual = 2 * (convolution_flops(64, 32, 3, 16) + convolution_flops(32, 64, 1, 16))
     first = convolution_flops(3, 32, 4, 32)
     encoder = first + convolution_flops(32, 64, 4, 16) + convolution_flops(64, 64, 3, 16) + residual
@@ -27,14 +32,39 @@ def test_bench_counts_what_a_count_by_hand_finds():
     distances = 4 * 2 * 16 * 128 * 16**2  # no gradient flows through them
     # Backward costs twice the forward, but the first layer needs no gradient for the pixels.
     per_frame = 3 * (encoder + decoder) - first + distances
+    assert report["batch"]["autoencoder"] == 1
     assert report["gflop"]["autoencoder"] == pytest.approx(2 * per_frame / 1e9)
 
-    seconds, share = report["train_step_cpu_s"]["autoencoder"], report["peak_share"]["autoencoder"]
-    assert share == pytest.approx(2 * per_frame / 1e9 / seconds / report["matmul_gflops"])
-    assert 0 < share < 1
-    assert report["sample_cpu_s"] == {"autoencoder": None}
-    assert 1 < report["peak_memory_mb"]["autoencoder"] < 1000
+
+def test_the_prior_s_step_is_what_a_count_by_hand_finds(report):
+    positions, dim, embedding, codebooks, codes = 16 * 16, 128, 64, 4, 128
+    windows = dim * embedding * 2 + embedding * dim  # two frames high; then widened
+    taps = embedding * dim * 27  # the masked ones are computed, too
+    layer = dim * 3 * dim + dim * dim + 2 * dim * dim + 2 * positions * dim  # in, out, two linear layers, attention
+    heads = codebooks * (dim * dim + dim * codes)
+    forward = 2 * positions * (windows + taps + (4 + 4) * layer + heads)
+    assert report["batch"]["prior"] == 4
+    assert report["gflop"]["prior"] == pytest.approx(4 * 3 * forward / 1e9)
+
+
+def test_shares_follow_from_times(report):
+    for stage in ("autoencoder", "prior"):
+        seconds, share = report["train_step_cpu_s"][stage], report["peak_share"][stage]
+        # Each stage has its own measurement of the peak; the report has the median of them.
+        assert share == pytest.approx(report["gflop"][stage] / seconds / report["matmul_gflops"], rel=0.5)
+        assert 0 < share < 1
+        assert 1 < report["peak_memory_mb"][stage] < 1000
+    assert report["sample_cpu_s"]["autoencoder"] is None
+    assert 0.01 < report["sample_cpu_s"]["prior"] < 60
     assert report["threads"] == 1 and report["torch"] == torch.__version__ and report["hardware"]
+
+
+def test_the_table_has_the_stages_and_their_figures(report):
+    lines = bench_command._table(report).splitlines()
+    at = lines.index("prior, batch of 4")
+    assert f"{report['train_step_cpu_s']['prior']:.3f} CPU-s" in lines[at + 1]
+    assert f"{report['sample_cpu_s']['prior']:.2f} CPU-s" in lines[at + 4]
+    assert "autoencoder, batch of 1" in lines and sum("sampling" in line for line in lines) == 1
 
 
 def test_times_are_medians_that_stop_at_the_limit(monkeypatch):
@@ -51,3 +81,4 @@ def test_times_are_medians_that_stop_at_the_limit(monkeypatch):
 def test_bad_arguments_are_refused(refused):
     assert "--threads must be at least 1" in refused("bench", "bench-lvt", "--threads", "0")
     assert "unknown config" in refused("bench", "nothing")
+    assert "5 does not divide the 16" in refused("bench", "bench-lvt", "--prior.subscale", "5", "1", "1")
