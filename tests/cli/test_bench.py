@@ -1,12 +1,11 @@
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from lvlib.bench import cpu_seconds
-from lvlib.cli import bench as bench_command
+from lvlib.bench import bench, cpu_seconds
+from lvlib.cli.arguments import override
+from lvlib.configs import named_config
 
 
 def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -16,11 +15,10 @@ def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 @pytest.fixture(scope="module")
 def report() -> dict:
-    """In a fresh process, as the command runs. Clips of 2 frames of 64 x 64, in slices of one frame."""
-    code = ("import sys; from lvlib.cli import main;"
-            "sys.exit(main('bench bench-lvt --data.frames 2 --prior.subscale 2 1 1 --threads 1 --json'.split()))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    """Clips of 2 frames of 64 x 64, in slices of one frame."""
+    fields = {"data.frames": ["2"], "prior.subscale": ["2", "1", "1"], "prior.encoder_layers": ["1"],
+              "prior.decoder_layers": ["2"], "training.batch": ["2"]}
+    return bench(override(named_config("bench-lvt"), fields))
 
 
 def test_the_autoencoder_s_step_is_what_a_count_by_hand_finds(report):
@@ -42,9 +40,9 @@ def test_the_prior_s_step_is_what_a_count_by_hand_finds(report):
     taps = embedding * dim * 27  # the masked ones are computed, too
     layer = dim * 3 * dim + dim * dim + 2 * dim * dim + 2 * positions * dim  # in, out, two linear layers, attention
     heads = codebooks * (dim * dim + dim * codes)
-    forward = 2 * positions * (windows + taps + (4 + 4) * layer + heads)
-    assert report["batch"]["prior"] == 4
-    assert report["gflop"]["prior"] == pytest.approx(4 * 3 * forward / 1e9)
+    forward = 2 * positions * (windows + taps + (1 + 2) * layer + heads)
+    assert report["batch"]["prior"] == 2
+    assert report["gflop"]["prior"] == pytest.approx(2 * 3 * forward / 1e9)
 
 
 def test_shares_follow_from_times(report):
@@ -59,9 +57,14 @@ def test_shares_follow_from_times(report):
     assert report["threads"] == 1 and report["torch"] == torch.__version__ and report["hardware"]
 
 
-def test_the_table_has_the_stages_and_their_figures(report):
-    lines = bench_command._table(report).splitlines()
-    at = lines.index("prior, batch of 4")
+def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
+    asked = []
+    monkeypatch.setattr("lvlib.bench.bench", lambda config, threads: asked.append((config, threads)) or report)
+    status, out, _ = lvlib("bench", "bench-lvt", "--data.frames", "2", "--threads", "3", "--json")
+    assert status == 0 and json.loads(out) == {"config": "bench-lvt", **report}
+    assert asked == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3)]
+    lines = lvlib("bench", "bench-lvt")[1].splitlines()
+    at = lines.index("prior, batch of 2")
     assert f"{report['train_step_cpu_s']['prior']:.3f} CPU-s" in lines[at + 1]
     assert f"{report['sample_cpu_s']['prior']:.2f} CPU-s" in lines[at + 4]
     assert "autoencoder, batch of 1" in lines and sum("sampling" in line for line in lines) == 1
