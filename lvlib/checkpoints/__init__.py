@@ -10,9 +10,22 @@ from lvlib.suggest import unknown
 FOLDER = Path(__file__).parent
 
 
+def shipped() -> list[str]:
+    """The names."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
+
+
 def load_checkpoint(name: str) -> nn.Module:
     """The trained model `name`, in eval mode. Raises UserError with the names there are, if there is no such one."""
-    names = sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
-    if name not in names:
-        raise unknown("checkpoint", name, names)
+    if name not in shipped():
+        raise unknown("checkpoint", name, shipped())
     return load_model(FOLDER / name)[1]
+
+
+def run_folder(run: str) -> Path:
+    """The run folder at that path, or else the shipped one of that name. Raises UserError if there is neither."""
+    if Path(run).is_dir():
+        return Path(run)
+    if run not in shipped():
+        raise unknown("run folder, or shipped model,", run, shipped())
+    return FOLDER / run

@@ -34,9 +34,10 @@ class ConfigParser(Parser):
         self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help message and exit")
 
     def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, "Config"]:
-        """The options, and the named configuration with its fields set."""
+        """The options, with the names of the `fields` that were set; and the configuration with its fields set."""
         rest, overrides = split_overrides(arguments)
         options = self.parse_args(rest)
+        options.fields = list(overrides)
         from lvlib.configs import named_config
 
         return options, override(named_config(options.config), overrides)
@@ -79,6 +80,8 @@ def override(config: "Config", overrides: dict[str, list[str]]) -> "Config":
         if part_name not in parts:
             raise unknown(f"part in --{name}:", part_name, parts)
         part = getattr(config, part_name)
+        if part is None:
+            raise UserError(f"--{name}: this configuration has no {part_name}")
         types = get_type_hints(type(part))
         if field not in types:
             raise unknown(f"key --{name}:", field, types)
@@ -113,7 +116,7 @@ def _fields_help(config: "Config") -> str:
     tyro, text = _tyro(), io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         tyro.cli(type(config), default=config, args=["--help"], use_underscores=True,
-                 config=(tyro.conf.FlagConversionOff,))
+                 config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands))
     return text.getvalue().partition("\n\n")[2]  # without tyro's own usage line
 
 

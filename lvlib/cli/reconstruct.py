@@ -26,11 +26,11 @@ def main(arguments: list[str]) -> None:
     from lvlib.data.video_files import probe
     from lvlib.data.video_writer import writer_of
     from lvlib.models.quantize import code_bits
-    from lvlib.runs import load_model
+    from lvlib.runs import load_autoencoder, load_config
 
     writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
-    config, model = load_model(options.run)
+    config, model = load_config(options.run), load_autoencoder(options.run)
     shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels
     with tempfile.TemporaryFile() as file:  # hours of video need not fit in memory
         pairs, filled = np.memmap(file, np.uint8, "w+", shape=shape), 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> None:
     parser = ConfigParser("train", "Train a configuration. If RUN holds a run of it, go on from its last checkpoint.")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--autoencoder", metavar="RUN", help="for a prior: the run whose codes it learns, or the name "
+                        "of a shipped model; not needed to go on")
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes where there is none (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
     parser.add_argument("--precision", help="short for --training.precision")
@@ -24,19 +26,40 @@ def main(arguments: list[str]) -> None:
         config = override(config, {"training.precision": [options.precision]})
     if min(options.devices, options.nodes) < 1:
         raise UserError(f"--devices and --nodes must be at least 1, not {options.devices} and {options.nodes}")
+    if options.autoencoder and config.prior is None:
+        raise UserError(f"{options.config} has no prior: --autoencoder is for a configuration with one")
     _check_folder(options.out)
     import torch
 
+    from lvlib import frozen
     from lvlib.describe import build
     from lvlib.training import train
+    from lvlib.training.run import check_agrees
 
+    if config.prior:
+        autoencoder = frozen.find_autoencoder(options.autoencoder, options.out)
+        config = frozen.with_autoencoder(config, autoencoder, options.fields)
     torch.manual_seed(config.training.seed)  # for the new weights
     model = build(config)
-    data, val_data = open_split(config, "train"), _validation(config)
+    data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
-    steps = train(model, data, config.training, options.out, val_data=val_data, devices=options.devices,
-                  nodes=options.nodes, describe=about, progress=True)
+    if config.prior:
+        about["codes"] = frozen.made_from(autoencoder, data)
+        check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
+        data = frozen.codes_of(data, autoencoder, options.out, config)
+    steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"),
+                  devices=options.devices, nodes=options.nodes, describe=about, progress=True)
     _say(f"{options.out}: {steps:,} steps taken, {config.training.steps:,} in all")
+
+
+def _open_data(config: "Config") -> dict[str, "Dataset"]:
+    """The clips of "train", and of "val" if there are any."""
+    data = {"train": open_split(config, "train")}
+    try:
+        data["val"] = open_split(config, "val")
+    except UserError as error:
+        _say(f"training without validation: {error}")
+    return data
 
 
 def open_split(config: "Config", split: str) -> "Dataset":
@@ -49,24 +72,20 @@ def open_split(config: "Config", split: str) -> "Dataset":
     data = open_data(root, split, config.data.frames, config.data.stride, config.data.size)
     channels = data[0]["video"].shape[-1]
     if channels != config.autoencoder.channels:
+        remedy = "give another autoencoder" if config.prior else f"set --autoencoder.channels {channels}"
         raise UserError(f"clips in {root} have {channels} channels, the model takes {config.autoencoder.channels}: "
-                        f"set --autoencoder.channels {channels}, or take other data")
+                        f"{remedy}, or take other data")
     return data
-
-
-def _validation(config: "Config") -> "Dataset | None":
-    try:
-        return open_split(config, "val")
-    except UserError as error:
-        _say(f"training without validation: {error}")
-        return None
 
 
 def _check_folder(run: Path) -> None:
     """A run may start in a new folder, an empty one, or one where a run was begun (which may have left its lock)."""
+    from lvlib.frozen import FILES
+
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
-    if run.exists() and not (run / "config.json").exists() and {path.name for path in run.iterdir()} - {"lock"}:
+    others = {path.name for path in run.iterdir()} - {"lock"} - FILES if run.exists() else set()
+    if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 
 

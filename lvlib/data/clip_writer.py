@@ -94,18 +94,18 @@ def _is_free(root: Path) -> bool:
 def _write_split(folder: Path, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
     """One file a field, written batch by batch. Returns the finished arrays, memory-mapped."""
     folder.mkdir()
-    files: dict[str, _GrowingArray] = {}
+    files: dict[str, GrowingArray] = {}
     for batch in batches:
         for field, rows in batch.items():
             if field not in files:
-                files[field] = _GrowingArray(folder / f"{field}.npy", rows)
+                files[field] = GrowingArray(folder / f"{field}.npy", rows)
             files[field].append(rows)
     for file in files.values():
         file.close()
     return {field: np.load(folder / f"{field}.npy", mmap_mode="r") for field in files}
 
 
-class _GrowingArray:
+class GrowingArray:
     """A .npy file whose first axis grows. numpy leaves room in the header for its number to be written again."""
 
     def __init__(self, path: Path, like: np.ndarray):

@@ -52,6 +52,12 @@ class ClipSet(Dataset):
         self.classes = self.meta["classes"]
         self._arrays  # noqa: B018  a damaged file shows here, not in the middle of an epoch
 
+    @property
+    def fingerprint(self) -> str:
+        """Other clips, another one; the same clips in another place, the same."""
+        video = self.meta["sha256"][f"{self.split}/video.npy"]
+        return hashlib.sha256(f"{video} {self.frames} {self.stride}".encode()).hexdigest()
+
     def __len__(self) -> int:
         return self.meta["splits"][self.split] * self._parts
 

@@ -1,5 +1,6 @@
 """A folder of real videos as a data set: files, or folders of images, decoded when a clip is asked for."""
 
+import hashlib
 import logging
 import os
 from bisect import bisect_right
@@ -69,6 +70,13 @@ class VideoFolder(Dataset):
             raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
         self.fps = median(video.fps for video in self.videos) / stride
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
+
+    @property
+    def fingerprint(self) -> str:
+        """Other clips, another one; the same files in another place, the same. By their names and sizes."""
+        files = [(file.relative_to(self.root).as_posix(), file.stat().st_size)
+                 for video in self.videos for file in video.images or [video.path]]
+        return hashlib.sha256(repr((files, self.frames, self.stride, self.size, self.hop)).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -92,9 +92,9 @@ def load_state(run: Path, step: int) -> dict:
     return torch.load(io.BytesIO(_read(run, step, STATE)), map_location="cpu", weights_only=True)
 
 
-def has_ema(run: Path, step: int) -> bool:
-    """Raises UserError if the checkpoint's manifest is damaged."""
-    return EMA in json.loads(_read(run, step, MANIFEST))["files"]
+def recorded_files(run: Path, step: int) -> dict[str, dict]:
+    """Bytes and sha256 of each file by name, from the manifest. Raises UserError if that is damaged."""
+    return json.loads(_read(run, step, MANIFEST))["files"]
 
 
 def _safetensors(tensors: dict[str, Tensor]) -> bytes:

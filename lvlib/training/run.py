@@ -8,12 +8,12 @@ import threading
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from torch import nn
 
 from lvlib.errors import UserError
-from lvlib.training.checkpoint import EMA, MODEL, has_ema, load_tensors, steps_saved, write_file
+from lvlib.training.checkpoint import EMA, MODEL, load_tensors, recorded_files, steps_saved, write_file
 from lvlib.training.config import TrainingConfig
 
 MAY_CHANGE = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every",
@@ -36,19 +36,32 @@ def load_run(run: Path | str) -> dict:
         raise UserError(f"cannot read {run / 'config.json'}: {error}") from error
 
 
-def load_weights(model: nn.Module, run: Path | str, ema: bool = True) -> int:
-    """Puts the weights of the newest checkpoint into the model: the running mean if there is one and `ema`.
+class Weights(NamedTuple):
+    step: int
+    name: str  # EMA or MODEL
+    sha256: str
 
-    Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, or if it does not fit the model.
-    """
+
+def newest_weights(run: Path | str, ema: bool = True) -> Weights:
+    """Which file of a run `load_weights` reads. Raises UserError if there is no checkpoint, or it is damaged."""
     run = Path(run)
     load_run(run)
     saved = steps_saved(run)
     if not saved:
         raise UserError(f"no checkpoint yet in {run}")
-    step = saved[-1]
-    put_weights(model, load_tensors(run, step, EMA if ema and has_ema(run, step) else MODEL), run)
-    return step
+    files = recorded_files(run, saved[-1])
+    name = EMA if ema and EMA in files else MODEL
+    return Weights(saved[-1], name, files[name]["sha256"])
+
+
+def load_weights(model: nn.Module, run: Path | str, ema: bool = True) -> int:
+    """Puts the weights of the newest checkpoint into the model: the running mean if there is one and `ema`.
+
+    Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, or if it does not fit the model.
+    """
+    weights = newest_weights(run, ema)
+    put_weights(model, load_tensors(Path(run), weights.step, weights.name), Path(run))
+    return weights.step
 
 
 def put_weights(model: nn.Module, tensors: dict, run: Path) -> None:
@@ -82,7 +95,8 @@ def check_agrees(run: Path, config: dict) -> None:
         return
     defaults = {f"training.{field.name}": field.default for field in fields(TrainingConfig)
                 if field.default is not MISSING}  # for a run that is older than the field
-    old, new = defaults | _flat(load_run(run)), _flat(json.loads(json.dumps(config)))
+    recorded, new = _flat(load_run(run)), _flat(json.loads(json.dumps(config)))
+    old = recorded | defaults | recorded  # in the order of config.json
     free = [name for name in MAY_CHANGE if name != "training.steps" or old["training.schedule"] != "cosine"]
     for name in old | new:
         if name not in free and old.get(name) != new.get(name):

@@ -49,3 +49,11 @@ def mp4(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("videos") / "square.mp4"
     write_video(path, moving_square(80), fps=10)
     return path
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "digits"
+    assert main(["data", "moving_digits", "--out", str(root), "--train", "6", "--val", "2", "--test", "2",
+                 "--frames", "4", "--size", "32"]) == 0
+    return root

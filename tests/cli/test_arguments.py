@@ -44,11 +44,26 @@ def test_fields_that_fit_only_together_can_be_set_together():
     ({"data.frames": ["0"]}, "data.frames must be at least 1, not 0"),
     ({"training.learning_rate": ["-1"]}, "training.learning_rate is -1.0: it must be above 0"),
     ({"autoencoder.codebooks": ["3"]}, "multiple of codebooks (3), not 256"),
+    ({"prior.attention": ["key"]}, "--prior.attention: this configuration has no prior"),
 ])
 def test_what_cannot_be_set_is_refused_in_one_line(overrides, message):
     with pytest.raises(UserError) as refusal:
         override(CONFIG, overrides)
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_the_fields_of_a_prior():
+    config = named_config("bench-lvt")
+    changed = override(config, {"prior.attention": ["key"], "prior.subscale": ["4", "2", "2"]})
+    assert changed == replace(config, prior=replace(config.prior, attention="key", subscale=(4, 2, 2)))
+    for overrides, message in (
+        ({"prior.subscale": ["4", "2"]}, "--prior.subscale takes an integer and an integer and an integer"),
+        ({"prior.attention": ["full"]}, "--prior.attention takes one of query-key, key, relative"),
+        ({"prior.layers": ["4"]}, "unknown key --prior.layers"), ({"prior.heads": ["0"]}, "heads must be at least 1"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            override(config, overrides)
+        assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_without_tyro_the_error_says_what_to_install(monkeypatch):

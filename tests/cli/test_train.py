@@ -18,16 +18,6 @@ SMALL = ["--autoencoder.hidden", "8", "--autoencoder.residual_hidden", "4", "--a
          "--data.size", "32", "--training.batch", "4", "--training.checkpoint_every", "5"]
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    from lvlib.cli import main
-
-    root = tmp_path_factory.mktemp("data") / "digits"
-    assert main(["data", "moving_digits", "--out", str(root), "--train", "6", "--val", "2", "--test", "2",
-                 "--frames", "4", "--size", "32"]) == 0
-    return root
-
-
 @pytest.fixture
 def train(lvlib, digits, tmp_path):
     def run(*arguments, config="lvt-frames-course", out=tmp_path / "run", root=digits):

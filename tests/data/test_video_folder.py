@@ -192,3 +192,19 @@ def test_every_video_has_its_share(tmp_path):
     assert folder.source(-1) == (tmp_path / "3", 24)
     with pytest.raises(IndexError):
         folder[10]
+
+
+def test_a_fingerprint_tells_files_apart_wherever_they_lie(tmp_path):
+    def fingerprint(root, **options):
+        return VideoFolder(tmp_path / root, 4, split="all", **options).fingerprint
+
+    for root in ("here", "there"):
+        save_images(tmp_path / root / "images")
+        save_video(tmp_path / root / "video.avi")
+    before = fingerprint("here")
+    assert fingerprint("there") == before
+    assert len({before, fingerprint("here", stride=2), fingerprint("here", size=32), fingerprint("here", hop=1)}) == 4
+    (tmp_path / "there" / "images" / "frame20.png").unlink()
+    assert fingerprint("there") != before
+    (tmp_path / "here" / "video.avi").rename(tmp_path / "here" / "other.avi")
+    assert fingerprint("here") != before

@@ -15,9 +15,9 @@ from lvlib.training.checkpoint import (
     STATE,
     Checkpoint,
     folder_of,
-    has_ema,
     load_state,
     load_tensors,
+    recorded_files,
     remove_unfinished,
     save_checkpoint,
     steps_saved,
@@ -49,7 +49,7 @@ def test_round_trip(run):
     for name, tensor in weights.items():
         torch.testing.assert_close(read[name], tensor, rtol=0, atol=0)
     assert torch.equal(load_state(run, 5)["optimizer"]["x"], tied) and load_state(run, 5)["seconds"] == 1.5
-    assert not has_ema(run, 5)
+    assert set(recorded_files(run, 5)) == {MODEL, STATE}
     manifest = json.loads((folder_of(run, 5) / MANIFEST).read_text())
     assert manifest["step"] == 5 and manifest["metrics"] == {"loss": 2.0} and manifest["files"].keys() == {MODEL, STATE}
 

@@ -1,0 +1,104 @@
+"""The first stage of a prior's run: the autoencoder that stays as it is, and the codes that it makes of the data.
+
+    RUN/autoencoder/   a run folder of its own: the autoencoder's config.json and its newest checkpoint
+    RUN/codes/         the codes of the clips, see `lvlib.data.codes`
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from lvlib.checkpoints import run_folder, shipped
+from lvlib.configs import Config
+from lvlib.data import new_folder
+from lvlib.data.codes import CodesDataset, open_codes, write_codes
+from lvlib.describe import latent_shape
+from lvlib.errors import UserError
+from lvlib.runs import load_autoencoder, load_config
+from lvlib.training.checkpoint import folder_of
+from lvlib.training.run import newest_weights
+
+# What `codes_of` makes in a run folder, before training begins.
+FILES = {"autoencoder", ".autoencoder.part", "codes", ".codes.part", "codes.lock"}
+
+
+def find_autoencoder(given: str | None, run: Path) -> Path:
+    """The run folder of the autoencoder: `given` (a folder, or the name of a shipped model), or the one that `run`
+    keeps. Raises UserError if there is none, it has no checkpoint, or `run` learned from the codes of another.
+    """
+    kept = run / "autoencoder"
+    if given is None:
+        if kept.exists():
+            return kept
+        raise UserError("a prior learns the codes of an autoencoder: give --autoencoder RUN, a run folder or a shipped "
+                        f"model ({', '.join(shipped())})")
+    source = run_folder(given)
+    found = newest_weights(source)
+    if (run / "config.json").exists() and kept.exists() and found.sha256 != newest_weights(kept).sha256:
+        raise UserError(f"{run} learns the codes of another autoencoder than {given}: leave --autoencoder out to go "
+                        "on, or start another run folder")
+    return source
+
+
+def with_autoencoder(config: Config, source: Path, fields: Iterable[str] = ()) -> Config:
+    """The configuration with the autoencoder of the run `source` as its own.
+
+    fields: "part.field" that the user set; they must agree. Raises UserError if they do not, if `source` is no run of
+    an autoencoder, or if its codes have another shape or number than the configuration's.
+    """
+    found = load_config(source)
+    if found.prior is not None:
+        raise UserError(f"{source} is the run of a prior; its autoencoder is in {source / 'autoencoder'}")
+    for part, _, field in (name.partition(".") for name in fields):
+        wanted, has = (getattr(c.autoencoder, field, None) for c in (config, found))
+        if part == "autoencoder" and wanted != has:
+            raise UserError(f"--autoencoder.{field} is {wanted}, but the autoencoder in {source} has {has}: leave the "
+                            "field out, or give another autoencoder")
+    chosen = replace(config, autoencoder=found.autoencoder)
+    wanted, has = (f"{' x '.join(map(str, latent_shape(c)))} codes, each one of {c.autoencoder.codes}"
+                   for c in (config, chosen))
+    if wanted != has:
+        raise UserError(f"the autoencoder in {source} makes {has}, of a clip; this configuration learns {wanted}: give "
+                        "another autoencoder, or take a configuration that fits it")
+    return chosen
+
+
+def made_from(source: Path, data: Mapping[str, Dataset]) -> dict[str, str]:
+    """What codes depend on: fingerprints of the autoencoder's weights and of the clips of each split."""
+    clips = {f"{split}_clips": clips.fingerprint for split, clips in data.items()}
+    return {"autoencoder": newest_weights(source).sha256, **clips}
+
+
+def codes_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Config) -> dict[str, CodesDataset]:
+    """Copies the autoencoder into `run`, and encodes the clips of each split, unless that was done before.
+
+    Of several processes one does it, and the others wait. Raises UserError if the disk refuses, or codes that were
+    there are damaged.
+    """
+    origin = made_from(source, data)
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / "codes.lock", "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        _copy(source, run / "autoencoder")
+        codes = open_codes(run / "codes", origin)
+        if codes is None:
+            shutil.rmtree(run / "codes", ignore_errors=True)
+            write_codes(run / "codes", data, load_autoencoder(run / "autoencoder"), config.autoencoder.codes, origin,
+                        config.training.workers)
+            codes = open_codes(run / "codes", origin)
+    return codes
+
+
+def _copy(source: Path, target: Path) -> None:
+    weights = newest_weights(source)
+    if target.exists():
+        if newest_weights(target).sha256 == weights.sha256:
+            return
+        shutil.rmtree(target)
+    with new_folder(target) as draft:
+        shutil.copytree(folder_of(source, weights.step), folder_of(draft, weights.step))
+        shutil.copy(source / "config.json", draft)

@@ -1,0 +1,125 @@
+"""Codes on disk: what an autoencoder said, in as few bytes as hold it, and never half."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from lvlib.data import ClipSet, to_video, write_clip_set
+from lvlib.data.codes import CodesDataset, open_codes, write_codes
+from lvlib.errors import UserError
+from lvlib.models.frame_vqvae import FrameVQVAEConfig
+
+
+class Clips(Dataset):
+    """19 random clips, uint8 (3, 8, 12, 3)."""
+
+    def __len__(self) -> int:
+        return 19
+
+    def __getitem__(self, index: int) -> dict:
+        return {"video": np.random.default_rng(index).integers(256, size=(3, 8, 12, 3), dtype=np.uint8), "text": "a"}
+
+
+class Scaled(torch.nn.Module):
+    """An autoencoder whose codes are the mean red of each 4x4 block, as one of `codes` numbers."""
+
+    def __init__(self, codes: int):
+        super().__init__()
+        self.top = torch.nn.Parameter(torch.tensor(codes - 1.0))
+
+    def encode(self, video):
+        red = torch.nn.functional.avg_pool3d(video[:, :1], (1, 4, 4))[:, 0]
+        return ((red + 1) / 2 * self.top).round().long()
+
+
+@pytest.mark.parametrize("codebooks, workers", [(1, 0), (2, 2)])
+def test_they_are_what_the_autoencoder_says(tmp_path, codebooks, workers):
+    model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=codebooks).build().eval()
+    write_codes(tmp_path / "codes", {"train": Clips()}, model, 16, {"by": "a test"}, workers)
+    data = open_codes(tmp_path / "codes", {"by": "a test"})["train"]
+    assert len(data) == 19
+    for index in range(19):
+        expected = model.encode(to_video(Clips()[index]["video"])[None])[0]
+        codes = torch.as_tensor(data[index]["codes"])
+        assert codes.dtype == torch.int64 and torch.equal(codes, expected)
+    assert tuple(expected.shape) == (3, 2, 3) + ((2,) if codebooks == 2 else ())
+
+
+@pytest.mark.parametrize("codes, dtype", [(256, np.uint8), (257, np.uint16), (2048, np.uint16)])
+def test_a_code_takes_as_few_bytes_as_hold_it(tmp_path, codes, dtype):
+    write_codes(tmp_path / "codes", {"train": Clips(), "val": Clips()}, Scaled(codes), codes, {})
+    stored = np.load(tmp_path / "codes" / "val.npy", mmap_mode="r")
+    assert stored.dtype == dtype and stored.shape == (19, 3, 2, 3)
+    expected = Scaled(codes).encode(to_video(Clips()[7]["video"])[None])[0]
+    assert torch.equal(torch.as_tensor(open_codes(tmp_path / "codes", {})["train"][7]["codes"]), expected)
+
+
+def test_workers_are_not_sent_the_file(tmp_path):
+    np.save(tmp_path / "codes.npy", np.zeros((1000, 4, 4, 4), np.uint8))
+    data = CodesDataset(tmp_path / "codes.npy")
+    assert data[999]["codes"].shape == (4, 4, 4)
+    assert len(pickle.dumps(data)) < 1000 and len(pickle.loads(pickle.dumps(data))) == 1000
+
+
+def test_whatever_stops_it_leaves_nothing(tmp_path, monkeypatch):
+    class Broken(Scaled):
+        def encode(self, video):
+            if len(video) < 8:  # the last batch
+                raise OSError(28, "No space left on device")
+            return super().encode(video)
+
+    with pytest.raises(UserError, match="cannot write .*codes: No space left on device"):
+        write_codes(tmp_path / "codes", {"train": Clips()}, Broken(16), 16, {})
+    assert list(tmp_path.iterdir()) == []
+    child = os.fork()
+    if child == 0:  # a kill, in the middle of the file
+        Broken.encode = lambda self, video: os.kill(os.getpid(), 9) if len(video) < 8 else Scaled.encode(self, video)
+        try:
+            write_codes(tmp_path / "codes", {"train": Clips()}, Broken(16), 16, {})
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 9
+    assert open_codes(tmp_path / "codes", {}) is None and list(tmp_path.iterdir()) != []
+    write_codes(tmp_path / "codes", {"train": Clips()}, Scaled(16), 16, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["codes"] and len(open_codes(tmp_path / "codes", {})["train"])
+
+
+def test_codes_of_something_else_do_not_count(tmp_path):
+    assert open_codes(tmp_path / "codes", {"clips": "a"}) is None
+    write_codes(tmp_path / "codes", {"train": Clips()}, Scaled(16), 16, {"clips": "a"})
+    assert open_codes(tmp_path / "codes", {"clips": "b"}) is None
+    assert set(open_codes(tmp_path / "codes", {"clips": "a"})) == {"train"}
+
+
+def test_damage_is_seen_before_training(tmp_path):
+    write_codes(tmp_path / "codes", {"train": Clips()}, Scaled(16), 16, {})
+    file, meta = tmp_path / "codes" / "train.npy", tmp_path / "codes" / "meta.json"
+    whole, told = file.read_bytes(), meta.read_text()
+    for damaged in whole[:-1] + b"\xff", whole[:200], b"":  # a code out of range; cut off; empty
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match="codes in .* are damaged; delete that folder"):
+            open_codes(tmp_path / "codes", {})
+    file.write_bytes(whole)
+    for damaged in "{", "[]", json.dumps({"made_from": {}}):
+        meta.write_text(damaged)
+        with pytest.raises(UserError, match="codes in .* are damaged; delete that folder"):
+            open_codes(tmp_path / "codes", {})
+    meta.write_text(told)
+    assert open_codes(tmp_path / "codes", {})
+
+
+def test_fingerprints_tell_clips_apart_wherever_they_lie(tmp_path):
+    def clips(name, seed, **arguments):
+        video = np.random.default_rng(seed).integers(256, size=(4, 8, 8, 8, 3), dtype=np.uint8)
+        write_clip_set(tmp_path / name, "noise", {}, {"train": [{"video": video}], "val": [{"video": video}]}, fps=5)
+        return ClipSet(tmp_path / name, **arguments).fingerprint
+
+    assert clips("a", 0) == clips("b", 0) != clips("c", 1)
+    same = {ClipSet(tmp_path / "a", frames=frames, stride=stride).fingerprint
+            for frames, stride in ((8, 1), (4, 1), (4, 2), (2, 1))}
+    assert len(same) == 4 and clips("d", 0, frames=8) in same
