@@ -20,7 +20,7 @@ kinetics_nc1 = replace(kinetics, autoencoder=replace(kinetics.autoencoder, codeb
 small = FrameVQVAEConfig(hidden=64, residual_hidden=32, codes=128, codebooks=4)
 course = Config(DataConfig(frames=1), replace(small, decay=0.95),
                 TrainingConfig(steps=5000, batch=32, learning_rate=1e-3))
-# Fewer residual blocks see less of a frame: a digit's codes then depend less on what is around it, and move as it moves.
+# With fewer residual blocks a digit's codes depend less on what is around it, and move as it moves.
 course_48 = replace(course, data=DataConfig(frames=1, size=48), training=replace(course.training, steps=3000),
                     autoencoder=replace(course.autoencoder, residual_blocks=1))
 

@@ -1,4 +1,4 @@
-# Never edit this file
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
 """The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by position, code by code.
 
 LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
@@ -15,33 +15,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.relative_attention import Block, Kind
-from lvlib.models.subscale import (
-    Triple,
-    context,
-    slice_numbers,
-    slice_shape,
-    take_slice,
-    window_reach,
-)
+from lvlib.models.subscale import Triple, context, slice_numbers, slice_shape, take_slice, window_reach
 
-class CodeEmbedding(nn.Module):
-    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim). Zero where codes are negative."""
-
-    def __init__(self, codes: int, codebooks: int, dim: int):
-        super().__init__()
-        self.codes = codes
-        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))
-
-    def forward(self, codes: Tensor) -> Tensor:
-        k = codes.shape[-1]
-        rows = codes.clamp(min=0) + self.codes * torch.arange(k, device=codes.device)
-        total = F.embedding_bag(rows.reshape(-1, k), self.table, mode="sum").reshape(*codes.shape[:-1], -1)
-        return total * (codes[..., :1] >= 0)
 
 def earlier_taps(kernel: Triple) -> Tensor:
     """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
     taps = math.prod(kernel)
     return (torch.arange(taps) < taps // 2).reshape(kernel)
+
 
 class MaskedConv3d(nn.Conv3d):
     """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
@@ -61,6 +42,22 @@ def sinusoid(shape: Triple, dim: int) -> Tensor:
     grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
     angle = (grid[..., None] * frequency).flatten(1)
     return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
+
+
+class CodeEmbedding(nn.Module):
+    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim). Zero where codes are negative."""
+
+    def __init__(self, codes: int, codebooks: int, dim: int):
+        super().__init__()
+        self.codes = codes
+        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        k = codes.shape[-1]
+        rows = codes.clamp(min=0) + self.codes * torch.arange(k, device=codes.device)
+        total = F.embedding_bag(rows.reshape(-1, k), self.table, mode="sum").reshape(*codes.shape[:-1], -1)
+        return total * (codes[..., :1] >= 0)
+
 
 class ContextEncoder(nn.Module):
     """What is known besides the slice itself: earlier slices and priming frames, one vector for each of its positions.
@@ -138,6 +135,7 @@ class SliceDecoder(nn.Module):
             yield self.norm(x[:, 0]), here
             padded[:, place] = self.embedding(here)
 
+
 class CodeHeads(nn.Module):
     """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
 
@@ -161,6 +159,7 @@ class CodeHeads(nn.Module):
             hidden = hidden + self.earlier[k - 1](earlier)
         return self.out[k](hidden.relu())
 
+
 class LatentVideoTransformer(nn.Module):
     """A prior over the codes of one clip, given its first frames. LVT, section 3.2."""
 
@@ -180,7 +179,8 @@ class LatentVideoTransformer(nn.Module):
     def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
         """-ln p of the generated codes in slice numbers (b,) of each clip: (b, n, k) nats, 0 at priming frames."""
         volume = self.volume(latents)
-        slices = torch.stack([take_slice(clip[None], int(i), self.factor)[0] for clip, i in zip(volume, numbers)])
+        slices = torch.cat([take_slice(clip[None], number, self.factor)
+                            for clip, number in zip(volume, numbers.tolist(), strict=True)])
         y = self.decoder(slices, self.encoder(volume, numbers, prime_frames))
         codes = rearrange(slices, "b t h w k -> b (t h w) k")
         nats = F.cross_entropy(rearrange(self.heads(y, codes), "b n k v -> b v n k"), codes, reduction="none")
@@ -217,8 +217,8 @@ class LatentVideoTransformer(nn.Module):
     def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
         """n clips of codes that begin with the priming frames: int64 (n, t, h, w) or (n, t, h, w, k).
 
-        condition: codes of the first frames, int64 (1 or n, t0, h, w) or (..., k). temperature: below 1 the likely codes
-        become likelier. Raises ValueError for codes that do not fit.
+        condition: codes of the first frames, int64 (1 or n, t0, h, w) or (..., k). temperature: below 1 the likely
+        codes become likelier. Raises ValueError for codes that do not fit.
         """
         t, *frame = self.latent_shape
         if list(condition.shape[2:]) != frame or not 1 <= condition.shape[1] < t or len(condition) not in (1, n):

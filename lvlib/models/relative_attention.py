@@ -1,4 +1,4 @@
-# Never edit this file
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
 """Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 Kind = Literal["query-key", "key", "relative"]
+
 
 class RelativeBias(nn.Module):
     """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
@@ -31,6 +32,7 @@ class RelativeBias(nn.Module):
         """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q - k."""
         position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
         return table[:, position[:, None] - position + len(position) - 1]
+
 
 @dataclass
 class Cache:
@@ -83,7 +85,7 @@ class Attention(nn.Module):
         return value, key, self.query[:, None].expand_as(key) if self.kind == "key" else query
 
     def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor, bias: Tensor) -> Tensor:
-        """The mean of the values under the attention weights. (b, heads, q, d), (b, heads, k, d), bias (heads, q, k)."""
+        """Values averaged by the attention weights. query (b, heads, q, d), others (..., k, d), bias (heads, q, k)."""
         if key is None:
             return bias.softmax(-1) @ value
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))

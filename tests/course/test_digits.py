@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvlib.data import MovingDigits, to_video
-from lvlib.data.moving_digits import mnist_digits, resize_digits
-from lvlib.metrics.digits import (
+from lvlib.course.digits import (
     digit_pictures,
     identity,
     inks,
@@ -16,6 +14,8 @@ from lvlib.metrics.digits import (
     straightness,
     train_digit_classifier,
 )
+from lvlib.data import MovingDigits, to_video
+from lvlib.data.moving_digits import mnist_digits, resize_digits
 
 RED, BLUE = (1.0, 0.3, 0.2), (0.3, 0.5, 1.0)
 

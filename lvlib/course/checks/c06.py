@@ -1,0 +1,145 @@
+"""Checks of notebook 06: taps before the centre, the bias of distances, code by code."""
+
+import torch
+from einops import rearrange
+
+from lvlib.course.exercises import exercise
+from lvlib.models import lvt, relative_attention
+
+
+def _taps(kernel):
+    return torch.arange(torch.Size(kernel).numel()).reshape(kernel)
+
+
+@exercise("6.1", reference=lvt.earlier_taps, wrong={
+    "the centre itself is visible": lambda kernel: _taps(kernel) <= _taps(kernel).numel() // 2,
+    "these are the taps after the centre": lambda kernel: _taps(kernel) > _taps(kernel).numel() // 2,
+    "frames before are known whole": lambda kernel: lvt.earlier_taps(kernel) & (
+        (torch.arange(kernel[1]) <= kernel[1] // 2)[:, None] & torch.ones(kernel[2], dtype=torch.bool)),
+    "the mask must be of type bool": lambda kernel: lvt.earlier_taps(kernel).float(),
+})
+def _(fn, expect):
+    mask = fn((3, 3, 5))
+    expect(mask.dtype == torch.bool, "the mask must be of type bool", look_at="a comparison gives one")
+    expect(mask.shape == (3, 3, 5), "the mask must have the kernel's shape", look_at="reshape(kernel)")
+    expect(not mask[1, 1, 2], "the centre itself is visible", look_at="< or <=")
+    expect(mask[1, 1, 1] and not mask[1, 1, 3], "these are the taps after the centre", look_at="which side is earlier")
+    expect(mask[0].all(), "frames before are known whole", look_at="raster order: frames come first")
+    expect(torch.equal(mask, lvt.earlier_taps((3, 3, 5))), "not the taps before the centre", look_at="the hint")
+
+
+class _KeyMinusQuery(relative_attention.RelativeBias):
+    def forward(self):
+        return super().forward().mT
+
+
+class _Product(relative_attention.RelativeBias):
+    def forward(self):
+        t, h, w = (self.by_distance(table) for table in self.tables)
+        bias = t[:, :, None, None, :, None, None] * h[:, None, :, None, None, :, None]
+        return rearrange(bias * w[:, None, None, :, None, None], "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
+
+
+class _Interleaved(relative_attention.RelativeBias):
+    def forward(self):
+        n = [(table.shape[1] + 1) // 2 for table in self.tables]
+        bias = super().forward().unflatten(1, n).unflatten(4, n)
+        return rearrange(bias, "m t h w t2 h2 w2 -> m (w h t) (w2 h2 t2)")
+
+
+class _TwoAxes(relative_attention.RelativeBias):
+    def forward(self):
+        with torch.no_grad():
+            self.tables[0].zero_()
+        return super().forward()
+
+
+@exercise("6.2", reference=relative_attention.RelativeBias, wrong={
+    "queries and keys are exchanged": _KeyMinusQuery,
+    "the three axes must be added": _Product,
+    "positions are not in raster order": _Interleaved,
+    "the distance in time does not count": _TwoAxes,
+})
+def _(cls, expect):
+    module = cls((2, 3, 4), 2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for table in module.tables:
+            table.copy_(torch.randn(table.shape, generator=generator))
+    t, h, w = (table.detach().clone() for table in module.tables)
+    bias = module()
+    expect(bias.shape == (2, 24, 24), "the result must be (heads, n, n) with n = t*h*w", look_at="rearrange")
+
+    def close(value, expected):
+        return torch.allclose(value, expected, atol=1e-5)
+
+    here = t[:, 1] + h[:, 2] + w[:, 3]  # distance 0 on every axis
+    expect(not close(bias[:, 5, 5], t[:, 1] * h[:, 2] * w[:, 3]), "the three axes must be added", look_at="+")
+    expect(not close(bias[:, 12, 0], h[:, 2] + w[:, 3]), "the distance in time does not count", look_at="table 0")
+    expect(close(bias[:, 5, 5], here), "distance 0 is in the middle of each table", look_at="by_distance")
+    later = t[:, 2] + h[:, 2] + w[:, 3]  # the query one frame after the key
+    right = t[:, 1] + h[:, 2] + w[:, 4]  # one column after the key
+    expect(close(bias[:, 1, 0], right) or close(bias[:, 0, 1], right), "positions are not in raster order",
+           look_at="(t h w) in both triples")
+    expect(close(bias[:, 1, 0], right) and close(bias[:, 12, 0], later), "queries and keys are exchanged",
+           look_at="rows are queries")
+    reference = relative_attention.RelativeBias((2, 3, 4), 2)
+    reference.load_state_dict(dict(zip(reference.state_dict(), (t, h, w), strict=True)))
+    expect(close(bias, reference()), "differs from the sum of the three tables", look_at="the hint")
+    bias.sum().backward()
+    expect(all(table.grad is not None for table in module.tables), "no gradient reaches the tables",
+           look_at="no detach")
+
+
+class _SeesItself(lvt.CodeHeads):
+    def one(self, k, x, earlier):
+        return super().one(k, x, earlier)
+
+    def forward(self, x, codes):
+        shifted = torch.cat([codes[..., 1:], codes[..., :1]], -1)
+        return torch.stack([self.one(k, x, shifted[..., :k]) for k in range(len(self.out))], -2)
+
+
+class _SeesNothing(lvt.CodeHeads):
+    def forward(self, x, codes):
+        return torch.stack([self.one(k, x, torch.zeros_like(codes[..., :k])) for k in range(len(self.out))], -2)
+
+
+class _CodesFirst(lvt.CodeHeads):
+    def forward(self, x, codes):
+        return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], 0)
+
+
+class _FirstHead(lvt.CodeHeads):
+    def forward(self, x, codes):
+        return torch.stack([self.one(0, x, codes[..., :0]) for _ in self.out], -2)
+
+
+@exercise("6.3", reference=lvt.CodeHeads, wrong={
+    "a code may not see itself": _SeesItself,
+    "a code must see those before it": _SeesNothing,
+    "the shape must be (..., k, codes)": _CodesFirst,
+    "each codebook has a network of its own": _FirstHead,
+})
+def _(cls, expect):
+    torch.manual_seed(0)
+    heads = cls(codes=5, codebooks=3, dim=8)
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter)
+    x, codes = torch.randn(2, 4, 8), torch.randint(5, (2, 4, 3))
+    with torch.no_grad():
+        logits = heads(x, codes)
+        expect(logits.shape == (2, 4, 3, 5), "the shape must be (..., k, codes)", look_at="torch.stack(..., -2)")
+        expect(not torch.allclose(logits[..., 0, :], logits[..., 1, :]), "each codebook has a network of its own",
+               look_at="one(k, ...)")
+        sees = torch.zeros(3, 3, dtype=torch.bool)  # [code changed, code predicted]
+        for changed in range(3):
+            poked = codes.clone()
+            poked[..., changed] = (poked[..., changed] + 1) % 5
+            sees[changed] = (heads(x, poked) != logits).any(-1).flatten(0, 1).any(0)
+        expect(not sees.tril().any(), "a code may not see itself", look_at="codes[..., :k]")
+        expect(sees[0, 1] and sees[0, 2] and sees[1, 2], "a code must see those before it", look_at="codes[..., :k]")
+        reference = lvt.CodeHeads(codes=5, codebooks=3, dim=8)
+        reference.load_state_dict(heads.state_dict())
+        expect(torch.allclose(logits, reference(x, codes)), "differs from one(k, x, codes before k)",
+               look_at="the hint")
