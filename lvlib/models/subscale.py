@@ -34,7 +34,7 @@ def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
 
 
 def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
-    """The positions of slice `number`: volume (b, t, h, w, ...) -> (b, t / s_t, h / s_h, w / s_w, ...), a view of it."""
+    """The positions of slice `number`: volume (b, t, h, w, ...) -> (b, t / s_t, h / s_h, w / s_w, ...), a view."""
     a, b, c = slice_offset(number, factor)
     s_t, s_h, s_w = factor
     return volume[:, a::s_t, b::s_h, c::s_w]

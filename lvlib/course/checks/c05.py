@@ -29,8 +29,7 @@ def _(fn, expect):
                look_at="// in place of /")
         answers = [tuple(map(int, answer)) for answer in answers]
         expect(answers != [offset[::-1] for offset in every], "the offset should be (a, b, c)", look_at="a is time")
-        expect(all(x < step for answer in answers for x, step in zip(answer, factor, strict=True))
-               or sorted(answers) == sorted(every) or len(set(answers)) < len(every),
+        expect(max(b for _, b, _ in answers) < factor[1] or max(a for a, _, _ in answers) >= factor[0],
                "an offset stays below its step", look_at="% s_h for b")
         expect(answers == every, "c should run fastest, then b, then a",
                look_at="slice 1 of the factor (4, 2, 2) starts at (0, 0, 1), slice 4 at (1, 0, 0)")
@@ -52,7 +51,8 @@ def _ordered(target):
 
 def _blocks(shape, factor):
     (t, h, w), (a, b, c) = subscale.slice_shape(shape, factor), factor
-    return rearrange(torch.arange(t * h * w * a * b * c), "(a t b h c w) -> (a b c t h w)", t=t, a=a, h=h, b=b, w=w, c=c)
+    raster = torch.arange(t * h * w * a * b * c)
+    return rearrange(raster, "(a t b h c w) -> (a b c t h w)", t=t, a=a, h=h, b=b, w=w, c=c)
 
 
 @exercise("5.2", reference=subscale.generation_order, wrong={
@@ -125,9 +125,7 @@ def _(fn, expect):
     expect(isinstance(seen, torch.Tensor) and seen.dtype == torch.bool, "a bool tensor is asked for",
            look_at="a comparison gives one")
     expect(seen.shape == (6, *shape), "the shape should be (b, t, h, w)", look_at="numbers[:, None, None, None]")
-    expect(torch.equal(seen[0], own < 4) or not all(torch.equal(one, seen[0]) for one in seen),
-           "each clip has a slice of its own", look_at="compare with all numbers, not with one")
-    expect(not all(torch.equal(one, own < 4) for one in seen), "each clip has a slice of its own",
+    expect(any(not torch.equal(one, seen[0]) for one in seen), "each clip has a slice of its own",
            look_at="compare with all numbers, not with one")
     for one, number in zip(seen, numbers, strict=True):
         expect(not one[own == number].any(), "a slice should not be told its own codes", look_at="< in place of <=")
@@ -135,8 +133,9 @@ def _(fn, expect):
         expect(one[own < number].all(), "earlier slices are hidden where they lie in later frames",
                look_at="what counts is when a code is written, not its frame")
     seen = fn(shape, factor, numbers, 2)
-    expect(seen[:, :2].all(), "priming frames should be seen by every slice", look_at="earlier | primed")
     expect(all(one[2:][own[2:] < number].all() for one, number in zip(seen, numbers, strict=True)),
            "earlier slices should be seen after the priming frames, too", look_at="or, not and")
-    expect(torch.equal(seen[:, 3:], subscale.visible(shape, factor, numbers)[:, 3:])
-           and not seen[1, 2].any(), "one frame too many is taken for given", look_at="frames 0 .. prime_frames - 1")
+    expect(seen[:, :2].all(), "priming frames should be seen by every slice", look_at="earlier | primed")
+    expect(not seen[1, 2:].any(), "one frame too many is taken for given", look_at="frames 0 .. prime_frames - 1")
+    expect(torch.equal(seen, subscale.visible(shape, factor, numbers, 2)), "later slices are seen",
+           look_at="priming frames and earlier slices, nothing else")
