@@ -46,8 +46,9 @@ def linear(x, layer):
 
 
 def embed(codes, embedding):
-    """The sum of one row for each codebook."""
-    return sum(embedding.table.detach().numpy()[embedding.codes * j + code] for j, code in enumerate(codes))
+    """The sum of one row of each codebook's part of the table."""
+    (table,) = arrays(embedding.table)
+    return sum(part[code] for part, code in zip(np.split(table, len(codes)), codes, strict=True))
 
 
 def wave(position, dim):
