@@ -78,6 +78,12 @@ def test_inks_of_a_mixture_are_its_parts():
     assert torch.allclose(found[0], part[:, 0] * hues.norm(dim=1)[:, None, None, None], atol=1e-5)
 
 
+def test_a_third_colour_is_never_less_than_no_ink():
+    digits = torch.stack([colored(random_picture(4, 0), RED), colored(random_picture(4, 1), BLUE)])[None]
+    for color in torch.eye(3):
+        assert inks(2 * color.reshape(1, 3, 1, 1, 1) - 1, digits)[0].min() >= 0
+
+
 # Where
 
 
@@ -201,6 +207,13 @@ def test_classifier_is_a_function_of_its_seed():
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one[0].weight, other[0].weight)
+
+
+def test_classifier_learns_from_the_training_split_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr("lvlib.course.digits.mnist_digits", lambda split: asked.append(split) or mnist_digits(split))
+    train_digit_classifier(8, steps=2)
+    assert asked == ["train"]
 
 
 def test_identity_of_real_clips_and_of_wrong_ones(clips, classifier, data):
