@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         config = override(config, {"training.precision": [options.precision]})
     if min(options.devices, options.nodes) < 1:
         raise UserError(f"--devices and --nodes must be at least 1, not {options.devices} and {options.nodes}")
-    if options.autoencoder and config.prior is None:
+    if options.autoencoder is not None and config.prior is None:
         raise UserError(f"{options.config} has no prior: --autoencoder is for a configuration with one")
     _check_folder(options.out)
     import torch
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
     if config.prior:
-        about["codes"] = frozen.made_from(autoencoder, data)
+        about |= {"fps": _rate(data["train"]), "codes": frozen.made_from(autoencoder, data)}
         check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
         data = frozen.codes_of(data, autoencoder, options.out, config)
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"),
@@ -60,6 +60,11 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
     except UserError as error:
         _say(f"training without validation: {error}")
     return data
+
+
+def _rate(data: "Dataset") -> float | None:
+    """Frames a second of a clip: what a prior continues should come at the same rate. None where images have none."""
+    return None if any(video.images for video in getattr(data, "videos", ())) else data.fps
 
 
 def open_split(config: "Config", split: str) -> "Dataset":

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lvlib import frozen
-from lvlib.data import ClipSet, to_video
+from lvlib.data import ClipSet, read_video, to_video
 from lvlib.data.codes import write_codes
 from lvlib.runs import load_autoencoder, load_model
+from lvlib.training import load_run
 from lvlib.training.checkpoint import folder_of, load_tensors, steps_saved
 
 LATENTS = ["--autoencoder.codes", "16", "--autoencoder.codebooks", "2", "--data.size", "32"]
@@ -77,6 +79,7 @@ def test_train_go_on_and_load(lvlib, train, frames, digits, tmp_path, mp4):
     config, model = load_model(run)
     assert (config.prior.subscale, config.autoencoder.hidden) == ((4, 2, 1), 8)  # 8 is the autoencoder's, not asked for
     assert type(model).__name__ == "LatentVideoTransformer" and not model.training
+    assert load_run(run)["fps"] == ClipSet(digits).fps
 
     shutil.rmtree(folder_of(run, 6))
     written = (run / "codes" / "train.npy").stat().st_mtime_ns
@@ -115,6 +118,23 @@ def test_a_shipped_model_by_its_name_on_frames_of_another_size(train, tmp_path):
     shipped = ["--autoencoder", "lvt-frames-course", "--autoencoder.codes", "128", "--autoencoder.codebooks", "4"]
     assert train(*shipped, "--training.steps", "1")[0] == 0
     assert np.load(tmp_path / "run" / "codes" / "val.npy").shape == (2, 4, 8, 8, 4)
+
+
+def test_on_a_folder_of_videos(train, frames, tmp_path, mp4):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(mp4, folder / f"{name}.mp4")
+    assert train("--autoencoder", frames, root=folder)[0] == 0
+    assert np.load(tmp_path / "run" / "codes" / "train.npy").shape == (20, 4, 8, 8, 2)
+    assert load_run(tmp_path / "run")["fps"] == 10
+    images = tmp_path / "images"
+    for name in ("a", "b"):
+        (images / name).mkdir(parents=True)
+        for t, frame in enumerate(read_video(mp4)[0][:8]):
+            Image.fromarray(frame).save(images / name / f"{t}.png")
+    assert train("--autoencoder", frames, root=images, out=tmp_path / "second")[0] == 0
+    assert load_run(tmp_path / "second")["fps"] is None
 
 
 def test_killed_while_it_encodes(frames, digits, train, tmp_path):
