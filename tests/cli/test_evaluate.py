@@ -1,0 +1,156 @@
+"""lvlib evaluate, on models whose weights are random: figures against their definitions, and what is refused."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_runs import make_prior_run
+
+from lvlib.data import to_video
+from lvlib.evaluate import spread
+from lvlib.runs import load_autoencoder, load_model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_prior_run(tmp_path_factory.mktemp("runs") / "run", subscale="2 2 2")
+
+
+@pytest.fixture(scope="module")
+def true_clips(digits) -> np.ndarray:
+    return np.load(digits / "test" / "video.npy")
+
+
+@pytest.fixture
+def evaluate(lvlib, digits):
+    def go(run, *arguments, root=digits) -> dict:
+        status, out, errors = lvlib("evaluate", run, "--data.root", root, "--json", *arguments)
+        assert status == 0, errors
+        return json.loads(out)
+
+    return go
+
+
+def mse(videos: np.ndarray | torch.Tensor, true: np.ndarray) -> np.ndarray:
+    """Of each clip, uint8 or float as models give it, in the units of [-1, 1]."""
+    if isinstance(videos, torch.Tensor):
+        videos = (np.moveaxis(videos.numpy(), 1, -1) + 1) * 127.5
+    return np.square((videos - true.astype(float)) / 127.5).mean((1, 2, 3, 4))
+
+
+def psnr(videos, true: np.ndarray) -> float:
+    """Mean over the clips."""
+    return (10 * np.log10(4 / mse(videos, true))).mean()
+
+
+def test_a_prior_s_likelihood_is_the_sum_over_its_slices(run, evaluate, true_clips):
+    report = evaluate(run, "--prime-frames", 1, "--metrics", "bits_per_dim")
+    prior, autoencoder = load_model(run)[1], load_autoencoder(run)
+    codes = autoencoder.encode(to_video(true_clips))
+    with torch.no_grad():
+        nats = sum(prior.nll(codes, torch.full((2,), i), 1).sum().item() for i in range(8))
+    expected = nats / math.log(2) / (2 * 3 * 8 * 8 * 2)  # clips, generated frames, positions, codebooks
+    assert report["bits_per_dim"]["model"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_baselines_of_the_likelihood_are_counted_on_training_clips(run, evaluate, digits, true_clips):
+    report = evaluate(run, "--metrics", "bits_per_dim")
+    autoencoder = load_autoencoder(run)
+    train, test = (autoencoder.encode(to_video(np.load(digits / split / "video.npy"))).numpy()
+                   for split in ("train", "test"))
+    chance = np.empty(test.shape)
+    for book in range(2):
+        counts = np.bincount(train[..., book].ravel(), minlength=16) + 1
+        chance[..., book] = (counts / counts.sum())[test[..., book]]
+    copied = report["copy_probability"]
+    mixed = copied * (test[:, 1:] == test[:, :-1]) + (1 - copied) * chance[:, 1:]
+    assert report["bits_per_dim"]["marginal"] == pytest.approx(-np.log2(chance[:, 1:]).mean())
+    assert report["bits_per_dim"]["copy_baseline"] == pytest.approx(-np.log2(mixed).mean())
+    assert (report["baseline_split"], report["baseline_clips"]) == ("train", 6)
+
+
+def test_pixels_are_compared_after_the_priming_frames_alone(run, evaluate, true_clips):
+    report = evaluate(run, "--prime-frames", 2, "--seed", 3)
+    true, repeated = true_clips[:, 2:], np.repeat(true_clips[:, 1:2], 2, 1)
+    prior, autoencoder = load_model(run)[1], load_autoencoder(run)
+    video = to_video(true_clips)
+    torch.manual_seed(3)
+    sampled = autoencoder.decode(prior.sample(2, autoencoder.encode(video[:, :, :2])))[:, :, 2:]
+    reconstructed = autoencoder.decode(autoencoder.encode(video))[:, :, 2:]
+    for whose, frames in ("model", sampled), ("repeat_last_frame", repeated), ("autoencoder", reconstructed):
+        assert report["mse"][whose] == pytest.approx(mse(frames, true).mean(), rel=1e-4), whose
+        assert report["psnr"][whose] == pytest.approx(psnr(frames, true), rel=1e-4), whose
+
+
+def test_an_autoencoder_is_scored_on_whole_clips(run, evaluate, true_clips):
+    report = evaluate(run / "autoencoder")
+    autoencoder = load_autoencoder(run)
+    codes = autoencoder.encode(to_video(true_clips))
+    assert report["psnr"]["model"] == pytest.approx(psnr(autoencoder.decode(codes), true_clips), rel=1e-4)
+    share = [np.bincount(codes[..., book].flatten(), minlength=16) / codes[..., book].numel() for book in range(2)]
+    perplexity = [math.exp(-sum(p * math.log(p) for p in book if p)) for book in share]
+    assert report["usage"]["model"] == pytest.approx(np.mean([(book > 0).mean() for book in share]))
+    assert report["perplexity"]["model"] == pytest.approx(np.mean(perplexity), rel=1e-4)
+
+
+def test_every_score_says_what_it_was_measured_with(run, evaluate, digits, lvlib):
+    about = {"run": str(run), "stage": "prior", "data": str(digits), "split": "val", "clips": 1, "clips_in_split": 2,
+             "frames": 4, "size": 32, "prime_frames": 1, "temperature": 0.5, "seed": 0}
+    report = evaluate(run, "--split", "val", "--clips", 1, "--temperature", 0.5, "--metrics", "psnr")
+    assert {name: report[name] for name in report if name != "psnr"} == about
+    status, table, _ = lvlib("evaluate", run, "--data.root", digits)
+    assert status == 0
+    assert f"{run} on {digits}, split test: 2 of 2 clips, 4 frames of 32 x 32" in table
+    assert "frames 0 given, 1 to 3 scored; one sample a clip, temperature 1, seed 0" in table
+    assert "counted on 6 clips of the split train" in table
+    rows = [tuple(line.split()[:2]) for line in table.splitlines()[3:]]
+    pixels = ("model", "repeat_last_frame", "autoencoder")
+    assert rows == [("bits_per_dim", "model"), ("bits_per_dim", "copy_baseline"), ("bits_per_dim", "marginal"),
+                    *(("psnr", whose) for whose in pixels), *(("mse", whose) for whose in pixels)]
+
+
+def test_the_run_s_own_data_is_the_default(lvlib, digits, tmp_path):
+    run = make_prior_run(tmp_path / "run", data__root=str(digits))
+    status, out, _ = lvlib("evaluate", run, "--metrics", "psnr", "--json")
+    assert status == 0 and json.loads(out)["data"] == str(digits)
+
+
+def test_a_still_clip_s_psnr_is_infinite_and_still_json(run, evaluate, lvlib, tmp_path):
+    folder = tmp_path / "videos" / "test" / "still"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        Image.new("RGB", (32, 32), "teal").save(folder / f"{i}.png")
+    report = evaluate(run, "--metrics", "psnr,mse", root=tmp_path / "videos")
+    assert report["psnr"]["repeat_last_frame"] is None and report["mse"]["repeat_last_frame"] == 0
+    assert "infinite dB" in lvlib("evaluate", run, "--metrics", "psnr", "--data.root", tmp_path / "videos")[1]
+
+
+def true_clips_are_spread_over_the_split():
+    assert list(spread(range(100), 4)) == [0, 33, 66, 99]
+    assert list(spread(range(3), 9)) == [0, 1, 2]
+    assert list(spread(range(9), 1)) == [0]
+
+
+def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)  # the work begins with it
+
+    def message(*arguments, run=run, root=digits) -> str:
+        return refused("evaluate", run, "--data.root", root, *arguments)
+
+    assert "unknown metric of a prior: 'fvd'; there are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fvd")
+    unknown = message("--metrics", "bits_per_dim", run=run / "autoencoder")
+    assert "unknown metric of an autoencoder: 'bits_per_dim'" in unknown and "psnr, mse, usage, perplexity" in unknown
+    assert "--prime-frames must be 1 to 3, not 4" in message("--prime-frames", 4)
+    assert "--clips must be at least 1" in message("--clips", 0)
+    assert "did you mean test?" in message("--split", "tests")
+    assert "--training.steps cannot be set" in message("--training.steps", 3)
+    assert "the prior's clips are 4 frames of 32 x 32" in message("--data.frames", 2)
+    assert "nowhere" in message(root=tmp_path / "nowhere")
+    assert "no data: give --data.root" in refused("evaluate", run)
+    shutil.copytree(digits, tmp_path / "no_train")
+    shutil.rmtree(tmp_path / "no_train" / "train")
+    assert "train" in message(root=tmp_path / "no_train")
