@@ -59,11 +59,11 @@ def with_autoencoder(config: Config, source: Path, fields: Iterable[str] = ()) -
             raise UserError(f"--autoencoder.{field} is {wanted}, but the autoencoder in {source} has {has}: leave the "
                             "field out, or give another autoencoder")
     chosen = replace(config, autoencoder=found.autoencoder)
-    wanted, has = (f"{' x '.join(map(str, latent_shape(c)))} codes, each one of {c.autoencoder.codes}"
+    wanted, has = (f"{' x '.join(map(str, latent_shape(c)))} codes of a clip, each one of {c.autoencoder.codes}"
                    for c in (config, chosen))
     if wanted != has:
-        raise UserError(f"the autoencoder in {source} makes {has}, of a clip; this configuration learns {wanted}: give "
-                        "another autoencoder, or take a configuration that fits it")
+        raise UserError(f"the autoencoder in {source} makes {has}; this configuration learns {wanted}: give another "
+                        "autoencoder, or take a configuration that fits it")
     return chosen
 
 

@@ -225,8 +225,8 @@ def test_an_autoencoder_of_another_shape(refused_training, frames):
 def test_an_autoencoder_that_the_configuration_does_not_expect(refused, frames, digits, tmp_path):
     message = refused("train", "bench-lvt", "--out", tmp_path / "run", "--data.root", digits, "--data.size", "32",
                       "--data.frames", "4", "--autoencoder", frames)
-    assert "makes 4 x 8 x 8 x 2 codes, each one of 16, of a clip" in message
-    assert "learns 4 x 8 x 8 x 4 codes, each one of 128" in message
+    assert "makes 4 x 8 x 8 x 2 codes of a clip, each one of 16;" in message
+    assert "learns 4 x 8 x 8 x 4 codes of a clip, each one of 128:" in message
     assert not (tmp_path / "run").exists()
 
 
