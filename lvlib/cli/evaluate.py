@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvlib.cli.arguments import Parser, override, split_overrides
@@ -27,7 +26,7 @@ def main(arguments: list[str]) -> None:
                     description="Score a run on clips that it did not learn from. A prior is scored on the frames that "
                     "come after the priming frames, beside simple baselines. --data.root DATA: other clips than those "
                     "in the run's own folder of data.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `lvlib train` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
     parser.add_argument("--metrics", metavar="A,B,...", help="for a prior bits_per_dim, psnr, mse; for an autoencoder "
                         "psnr, mse, usage, perplexity (default: all)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
@@ -39,9 +38,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     rest, overrides = split_overrides(arguments)
     options = parser.parse_args(rest)
+    from lvlib.checkpoints import run_folder
     from lvlib.cli.sample import check_positive
     from lvlib.runs import load_config
 
+    options.run = run_folder(options.run)
     check_positive("--clips", options.clips)
     check_positive("--temperature", options.temperature)
     config = with_data(load_config(options.run), overrides)

@@ -18,10 +18,11 @@ CHUNK = 64  # frames that go through the model together
 def main(arguments: list[str]) -> None:
     parser = Parser("lvlib reconstruct", description="Encode videos with a trained run, decode their codes, and write "
                     "the originals and the reconstructions side by side. Prints the PSNR of each video.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `lvlib train` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
     options = parser.parse_args(arguments)
+    from lvlib.checkpoints import run_folder
     from lvlib.data import write_video
     from lvlib.data.video_files import probe
     from lvlib.data.video_writer import writer_of
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> None:
 
     writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
-    config, model = load_config(options.run), load_autoencoder(options.run)
+    run = run_folder(options.run)
+    config, model = load_config(run), load_autoencoder(run)
     shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels
     with tempfile.TemporaryFile() as file:  # hours of video need not fit in memory
         pairs, filled = np.memmap(file, np.uint8, "w+", shape=shape), 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> None:
     parser = Parser("lvlib sample", description="Continue a clip from its first frames: write the true clip, if it is "
                     "long enough, and the samples, and print the PSNR of each beside that of repeating the last frame.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a prior that `lvlib train` wrote")
+    parser.add_argument("run", metavar="RUN", help="folder of a prior that `lvlib train` wrote, or a shipped one's name")
     parser.add_argument("--prime", type=Path, required=True, metavar="CLIP", help="a video file, a folder of images, "
                         "or a data set that `lvlib data` made: then each of its first N test clips is continued once")
     parser.add_argument("--prime-frames", type=int, metavar="N", help="frames that are given (default: as in training)")
@@ -29,14 +29,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip), or .npy (the "
                         "samples alone, n x t x h x w x c)")
     options = parser.parse_args(arguments)
+    from lvlib.checkpoints import run_folder
     from lvlib.data.video_writer import writer_of
     from lvlib.runs import load_autoencoder, load_config, load_model
 
     writer_of(options.out)
+    run = run_folder(options.run)
     check_positive("--n", options.n)
     check_positive("--temperature", options.temperature)
-    config = load_config(options.run)
-    prime_frames = checked_prime_frames(config, options.run, options.prime_frames)
+    config = load_config(run)
+    prime_frames = checked_prime_frames(config, run, options.prime_frames)
     stride = config.data.stride if options.stride is None else options.stride
     check_positive("--stride", stride)
     is_data_set = (options.prime / "meta.json").exists()
@@ -44,8 +46,8 @@ def main(arguments: list[str]) -> None:
         clips = data_set_clips(options.prime, options.n, config, stride)
     else:
         clips = video_clip(options.prime, config, stride, prime_frames)
-    check_rate(options.prime, clips.fps, stride, options.run)
-    model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)
+    check_rate(options.prime, clips.fps, stride, run)
+    model, autoencoder = load_model(run)[1], load_autoencoder(run)
     import torch
 
     torch.manual_seed(options.seed)

@@ -129,7 +129,7 @@ def test_a_still_clip_s_psnr_is_infinite_and_still_json(run, evaluate, lvlib, tm
     assert "infinite dB" in lvlib("evaluate", run, "--metrics", "psnr", "--data.root", tmp_path / "videos")[1]
 
 
-def true_clips_are_spread_over_the_split():
+def test_clips_are_spread_over_the_split():
     assert list(spread(range(100), 4)) == [0, 33, 66, 99]
     assert list(spread(range(3), 9)) == [0, 1, 2]
     assert list(spread(range(9), 1)) == [0]

@@ -131,7 +131,8 @@ def test_an_output_that_cannot_be_written_is_refused(refused, run, mp4, tmp_path
 
 def test_a_run_that_is_none_is_refused(refused, run, mp4, tmp_path):
     out = ["--out", tmp_path / "out.mp4"]
-    assert "no such run" in refused("reconstruct", tmp_path / "nowhere", mp4, *out)
+    message = refused("reconstruct", "lvt-frame-course", mp4, *out)
+    assert "unknown run folder" in message and "did you mean lvt-frames-course?" in message
     assert "not a run" in refused("reconstruct", mp4.parent, mp4, *out)
     shutil.rmtree(run / "checkpoints")
     assert "no checkpoint yet" in refused("reconstruct", run, mp4, *out)

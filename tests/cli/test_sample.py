@@ -146,7 +146,7 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(refused, run, digits,
     assert "No such file" in message(prime=tmp_path / "none.mp4")
     assert "has 2 test clips: --n must be at most that, not 4" in message(prime=digits)
     assert "train a prior" in message(run=run / "autoencoder")
-    assert "no such run" in message(run=tmp_path / "nowhere")
+    assert "unknown run folder" in message(run=tmp_path / "nowhere")
     assert not list(tmp_path.glob("out*"))
 
 
