@@ -195,6 +195,9 @@ def test_classifier_knows_digits_it_has_never_seen(classifier):
     corner = torch.zeros_like(ink)
     corner[:, 10:, 10:] = ink.roll(1, 0)[:, :6, :6]
     assert accuracy((ink + corner).clamp(max=1)) > 0.9
+    above = torch.zeros_like(ink)
+    above[:, :7] = ink.roll(37, 0)[:, 9:]
+    assert accuracy((ink + above).clamp(max=1)) > 0.77  # about 0.7 without others in training
     assert accuracy(ink[torch.randperm(500, generator=torch.Generator().manual_seed(0))]) < 0.2
 
 
