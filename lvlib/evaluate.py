@@ -15,6 +15,7 @@ from lvlib.models.quantize import perplexity, usage
 
 AUTOENCODER_METRICS = ("psnr", "mse", "usage", "perplexity")
 PRIOR_METRICS = ("bits_per_dim", "psnr", "mse")
+BASELINE_CLIPS = 256  # training clips in which the baselines count, at most
 PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "mse": mse}
 
 Scores = dict[str, dict[str, float]]

@@ -89,13 +89,13 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.cli.sample import checked_prime_frames
     from lvlib.cli.train import open_split
-    from lvlib.evaluate import PRIOR_METRICS, count_baselines, evaluate_prior, spread
+    from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, spread
     from lvlib.runs import load_autoencoder, load_model
 
     metrics = chosen(options.metrics, PRIOR_METRICS, "a prior")
     prime_frames = checked_prime_frames(config, options.run, options.prime_frames)
     data = open_split(config, options.split)
-    counted = spread(open_split(config, "train"), options.clips) if "bits_per_dim" in metrics else None
+    counted = spread(open_split(config, "train"), BASELINE_CLIPS) if "bits_per_dim" in metrics else None
     clips = spread(data, options.clips)
     model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)
     import torch
@@ -124,7 +124,7 @@ def finite(scores: dict[str, dict[str, float]]) -> dict:
 def table(report: dict) -> str:
     size = report["size"]
     lines = [f"{report['run']} on {report['data']}, split {report['split']}: {report['clips']} of "
-             f"{report['clips_in_split']} clips, {report['frames']} frames of {size} x {size}"]
+             f"{report['clips_in_split']} clips, each {report['frames']} x {size} x {size} (frames, height, width)"]
     if report["stage"] == "prior":
         from lvlib.viz.continuations import span
 

@@ -183,5 +183,6 @@ def write(out: Path, clips: Clips, names: list[str], samples: "Tensor", prime_fr
                 shown = [row for name, video, sample in pairs for row in (Continuation(f"{name}: true", video), sample)]
         picture = continuation_strip(shown)[None] if out.suffix.lower() == ".png" else continuation_panels(shown)
         write_video(out, picture, clips.fps or 8)
-    print(f"{out}: {len(pixels)} samples of {frames} frames, {span(0, prime_frames)} given, "
+    count = f"{len(pixels)} sample{'s' * (len(pixels) > 1)}"
+    print(f"{out}: {count} of {frames} frames, {span(0, prime_frames)} given, "
           f"{span(prime_frames, frames)} generated")

@@ -58,7 +58,7 @@ def test_a_prior_s_likelihood_is_the_sum_over_its_slices(run, evaluate, true_cli
 
 
 def test_the_baselines_of_the_likelihood_are_counted_on_training_clips(run, evaluate, digits, true_clips):
-    report = evaluate(run, "--metrics", "bits_per_dim")
+    report = evaluate(run, "--metrics", "bits_per_dim", "--clips", 2)
     autoencoder = load_autoencoder(run)
     train, test = (autoencoder.encode(to_video(np.load(digits / split / "video.npy"))).numpy()
                    for split in ("train", "test"))
@@ -104,7 +104,7 @@ def test_every_score_says_what_it_was_measured_with(run, evaluate, digits, lvlib
     assert {name: report[name] for name in report if name != "psnr"} == about
     status, table, _ = lvlib("evaluate", run, "--data.root", digits)
     assert status == 0
-    assert f"{run} on {digits}, split test: 2 of 2 clips, 4 frames of 32 x 32" in table
+    assert f"{run} on {digits}, split test: 2 of 2 clips, each 4 x 32 x 32" in table
     assert "frames 0 given, 1 to 3 scored; one sample a clip, temperature 1, seed 0" in table
     assert "counted on 6 clips of the split train" in table
     rows = [tuple(line.split()[:2]) for line in table.splitlines()[3:]]
