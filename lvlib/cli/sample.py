@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> None:
     parser = Parser("lvlib sample", description="Continue a clip from its first frames: write the true clip, if it is "
                     "long enough, and the samples, and print the PSNR of each beside that of repeating the last frame.")
     parser.add_argument("run", metavar="RUN", help="folder of a prior that `lvlib train` wrote, or a shipped name")
-    parser.add_argument("--prime", type=Path, required=True, metavar="CLIP", help="a video file or a "
-                        "folder of images, resized as for training; or a data set that `lvlib data` made, with frames of "
-                        "the model's size: then each of its first N test clips is continued once")
+    parser.add_argument("--prime", type=Path, required=True, metavar="CLIP", help="a video file or a folder of images, "
+                        "resized as for training; or a data set that `lvlib data` made, of the model's size: then each "
+                        "of its first N test clips is continued once")
     parser.add_argument("--prime-frames", type=int, metavar="N", help="frames that are given (default: as in training)")
     parser.add_argument("--n", type=int, default=4, help="samples (default: 4)")
     parser.add_argument("--stride", type=int, help="take every STRIDE-th frame of CLIP (default: as in training)")
