@@ -145,9 +145,10 @@ from torch import Tensor, nn
 
 from lvlib.models.relative_attention import Block, Kind
 from lvlib.models.subscale import (
+    UNKNOWN,
     Triple,
     context,
-    slice_numbers,
+    generation_order,
     slice_shape,
     take_slice,
     window_reach,
@@ -402,27 +403,24 @@ class Block(nn.Module):
 # %% [markdown]
 # ## 4. What is known already
 #
-# Codes become vectors first: a table for each codebook, and the sum of what they say. A hidden code (-1) is the
-# zero vector: "nothing is known here".
+# Codes become vectors first: a table for each codebook, and the sum of what they say.
 
 # %% tags=["export:models.lvt"]
 class CodeEmbedding(nn.Module):
-    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim). Zero where codes are negative."""
+    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
 
     def __init__(self, codes: int, codebooks: int, dim: int):
         super().__init__()
-        self.codes = codes
-        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))
+        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))  # one table after the other
+        self.register_buffer("first_rows", codes * torch.arange(codebooks), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
-        k = codes.shape[-1]
-        rows = codes.clamp(min=0) + self.codes * torch.arange(k, device=codes.device)
-        total = F.embedding_bag(rows.reshape(-1, k), self.table, mode="sum").reshape(*codes.shape[:-1], -1)
-        return total * (codes[..., :1] >= 0)
+        rows = (codes + self.first_rows).flatten(0, -2)
+        return F.embedding_bag(rows, self.table, mode="sum").unflatten(0, codes.shape[:-1])
 
 # %% [markdown]
 # The encoder gets the volume as a slice may see it (`context` of notebook 05) and brings it to the size of a
-# slice: a convolution whose *stride is the subscale factor*. With the factor (16, 1, 1) its kernel is 16 frames
+# slice: a convolution whose *stride is the subscale factor*. Codes that are not known yet are zero vectors. With the factor (16, 1, 1) its kernel is 16 frames
 # long, and one vector sums up everything that has happened at a place. Then attention spreads the news over the
 # slice.
 
@@ -446,7 +444,8 @@ class ContextEncoder(nn.Module):
 
     def forward(self, volume: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
         """Codes (b, t, h, w, k) for the slices numbers (b,) -> (b, n, dim), n positions a slice."""
-        x = self.embedding(context(volume, numbers, self.factor, prime_frames))
+        codes = context(volume, numbers, self.factor, prime_frames)
+        x = self.embedding(codes.clamp(min=0)) * (codes[..., :1] != UNKNOWN)
         x = self.windows(rearrange(x, "b t h w d -> b d t h w"))
         x = rearrange(x, "b d t h w -> b (t h w) d") + self.slices(numbers)[:, None]
         return self.layers(self.widen(x) + self.position)
@@ -500,9 +499,8 @@ class SliceDecoder(nn.Module):
         taps = places[:3, :3, :3][self.before.mask] - places[1, 1, 1]
         weight = rearrange(self.before.weight[:, :, self.before.mask], "d c taps -> (taps c) d")
         entry = self.position + known + self.before.bias
-        for i, place in enumerate(places[1:-1, 1:-1, 1:-1].flatten()[start:], start):
-            x = padded[:, place + taps].flatten(1) @ weight + entry[:, i]
-            x = x[:, None]
+        for i, place in enumerate(places[1:-1, 1:-1, 1:-1].flatten()[start:].tolist(), start):
+            x = (padded[:, place + taps].flatten(1) @ weight + entry[:, i])[:, None]
             for layer, cache in zip(self.layers, caches, strict=True):
                 x = layer.step(x, slice(i, i + 1), cache)
             here = codes[:, i // (h * w), i // w % h, i % w]
@@ -561,88 +559,106 @@ CodeHeads = check("6.3", CodeHeads)
 
 # %% tags=["export:models.lvt"]
 class LatentVideoTransformer(nn.Module):
-    """A prior over the codes of one clip, given its first frames. LVT, section 3.2."""
+    """A prior over the codes of one clip, given its first frames. LVT, section 3.2.
+
+    Latents are int64 (b, t, h, w), or (b, t, h, w, k) for k codebooks: the shape it was built for.
+    """
 
     def __init__(self, config: "LVTConfig", latent_shape: tuple[int, ...], codes: int):
         super().__init__()
-        self.shape, self.codes, self.prime_frames = tuple(latent_shape[:3]), codes, config.prime_frames
-        self.latent_shape, codebooks = tuple(latent_shape), (*latent_shape, 1)[3]
-        self.factor = config.subscale
-        self.encoder = ContextEncoder(config, self.shape, codes, codebooks)
-        self.decoder = SliceDecoder(config, self.shape, codes, codebooks)
-        self.heads = CodeHeads(codes, codebooks, config.dim)
-
-    def slices_to_generate(self, prime_frames: int) -> Tensor:
-        """Numbers of the slices with a position after the priming frames, int64."""
-        return slice_numbers(self.shape, self.factor)[prime_frames:].unique()
-
-    def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
-        """-ln p of the generated codes in slice numbers (b,) of each clip: (b, n, k) nats, 0 at priming frames."""
-        volume = self.volume(latents)
-        slices = torch.cat([take_slice(clip[None], number, self.factor)
-                            for clip, number in zip(volume, numbers.tolist(), strict=True)])
-        y = self.decoder(slices, self.encoder(volume, numbers, prime_frames))
-        codes = rearrange(slices, "b t h w k -> b (t h w) k")
-        nats = F.cross_entropy(rearrange(self.heads(y, codes), "b n k v -> b v n k"), codes, reduction="none")
-        return nats * self.generated(numbers, prime_frames)[..., None]
-
-    @torch.no_grad()
-    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
-        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3."""
-        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
-                   for number in self.slices_to_generate(prime_frames).to(latents.device))
-        return nats / (math.log(2) * self.dims(prime_frames))
-
-    def dims(self, prime_frames: int) -> int:
-        """Codes of a clip that come after the priming frames."""
-        t, h, w = self.shape
-        return (t - prime_frames) * h * w * len(self.heads.out)
-
-    def generated(self, numbers: Tensor, prime_frames: int) -> Tensor:
-        """bool (b, n): which positions of slices numbers (b,) come after the priming frames."""
-        t, h, w = slice_shape(self.shape, self.factor)
-        s_t, s_h, s_w = self.factor
-        frame = numbers[:, None] // (s_h * s_w) + s_t * torch.arange(t, device=numbers.device)
-        return (frame >= prime_frames).repeat_interleave(h * w, 1)
+        self.latent_shape, self.shape = tuple(latent_shape), tuple(latent_shape[:3])
+        self.codes, self.codebooks = codes, latent_shape[3] if len(latent_shape) == 4 else 1
+        self.factor, self.prime_frames = config.subscale, config.prime_frames
+        self.encoder = ContextEncoder(config, self.shape, codes, self.codebooks)
+        self.decoder = SliceDecoder(config, self.shape, codes, self.codebooks)
+        self.code_heads = CodeHeads(codes, self.codebooks, config.dim)
+        order = generation_order(self.shape, self.factor).reshape(math.prod(self.factor), -1)
+        self.register_buffer("order", order, persistent=False)  # (slices, n): raster index of each position
 
     def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
         choices = self.slices_to_generate(self.prime_frames)
-        numbers = choices[torch.randint(len(choices), (len(latents),))].to(latents.device)
+        numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
         nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
         loss = nats.mean() * len(choices) / self.dims(self.prime_frames)
         return loss, {"bits_per_dim": loss / math.log(2)}
 
+    def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
+        """-ln p of the generated codes in slice numbers (b,) of each clip: (b, n, k) nats, 0 at priming frames."""
+        volume = self.volume(latents)
+        codes = volume.flatten(1, 3).take_along_dim(self.order[numbers][..., None], 1)
+        slices = codes.unflatten(1, slice_shape(self.shape, self.factor))
+        logits = self.code_heads(self.decoder(slices, self.encoder(volume, numbers, prime_frames)), codes)
+        nats = F.cross_entropy(logits.flatten(0, 2), codes.flatten(), reduction="none").view_as(codes)
+        return nats * self.generated(numbers, prime_frames)[..., None]
+
+    @torch.no_grad()
+    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
+        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3.
+
+        Raises ValueError for codes that do not fit, or if no frame is left to generate.
+        """
+        self.check(latents, prime_frames, self.shape[0])
+        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
+                   for number in self.slices_to_generate(prime_frames))
+        return nats / (math.log(2) * self.dims(prime_frames))
+
     @torch.no_grad()
     def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
-        """n clips of codes that begin with the priming frames: int64 (n, t, h, w) or (n, t, h, w, k).
+        """n clips of codes, int64 (n, *latent_shape), that begin with the priming frames.
 
-        condition: codes of the first frames, int64 (1 or n, t0, h, w) or (..., k). temperature: below 1 the likely
-        codes become likelier. Raises ValueError for codes that do not fit.
+        condition: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
+        temperature: below 1 the likely codes become likelier. Raises ValueError for what does not fit.
         """
-        t, *frame = self.latent_shape
-        if list(condition.shape[2:]) != frame or not 1 <= condition.shape[1] < t or len(condition) not in (1, n):
-            raise ValueError(f"priming codes are (1 or {n}, 1 to {t - 1} frames, {', '.join(map(str, frame))}), "
-                             f"not {tuple(condition.shape)}")
-        if condition.min() < 0 or condition.max() >= self.codes:
-            raise ValueError(f"codes lie in 0..{self.codes - 1}; got {condition.min()} to {condition.max()}")
-        prime = self.volume(condition)
-        prime_frames = prime.shape[1]
-        volume = prime.new_zeros(n, *self.shape, prime.shape[-1])
-        volume[:, :prime_frames] = prime
-        for number in self.slices_to_generate(prime_frames).to(prime.device):
+        if len(condition) not in (1, n):
+            raise ValueError(f"give priming codes of one clip, or of each of the {n}, not of {len(condition)}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        prime_frames = condition.shape[1]
+        self.check(condition, prime_frames, prime_frames)
+        volume = condition.new_zeros(n, *self.shape, self.codebooks)
+        volume[:, :prime_frames] = self.volume(condition)
+        for number in self.slices_to_generate(prime_frames):
             numbers = number.expand(n)
             known = self.encoder(volume, numbers, prime_frames)
-            start = int((~self.generated(numbers[:1], prime_frames)).sum())
-            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, start):
-                for k in range(here.shape[-1]):
-                    chances = (self.heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
+            given = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
+            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, given):
+                for k in range(self.codebooks):
+                    chances = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
                     here[:, k] = torch.multinomial(chances, 1)[:, 0]
         return volume.reshape(n, *self.latent_shape)
 
+    def slices_to_generate(self, prime_frames: int) -> Tensor:
+        """Numbers of the slices with a position after the priming frames, int64."""
+        t, (s_t, s_h, s_w) = self.shape[0], self.factor
+        offsets = sorted({frame % s_t for frame in range(prime_frames, t)})
+        return torch.tensor([a * s_h * s_w + i for a in offsets for i in range(s_h * s_w)], device=self.order.device)
+
+    def generated(self, numbers: Tensor, prime_frames: int) -> Tensor:
+        """bool (b, n): which positions of slices numbers (b,) come after the priming frames."""
+        _, h, w = self.shape
+        return self.order[numbers] // (h * w) >= prime_frames
+
+    def dims(self, prime_frames: int) -> int:
+        """Codes of a clip that come after the priming frames."""
+        t, h, w = self.shape
+        return (t - prime_frames) * h * w * self.codebooks
+
     def volume(self, latents: Tensor) -> Tensor:
-        """Codes (b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
-        return latents.reshape(*latents.shape[:4], -1)
+        """(b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
+        return latents.reshape(*latents.shape[:4], self.codebooks)
+
+    def check(self, latents: Tensor, prime_frames: int, frames: int) -> None:
+        t, *rest = self.latent_shape
+        if list(latents.shape[1:]) != [frames, *rest]:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+                             f"not {tuple(latents.shape)}")
+        if not 1 <= prime_frames < t:
+            raise ValueError(f"priming frames must be 1 to {t - 1}, not {prime_frames}")
+        low, high = latents.aminmax()
+        if low < 0 or high >= self.codes:
+            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
+
 
 # %% tags=["export:models.lvt"]
 @dataclass(frozen=True)
@@ -815,7 +831,7 @@ def sample_slowly(model: nn.Module, given: Tensor) -> Tensor:
         for i in range(h * w):
             known = model.encoder(codes[..., None], torch.full((n,), frame), t0)
             y = model.decoder(codes[:, frame:frame + 1, ..., None], known)[:, i]
-            logits = model.heads.one(0, y, codes.new_zeros(n, 0))
+            logits = model.code_heads.one(0, y, codes.new_zeros(n, 0))
             codes[:, frame, i // w, i % w] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
     return codes
 
@@ -1048,7 +1064,7 @@ class AdaptiveOutput(nn.Module):
 class AdaptiveConfig(LVTConfig):
     def build(self, latent_shape: tuple[int, ...], codes: int) -> nn.Module:
         model = super().build(latent_shape, codes)
-        model.heads.out[0] = AdaptiveOutput(self.dim, codes, frequent=common)
+        model.code_heads.out[0] = AdaptiveOutput(self.dim, codes, frequent=common)
         return model
 
 

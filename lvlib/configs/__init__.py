@@ -19,7 +19,7 @@ class Named:
 CONFIGS = {
     "lvt-frames-course": Named(lvt.course, "frame VQ-VAE for moving digits: minutes on two cores", "LVT 3.1"),
     "lvt-frames-course-48": Named(lvt.course_48, "the same for 48x48 pixels: lvt-course learns its codes", "LVT 3.1"),
-    "lvt-course": Named(lvt.prior_course, "LVT's prior for two moving digits: single-frame, n_c = 4", "LVT 3.2"),
+    "lvt-course": Named(lvt.prior_course, "LVT's prior for two moving digits: single-frame, n_c = 2", "LVT 3.2"),
     "lvt-frames-bair": Named(lvt.bair, "frame VQ-VAE for BAIR: one codebook of 512", "LVT 4.1"),
     "lvt-frames-bair-nc4": Named(lvt.bair_nc4, "frame VQ-VAE for BAIR: four codebooks of 512", "LVT 4.1"),
     "lvt-frames-kinetics": Named(lvt.kinetics, "frame VQ-VAE for Kinetics: four residual blocks", "LVT 4.1"),

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 Triple = tuple[int, int, int]
+UNKNOWN = -1  # in place of a code
 
 
 def slice_shape(shape: Triple, factor: Triple) -> Triple:
@@ -81,15 +82,15 @@ def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
     return (s_t - 1, 0 if s_t == shape[0] else s_t - 1), (s_h - 1, s_h - 1), (s_w - 1, s_w - 1)
 
 
-def context(volume: Tensor, numbers: Tensor, factor: Triple, prime_frames: int = 0, hidden: int = -1) -> Tensor:
+def context(volume: Tensor, numbers: Tensor, factor: Triple, prime_frames: int = 0) -> Tensor:
     """The codes as the slices `numbers` (b,) may see them, ready for a convolution with stride `factor`, unpadded.
 
     volume int64 (b, t, h, w, k) -> (b, t', h', w', k), moved so that the windows (`window_reach`) of each clip's own
-    slice begin at 0; `hidden` outside of the volume and wherever `visible` says no.
+    slice begin at 0; `UNKNOWN` outside of the volume and wherever `visible` says no.
     """
     shape, reach = tuple(volume.shape[1:4]), window_reach(volume.shape[1:4], factor)
-    volume = volume.masked_fill(~visible(shape, factor, numbers, prime_frames)[..., None], hidden)
-    volume = F.pad(volume, (0, 0, *(n for pair in reversed(reach) for n in pair)), value=hidden)
+    volume = volume.masked_fill(~visible(shape, factor, numbers, prime_frames)[..., None], UNKNOWN)
+    volume = F.pad(volume, (0, 0, *(n for pair in reversed(reach) for n in pair)), value=UNKNOWN)
     lengths = [size - step + 1 + sum(pair) for size, step, pair in zip(shape, factor, reach, strict=True)]
     t, h, w = (offset[:, None] + torch.arange(length, device=volume.device)
                for offset, length in zip(slice_offset(numbers, factor), lengths, strict=True))

@@ -49,7 +49,7 @@ def test_paper_sizes_agree_with_a_count_by_hand(lvlib, name, blocks, latent_shap
 def test_lvt_has_the_parameters_of_table_7(lvlib, attention, millions):
     parameters = described(lvlib, "lvt-bair", "--prior.attention", attention)["parameters"]
     assert parameters["prior"] == pytest.approx(millions * 1e6, abs=6e3)
-    parts = ("encoder", "decoder", "heads")
+    parts = ("encoder", "decoder", "code_heads")
     assert parameters["prior"] == sum(parameters[f"prior.{part}"] for part in parts)
     frames = described(lvlib, "lvt-frames-bair-nc4")["parameters"]
     assert {name: n for name, n in parameters.items() if "prior" not in name} == {
@@ -60,7 +60,7 @@ def test_heads_of_a_prior_agree_with_a_count_by_hand(lvlib):
     """n_c = 4 codebooks of 512 and a width of 512: each code has a hidden layer and an output layer, and the second
     to the fourth code embed the one to three codes before them."""
     heads = 4 * (512 * 512 + 512) + 4 * (512 * 512 + 512) + (1 + 2 + 3) * 512 * 512
-    assert described(lvlib, "lvt-bair")["parameters"]["prior.heads"] == heads
+    assert described(lvlib, "lvt-bair")["parameters"]["prior.code_heads"] == heads
 
 
 def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):

@@ -111,7 +111,7 @@ def code_nats(model, clip, prime_frames, kind):
 
 
 def slice_nats(model, clip, known, number, positions, kind):
-    encoder, decoder, heads = model.encoder, model.decoder, model.heads
+    encoder, decoder, heads = model.encoder, model.decoder, model.code_heads
     shape, factor = clip.shape[:3], model.factor
     small = tuple(size // step for size, step in zip(shape, factor, strict=True))
     dim = model.decoder.norm.normalized_shape[0]

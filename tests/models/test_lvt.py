@@ -324,11 +324,28 @@ def test_sizes_that_do_not_fit(options, words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 2, 3), (1, 4, 2, 2), (1, 0, 2, 2), (1, 1, 2, 2, 1), (1, 1, 2)])
-def test_priming_codes_of_another_shape(shape):
+@pytest.mark.parametrize("shape, words", [
+    ((2, 1, 2, 2), "each of the 3, not of 2"), ((1, 1, 2, 3), "(b, 1, 2, 2), not (1, 1, 2, 3)"),
+    ((1, 1, 2, 2, 1), "(b, 1, 2, 2), not (1, 1, 2, 2, 1)"), ((1, 1, 2), "(b, 1, 2, 2), not (1, 1, 2)"),
+    ((1, 4, 2, 2), "1 to 3, not 4"), ((1, 0, 2, 2), "1 to 3, not 0")])
+def test_priming_codes_of_another_shape(shape, words):
     model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
-    message = error_of(lambda: model.sample(3, torch.zeros(shape, dtype=torch.int64)))
-    assert "(1 or 3, 1 to 3 frames, 2, 2)" in message and str(shape) in message
+    assert words in error_of(lambda: model.sample(3, torch.zeros(shape, dtype=torch.int64)))
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+def test_a_temperature_that_is_none(temperature):
+    model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
+    message = error_of(lambda: model.sample(1, torch.zeros(1, 1, 2, 2, dtype=torch.int64), temperature))
+    assert "above 0" in message and str(temperature) in message
+
+
+@pytest.mark.parametrize("latents, prime_frames, words", [
+    (torch.zeros(1, 3, 2, 2), 1, "(b, 4, 2, 2), not (1, 3, 2, 2)"), (torch.zeros(1, 4, 2, 2), 4, "1 to 3, not 4"),
+    (torch.full((1, 4, 2, 2), 5), 1, "0..4; got 5 to 5")])
+def test_no_likelihood_of_codes_that_do_not_fit(latents, prime_frames, words):
+    model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
+    assert words in error_of(lambda: model.bits_per_dim(latents.long(), prime_frames))
 
 
 @pytest.mark.parametrize("code", [-1, 5])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lvlib.models.subscale import (
+    UNKNOWN,
     context,
     generation_order,
     inverse_order,
@@ -191,10 +192,10 @@ def test_reach_of_the_three_types(factor, reach):
 def test_each_clip_of_a_batch_has_the_context_of_its_own_slice():
     shape, factor = (8, 4, 4), (4, 2, 2)
     volume, numbers = torch.randint(100, (16, *shape, 3)), torch.randperm(16)
-    together = context(volume, numbers, factor, 1, hidden=-5)
-    alone = [context(volume[i:i + 1], numbers[i:i + 1], factor, 1, hidden=-5) for i in range(16)]
+    together = context(volume, numbers, factor, 1)
+    alone = [context(volume[i:i + 1], numbers[i:i + 1], factor, 1) for i in range(16)]
     assert torch.equal(together, torch.cat(alone))
-    assert together.min() == -5
+    assert together.min() == UNKNOWN
 
 
 def test_context_leaves_the_codes_as_they_are():
