@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--digits", type=int, default=2, help="1 or 2 digits (default 2)")
     parser.add_argument("--digit-size", type=int, help="height and width of a digit (default 28, or 5/8 of size)")
     parser.add_argument("--speeds", type=int, nargs="+", default=[1, 2, 3], help="pixels a frame (default 1 2 3)")
+    parser.add_argument("--grid", type=int, default=1, help="start at multiples of so many pixels (default 1)")
     parser.add_argument("--grey", action="store_true", help="one channel; otherwise colour")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (default 0)")
     options = vars(parser.parse_args(argv))

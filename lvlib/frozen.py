@@ -19,7 +19,7 @@ from lvlib.data.codes import CodesDataset, open_codes, write_codes
 from lvlib.describe import latent_shape
 from lvlib.errors import UserError
 from lvlib.runs import load_autoencoder, load_config
-from lvlib.training.checkpoint import folder_of
+from lvlib.training.checkpoint import STATE, folder_of
 from lvlib.training.run import newest_weights
 
 # What `codes_of` makes in a run folder, before training begins.
@@ -100,5 +100,6 @@ def _copy(source: Path, target: Path) -> None:
             return
         shutil.rmtree(target)
     with new_folder(target) as draft:
-        shutil.copytree(folder_of(source, weights.step), folder_of(draft, weights.step))
+        shutil.copytree(folder_of(source, weights.step), folder_of(draft, weights.step),
+                        ignore=shutil.ignore_patterns(STATE))  # nobody trains it further
         shutil.copy(source / "config.json", draft)

@@ -17,8 +17,8 @@
 # integers. A model that goes through a clip one number after another becomes possible on one machine: this is
 # the whole point of a learned latent space.
 #
-# Below is where we are going. The first row is a clip of digits that no model was trained on. Of the second row
-# the model was given the five frames on the left, as codes. It wrote the rest.
+# Below is where we are going. The first row is a clip of digits that no model was trained on. Of the second
+# row the model was given the five frames on the left, as codes. It wrote the rest.
 
 # %%
 import math
@@ -58,7 +58,7 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # %%
 torch.manual_seed(0)
 autoencoder, trained = load_autoencoder(FOLDER / "lvt-course"), load_checkpoint("lvt-course")
-digits = MovingDigits(200, size=48, digit_size=16, speeds=(2,), color=True, split="test")
+digits = MovingDigits(200, size=48, digit_size=16, speeds=(4,), color=True, split="test")
 clips = digits.batch(slice(0, 16))
 videos = to_video(torch.tensor(clips["video"]))
 first = autoencoder.decode(trained.sample(1, autoencoder.encode(videos[:1, :, :5])))
@@ -72,8 +72,8 @@ show(strip(torch.cat([videos[:1], first]), frames=16, titles=["true", "5 given, 
 #
 # ## 1. The plan
 #
-# A clip's codes have the shape `(t, h, w, k)`: k codes, one from each codebook, at every position. Notebook 05
-# cut this volume into slices. The model writes slice after slice, in a slice position after position, at a
+# A clip's codes have the shape `(t, h, w, k)`: k codes, one from each codebook, at every position. Notebook
+# 05 cut this volume into slices. The model writes slice after slice, in a slice position after position, at a
 # position code after code:
 #
 # $$p(Z) = \prod_i \prod_k p\left(Z^k_{\pi(i)} \mid Z_{\pi(<i)},\ Z^{<k}_{\pi(i)}\right)$$
@@ -208,8 +208,8 @@ show(fig, alt="Three frames of 5 by 5 positions. The changed position, marked wi
 # The cross is the position that we changed. Only later positions notice: the next one, the row below, and the
 # next frame. The position itself does not: its own code is what it must guess.
 #
-# > **In the official code** rows below are hidden in *past* frames too, though they are known by then. Ours
-# > looks at all nine neighbours in the frame before.
+# > **In the official code** rows below are hidden in *past* frames too, though they are known by then. Ours >
+# looks at all nine neighbours in the frame before.
 #
 # ## 3. Attention that knows distances
 #
@@ -226,7 +226,8 @@ show(fig, alt="Three frames of 5 by 5 positions. The changed position, marked wi
 # axis. Put the three squares together.
 #
 # <details><summary>Hint</summary>You want an array with axes <code>(m, t, h, w, t2, h2, w2)</code>. Give each
-# square size 1 on the axes that it does not know, add, and let <code>rearrange</code> flatten both triples.</details>
+# square size 1 on the axes that it does not know, add, and let <code>rearrange</code> flatten both
+# triples.</details>
 
 # %% tags=["export:models.relative_attention"]
 """Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
@@ -420,9 +421,9 @@ class CodeEmbedding(nn.Module):
 
 # %% [markdown]
 # The encoder gets the volume as a slice may see it (`context` of notebook 05) and brings it to the size of a
-# slice: a convolution whose *stride is the subscale factor*. Codes that are not known yet are zero vectors. With the factor (16, 1, 1) its kernel is 16 frames
-# long, and one vector sums up everything that has happened at a place. Then attention spreads the news over the
-# slice.
+# slice: a convolution whose *stride is the subscale factor*. Codes that are not known yet are zero vectors.
+# With the factor (16, 1, 1) its kernel is 16 frames long, and one vector sums up everything that has happened
+# at a place. Then attention spreads the news over the slice.
 
 # %% tags=["export:models.lvt"]
 class ContextEncoder(nn.Module):
@@ -510,13 +511,13 @@ class SliceDecoder(nn.Module):
 # %% [markdown]
 # ## 6. Code by code
 #
-# With n_c codebooks a position has n_c codes, and they are not independent: a stroke's shape fixes much of its
-# colour. LVT predicts them one after another. Codebook k has its own small network. It reads the decoder's
-# vector, and the codes 0 to k-1 that were just chosen.
+# With n_c codebooks a position has n_c codes, and they are not independent: a stroke's shape fixes much of
+# its colour. LVT predicts them one after another. Codebook k has its own small network. It reads the
+# decoder's vector, and the codes 0 to k-1 that were just chosen.
 #
 # ### Exercise 6.3 · each code may see those before it (about 10 min)
-# `one(k, x, earlier)` gives the logits of code k. While training, all true codes are there: give the logits of
-# all of them at once, each from the codes *before* it.
+# `one(k, x, earlier)` gives the logits of code k. While training, all true codes are there: give the logits
+# of all of them at once, each from the codes *before* it.
 #
 # <details><summary>Hint</summary>A list over k, then <code>torch.stack</code> on the axis before the last. How
 # many codes may code k see?</details>
@@ -554,8 +555,8 @@ CodeHeads = check("6.3", CodeHeads)
 # ## 7. The whole model
 #
 # Everything comes together. `loss` draws *one* slice of each clip, as the official code does: a clip would be
-# 15 times the work. Multiplied by the number of slices, it is right on average. `bits_per_dim` adds up all the
-# slices, and is exact.
+# 15 times the work. Multiplied by the number of slices, it is right on average. `bits_per_dim` adds up all
+# the slices, and is exact.
 
 # %% tags=["export:models.lvt"]
 class LatentVideoTransformer(nn.Module):
@@ -711,9 +712,10 @@ class LVTConfig:
         return LatentVideoTransformer(self, latent_shape, codes)
 
 # %% [markdown]
-# Two things must hold before any training. The first: a new model knows nothing, so its loss is ln K, exactly,
-# because the last layer begins at zero. The second: it is a *likelihood*. If we add up the probabilities of all
-# possible continuations we must get 1. With 3 codes on a 2x1x2 volume and one frame given there are 9.
+# Two things must hold before any training. The first: a new model knows nothing, so its loss is ln K,
+# exactly, because the last layer begins at zero. The second: it is a *likelihood*. If we add up the
+# probabilities of all possible continuations we must get 1. With 3 codes on a 2x1x2 volume and one frame
+# given there are 9.
 
 # %%
 torch.manual_seed(0)
@@ -737,8 +739,8 @@ assert abs(loss - math.log(128)) < 1e-4 and abs(chances.sum() - 1) < 1e-4
 # Now train it. What should we compare it with? A loss alone says little. Two guesses need no network:
 #
 # - **the marginal**: each code as often as it occurs in the training clips;
-# - **copy**: with probability p the code is the one that stood there a frame ago, otherwise the marginal. This is
-#   LVT's baseline "repeat the last frame" as a probability. p is fitted on the training clips.
+# - **copy**: with probability p the code is the one that stood there a frame ago, otherwise the marginal.
+#   This is LVT's baseline "repeat the last frame" as a probability. p is fitted on the training clips.
 
 # %%
 def fit(config: LVTConfig, codes: Tensor, n_codes: int, steps: int) -> tuple[nn.Module, list[float], float]:
@@ -776,12 +778,12 @@ if profile != "smoke":
     assert score < baselines["copy_baseline"] - 1, "three seeds: 2.7 to 3.9 bits below"
 
 # %% [markdown]
-# **What to read in this curve.** The model beats copying by bits, not by a hair: it has found out that digits move.
-# A bit a code is a factor of two for each of the 240 codes of a clip.
+# **What to read in this curve.** The model beats copying by bits, not by a hair: it has found out that digits
+# move. A bit a code is a factor of two for each of the 240 codes of a clip.
 #
 # ### How far back does it look?
-# We poke the codes of one earlier frame and see how much the prediction of the last frame changes. In a trained
-# model, all fifteen frames count.
+# We poke the codes of one earlier frame and see how much the prediction of the last frame changes. In a
+# trained model, all fifteen frames count.
 
 # %%
 @torch.no_grad()
@@ -809,15 +811,15 @@ assert min(effect) > 0
 
 # %% [markdown]
 # > **In the official code** the single-frame model has a kernel of 7 frames that is *centred* on the frame to
-# > predict. Four of its seven taps lie on frames that are not there yet. What remains is a memory of three
-# > frames: five priming frames or three, it is the same to it. The paper conditions on all earlier slices, and
+# > predict. Four of its seven taps lie on frames that are not there yet. What remains is a memory of three >
+# frames: five priming frames or three, it is the same to it. The paper conditions on all earlier slices, and
 # > so do we, with the same number of parameters: our kernel has 16 taps, and reads vectors where theirs reads
 # > one-hot codes.
 #
 # ## 8. Sampling
 #
-# To continue a clip we draw the first code after the given frames from the model's distribution, write it down,
-# and ask again. In its simplest form:
+# To continue a clip we draw the first code after the given frames from the model's distribution, write it
+# down, and ask again. In its simplest form:
 
 # %%
 @torch.no_grad()
@@ -837,10 +839,10 @@ def sample_slowly(model: nn.Module, given: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Almost all of this work is done again and again. What changes when one code is added? Not the context: it stays
-# for the whole slice. Not the keys and values of earlier positions: later ones are hidden from them. And the
-# convolution needs only its 13 neighbours. `sample` keeps all this (`walk` and `Cache` above). It must give the
-# *same codes*, if both throw the same dice.
+# Almost all of this work is done again and again. What changes when one code is added? Not the context: it
+# stays for the whole slice. Not the keys and values of earlier positions: later ones are hidden from them.
+# And the convolution needs only its 13 neighbours. `sample` keeps all this (`walk` and `Cache` above). It
+# must give the *same codes*, if both throw the same dice.
 
 # %%
 given = test_codes[:4, :5]
@@ -857,14 +859,14 @@ if profile != "smoke":
     assert seconds_taken["every code anew"] > 2 * seconds_taken["cached"]
 
 # %% [markdown]
-# Equal, code for code. The gain grows with the slice: for the frames of 16x16 codes of the paper's size, and a
-# model of width 128, the official sampler takes 50.6 CPU seconds for 11 frames. Ours takes about 3
-# (`lvlib bench bench-lvt`).
+# Equal, code for code. The gain grows with the slice: for the frames of 16x16 codes of the paper's size, and
+# a model of width 128, the official sampler takes 50.6 CPU seconds for 11 frames. Ours takes about 3 (`lvlib
+# bench bench-lvt`).
 #
 # ## 9. Continue a clip
 #
-# From here on we use the model that ships with the course. It is the same class with more of everything (4 + 4
-# layers, width 128, four codebooks of 128, 48x48 pixels), trained for longer: the command is in
+# From here on we use the model that ships with the course. It is the same class with more of everything (4 +
+# 4 layers, width 128, four codebooks of 128, 48x48 pixels), trained for longer: the command is in
 # `lvlib/checkpoints/README.md`. Its digits come from the test split: no model has seen them.
 #
 # ### Five given frames
@@ -886,9 +888,9 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "made", "true", "made"]
          "colours and move on.")
 
 # %% [markdown]
-# Numbers need a measure that we can explain. `lvlib.course.digits` looks for each digit's own picture in its own
-# colour and takes the place where it fits best: on true clips it is never more than a fraction of a pixel off.
-# Then a small classifier, trained now in a few seconds, reads what stands there.
+# Numbers need a measure that we can explain. `lvlib.course.digits` looks for each digit's own picture in its
+# own colour and takes the place where it fits best: on true clips it is never more than a fraction of a pixel
+# off. Then a small classifier, trained now in a few seconds, reads what stands there.
 #
 # Beside the model stands the paper's baseline (section 4.2): *repeat the last frame*.
 
@@ -916,20 +918,21 @@ if profile != "smoke":
 
 # %% [markdown]
 # ### One given frame
-# A single frame does not tell where a digit is going. Many futures are true now, and the model must *choose* one
-# and stay with it. Comparing with the true future would punish every right answer but one. We ask instead: do the
-# digits stay themselves? Does each move on a straight line, bounces included? Do samples differ?
+# A single frame does not tell where a digit is going. Many futures are true now, and the model must *choose*
+# one and stay with it. Comparing with the true future would punish every right answer but one. We ask
+# instead: do the digits stay themselves? Does each move on a straight line, bounces included? Do samples
+# differ?
 
 # %%
 torch.manual_seed(0)
 many = {"smoke": 2, "course": 8}[profile]
 futures = autoencoder.decode(trained.sample(many, codes[:1, :1]))
 places, _ = locate(futures, pictures[:1].expand(many, -1, -1, -1, -1))
-straight = straightness(places, room=32, speeds=(2,))
+straight = straightness(places, room=32, speeds=(4,))
 named = identity(futures, pictures[:1].expand(many, -1, -1, -1, -1), places, classifier)
 right = (named == torch.tensor(clips["digit"])[0]).float().mean()
 real, _ = locate(videos[:n], pictures)
-print(f"straightness {straight.mean():.2f} (true clips {straightness(real, room=32, speeds=(2,)).mean():.2f})")
+print(f"straightness {straight.mean():.2f} (true clips {straightness(real, room=32, speeds=(4,)).mean():.2f})")
 print(f"digit recognised in {right:.0%} of frames | distance between the samples' ends, for each digit: "
       + ", ".join(f"{value:.0f} px" for value in spread(places)))
 show(strip(futures[:4], frames=16),
@@ -949,26 +952,27 @@ if profile != "smoke":
 # %% [markdown]
 # ## 10. What the codes look like
 #
-# LVT's Figs. 6 and 7 show a continued clip with its codes below it, a row for each codebook, and in yellow where
-# a code differs from the frame before. Here is ours.
+# LVT's Figs. 6 and 7 show a continued clip with its codes below it, a row for each codebook, and in yellow
+# where a code differs from the frame before. Here is ours.
 
 # %%
-show(code_strip(made[0], made_codes[0], n_codes=128, frames=8),
-     alt="A continued clip in 8 frames, below it the codes of the four codebooks as coloured squares, below those masks "
+show(code_strip(made[0], made_codes[0], n_codes=256, frames=8),
+     alt="A continued clip in 8 frames, below it the codes of the two codebooks as coloured squares, below those masks "
          "that are yellow where codes have changed: around the digits only.")
 for name, volume in {"true clips": codes, "continued clips": made_codes}.items():
     print(f"{name}: {(volume[:, 1:] != volume[:, :-1]).float().mean():.0%} of the codes change from frame to frame")
 
 # %% [markdown]
 # Where nothing moves, codes stay; the dark squares are the black background. The paper notes the same for the
-# still background of its robot clips. It also says what we can see here: a code that stays is easy to predict.
+# still background of its robot clips. It also says what we can see here: a code that stays is easy to
+# predict.
 
 # %% [markdown]
 # ## 11. The experiment: what the order costs (Table 2)
 #
-# The same model, the same number of steps, three subscale factors. In the *spatial* order the first slice must
-# tell every fourth position of *all* frames before the model has seen one frame whole. In the *spatiotemporal*
-# order it must jump four frames at a time.
+# The same model, the same number of steps, three subscale factors. In the *spatial* order the first slice
+# must tell every fourth position of *all* frames before the model has seen one frame whole. In the
+# *spatiotemporal* order it must jump four frames at a time.
 
 # %%
 by_order = {"single-frame": score}
@@ -988,20 +992,20 @@ if profile != "smoke":
 # | spatial | 1.79 | 524.4 |
 # | spatiotemporal | 1.25 | 275.7 |
 #
-# **What we can say.** The spatial order is worse than the single-frame order here as there: by 0.3 to TODO bits
-# over three seeds. **What this scale does not reproduce**: in the paper the spatiotemporal order is as good as
-# the single-frame order. Here it is the worst. Our codes are 4x4 a frame and one digit crosses the frame within
-# a few frames, so a jump of four frames is a guess; the paper's slices are 8x8 of a robot arm that moves slowly,
-# and it trains 2,000 times longer.
+# **What we can say.** The spatial order is worse than the single-frame order here as there: by 0.3 to TODO
+# bits over three seeds. **What this scale does not reproduce**: in the paper the spatiotemporal order is as
+# good as the single-frame order. Here it is the worst. Our codes are 4x4 a frame and one digit crosses the
+# frame within a few frames, so a jump of four frames is a guess; the paper's slices are 8x8 of a robot arm
+# that moves slowly, and it trains 2,000 times longer.
 #
-# > **In the official code** the spatial rows compare unlike things. That model was trained on clips of 4 frames
-# > with attention in blocks, and sampled block by block at 16 frames; the other two saw 16 frames at once. The
-# > paper says that attention spans the whole input. An FVD of 524 against 259 may owe more to that than to the
-# > order. Bits a code are a fairer measure, and ours are computed on equal terms.
+# > **In the official code** the spatial rows compare unlike things. That model was trained on clips of 4
+# frames > with attention in blocks, and sampled block by block at 16 frames; the other two saw 16 frames at
+# once. The > paper says that attention spans the whole input. An FVD of 524 against 259 may owe more to that
+# than to the > order. Bits a code are a fairer measure, and ours are computed on equal terms.
 #
 # ### How many codebooks
-# One codebook of 128 has 7 bits for a position. Four of 32 have 20. More bits rebuild better, and give the prior
-# more to say.
+# One codebook of 128 has 7 bits for a position. Four of 32 have 20. More bits rebuild better, and give the
+# prior more to say.
 
 # %%
 sliced_train, sliced_test, sliced_quality = small_codes(codebooks=4, codes=32, seed=0)
@@ -1074,8 +1078,8 @@ adaptive_score = adaptive.bits_per_dim(rank[test_codes], prime_frames=1).mean().
 print(f"plain softmax {score:.2f} bits a code, adaptive softmax {adaptive_score:.2f} (paper: 1.28 and 1.37)")
 
 # %% [markdown]
-# No gain, here as in the paper (Table 8). With a few hundred codes a full softmax costs next to nothing, and the
-# narrow layer only takes away what rare codes could have learned.
+# No gain, here as in the paper (Table 8). With a few hundred codes a full softmax costs next to nothing, and
+# the narrow layer only takes away what rare codes could have learned.
 #
 # ## 12. What you built
 #
@@ -1096,8 +1100,8 @@ print(f"plain softmax {score:.2f} bits a code, adaptive softmax {adaptive_score:
 # lvlib evaluate runs/lvt --data.root BAIR --metrics bits_per_dim,psnr
 # ```
 #
-# `lvlib describe lvt-bair` says 49.87M parameters, as Table 7 does. The paper trained 600,000 steps in two days
-# on 8 V100 GPUs. We have not run it at that size: it takes a box that a laptop is not.
+# `lvlib describe lvt-bair` says 49.87M parameters, as Table 7 does. The paper trained 600,000 steps in two
+# days on 8 V100 GPUs. We have not run it at that size: it takes a box that a laptop is not.
 #
 # `lvt-course` is the model of sections 9 and 10. It trains on two CPU cores, in about TODO minutes:
 #
@@ -1107,8 +1111,8 @@ print(f"plain softmax {score:.2f} bits a code, adaptive softmax {adaptive_score:
 # ```
 #
 # ### Questions to think about
-# 1. The position error of section 9 grows from frame to frame. A model that is wrong once reads its own mistake.
-#    Training never shows it one. What could?
+# 1. The position error of section 9 grows from frame to frame. A model that is wrong once reads its own
+#    mistake. Training never shows it one. What could?
 # 2. With five given frames, could the model still be unsure of anything? Where do its bits go?
 # 3. Attention over the whole slice costs the square of its positions. Which subscale factor is cheapest to
 #    *train*, which to *sample*?

@@ -39,6 +39,8 @@ class MovingDigits(Dataset):
         color: three channels, each digit in a colour of its own; otherwise one channel, white.
         speeds: a digit moves along one axis or both, on each by one of these numbers of pixels a frame. Whole
             pixels only: a digit looks the same in every frame.
+        grid: digits start at multiples of so many pixels. With speeds and a `size - digit_size` that are multiples
+            too, they stay there: on a grid of 4 the codes of a frame VQ-VAE move with the digit, unchanged.
         seed, split: other seeds give other clips; other splits ("train", "val", "test") other digits too.
 
     An item is a dict, with k = `digits` and (y, x) in pixels, y pointing down:
@@ -65,6 +67,7 @@ class MovingDigits(Dataset):
         digit_size: int | None = None,
         color: bool = False,
         speeds: Sequence[int] = (1, 2, 3),
+        grid: int = 1,
         seed: int = 0,
         split: str = "train",
     ):
@@ -77,6 +80,8 @@ class MovingDigits(Dataset):
             raise UserError(f"digits must be 1 or 2, not {digits}")
         if not speeds or any(speed != int(speed) or speed < 1 for speed in speeds):
             raise UserError(f"speeds must be whole pixels a frame, 1 or more, not {tuple(speeds)}")
+        if not 1 <= grid <= size - self.digit_size:
+            raise UserError(f"grid must be from 1 to size - digit_size = {size - self.digit_size}, not {grid}")
         if split not in SPLITS:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
         self.classes = [f"{label:0{digits}}" for label in range(10**digits)]
@@ -94,7 +99,7 @@ class MovingDigits(Dataset):
 
         self.room = size - self.digit_size
         self.instance = draw(0, len(images))
-        self.start = np.stack([draw(1, self.room + 1), draw(2, self.room + 1)], -1)
+        self.start = grid * np.stack([draw(1, self.room // grid + 1), draw(2, self.room // grid + 1)], -1)
         pace = np.asarray(speeds, np.int64)[np.stack([draw(4, len(speeds)), draw(5, len(speeds))], -1)]
         self.step = _STEPS[draw(3, len(_STEPS))] * pace
         first = draw(6, len(COLORS))[:, :1]
