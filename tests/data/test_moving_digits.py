@@ -160,3 +160,16 @@ def test_a_loader_collates_the_clips():
 def test_lvlib_data_imports_with_the_core_packages_alone():
     code = "import sys; sys.modules.update(av=None, mlxtend=None, lightning=None, tyro=None); import lvlib.data"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_digits_on_a_grid_stay_on_it_through_every_bounce():
+    clips = MovingDigits(50, frames=40, size=32, digit_size=12, speeds=(4, 8), grid=4, seed=3).batch(slice(0, 50))
+    assert (clips["position"] % 4 == 0).all()
+    assert {0, 4, 8, 12, 16, 20} == set(clips["position"][:, 0].flatten().tolist())
+    assert (MovingDigits(50, size=32, digit_size=12, speeds=(4, 8), seed=3).start % 4 != 0).any()
+
+
+@pytest.mark.parametrize("grid", [0, 21])
+def test_a_grid_that_leaves_no_place(grid):
+    with pytest.raises(UserError, match=f"grid must be from 1 to .* 20, not {grid}"):
+        MovingDigits(1, size=32, digit_size=12, grid=grid)
