@@ -246,12 +246,18 @@ Kind = Literal["query-key", "key", "relative"]
 class RelativeBias(nn.Module):
     """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
 
-    shape is (t, h, w) of the volume, n = t*h*w in raster order.
+    shape is (t, h, w) of the volume, n = t*h*w in raster order. Each head begins by preferring one neighbour in the
+    frame; the official code begins without any preference, and learns much more slowly.
     """
 
     def __init__(self, shape: tuple[int, int, int], heads: int):
         super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(torch.zeros(heads, 2 * size - 1)) for size in shape)
+        neighbours = torch.tensor([(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)])
+        preferred = neighbours[torch.arange(heads) % len(neighbours)]
+        distances = (torch.arange(1 - size, size) for size in shape)
+        self.tables = nn.ParameterList(
+            nn.Parameter(-2.0 * (distance - preferred[:, axis, None]).abs().clamp(max=4))
+            for axis, distance in enumerate(distances))
 
     def forward(self) -> Tensor:
         """(heads, n, n): the bias of query (row) and key (column)."""
@@ -959,7 +965,7 @@ if profile != "smoke":
 # where a code differs from the frame before. Here is ours.
 
 # %%
-show(code_strip(made[0], made_codes[0], n_codes=128, frames=8),
+show(code_strip(made[0], made_codes[0], n_codes=trained.codes, frames=8),
      alt="A continued clip in 8 frames, below it the codes of the two codebooks as coloured squares, below those masks "
          "that are yellow where codes have changed: around the digits only.")
 for name, volume in {"true clips": codes, "continued clips": made_codes}.items():

@@ -20,8 +20,8 @@ kinetics_nc1 = replace(kinetics, autoencoder=replace(kinetics.autoencoder, codeb
 small = FrameVQVAEConfig(hidden=64, residual_hidden=32, codes=128, codebooks=4)
 course = Config(DataConfig(frames=1), replace(small, decay=0.95),
                 TrainingConfig(steps=5000, batch=32, learning_rate=1e-3))
-# With fewer residual blocks a digit's codes depend less on what is around it, and move as it moves. Fewer codes a position
-# leave the prior less to predict.
+# With fewer residual blocks a digit's codes depend less on what is around it, and move as it moves. With fewer codes
+# the prior has less to predict.
 course_48 = replace(course, data=DataConfig(frames=1, size=48), training=replace(course.training, steps=2000),
                     autoencoder=replace(course.autoencoder, residual_blocks=1, codebooks=2))
 
@@ -37,10 +37,11 @@ def priors(frames: Config) -> dict[str, Config]:
             for name, factor in SUBSCALE.items()}
 
 
+# On codes of course_48 that `python -m lvlib.checkpoints.merge_codes` has brought from 128 to 48.
 prior_course = Config(
-    DataConfig(frames=16, size=48), course_48.autoencoder,
-    TrainingConfig(steps=14_000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
-                   gradient_clip=1.0, schedule="cosine", warmup=500),
+    DataConfig(frames=16, size=48), replace(course_48.autoencoder, codes=48),
+    TrainingConfig(steps=5000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
+                   gradient_clip=1.0, schedule="cosine", warmup=300),
     LVTConfig(dim=192, embedding_dim=192, heads=8, head_dim=32, encoder_layers=2, decoder_layers=2))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),
                LVTConfig(dim=128, embedding_dim=64, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))

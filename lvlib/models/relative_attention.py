@@ -15,12 +15,18 @@ Kind = Literal["query-key", "key", "relative"]
 class RelativeBias(nn.Module):
     """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
 
-    shape is (t, h, w) of the volume, n = t*h*w in raster order.
+    shape is (t, h, w) of the volume, n = t*h*w in raster order. Each head begins by preferring one neighbour in the
+    frame; the official code begins without any preference, and learns much more slowly.
     """
 
     def __init__(self, shape: tuple[int, int, int], heads: int):
         super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(torch.zeros(heads, 2 * size - 1)) for size in shape)
+        neighbours = torch.tensor([(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)])
+        preferred = neighbours[torch.arange(heads) % len(neighbours)]
+        distances = (torch.arange(1 - size, size) for size in shape)
+        self.tables = nn.ParameterList(
+            nn.Parameter(-2.0 * (distance - preferred[:, axis, None]).abs().clamp(max=4))
+            for axis, distance in enumerate(distances))
 
     def forward(self) -> Tensor:
         """(heads, n, n): the bias of query (row) and key (column)."""
