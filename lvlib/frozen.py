@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from lvlib.checkpoints import run_folder, shipped
+from lvlib.checkpoints import FOLDER, run_folder, shipped
 from lvlib.configs import Config
 from lvlib.data import new_folder
 from lvlib.data.codes import CodesDataset, open_codes, write_codes
@@ -34,8 +34,9 @@ def find_autoencoder(given: str | None, run: Path) -> Path:
     if given is None:
         if kept.exists():
             return kept
+        autoencoders = (name for name in shipped() if not (FOLDER / name / "autoencoder").exists())
         raise UserError("a prior learns the codes of an autoencoder: give --autoencoder RUN, a run folder or a shipped "
-                        f"model ({', '.join(shipped())})")
+                        f"model ({', '.join(autoencoders)})")
     source = run_folder(given)
     found = newest_weights(source)
     if (run / "config.json").exists() and kept.exists() and found.sha256 != newest_weights(kept).sha256:

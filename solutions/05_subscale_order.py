@@ -10,8 +10,8 @@
 # # 05 · Subscale order: which code comes next
 #
 # **What you will build.** The order in which LVT writes a clip. Its prior predicts one code at a time, each
-# from the codes before it. Text comes with an order. A volume of codes, time by height by width, does not, and
-# "before" is ours to choose.
+# from the codes before it. Text comes with an order. A volume of codes, time by height by width, does not,
+# and "before" is ours to choose.
 #
 # LVT (section 3.2) cuts the volume into interleaved slices and writes slice after slice. How it cuts decides
 # what the model knows when it predicts, and so what it has to learn. Here is a clip when a quarter of it is
@@ -68,7 +68,7 @@ show(strip(rows, titles=list(written)),
 # ## 1. Slices
 #
 # A **subscale factor** (s_t, s_h, s_w) says how coarse a slice is. Slice Z_(a,b,c) starts at frame a, row b,
-# column c, and takes every s_t-th frame, s_h-th row and s_w-th column. Every offset with a < s_t, b < s_h,
+# column c, and takes every s_t-th frame, s_h-th row and s_w-th column. Every offset with a < s_t, b < s_h and
 # c < s_w gives a slice, s_t * s_h * s_w in all, and each position is in exactly one.
 
 # %% tags=["export:models.subscale"]
@@ -145,8 +145,8 @@ def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
 
 
 # %% [markdown]
-# We draw small volumes as their frames, side by side, with a colour for each slice: dark ones come first. This
-# is the volume of LVT's Fig. 2: 4 x 4 x 4 positions, factor (2, 2, 2).
+# We draw small volumes as their frames, side by side, with a colour for each slice: dark ones come first.
+# This is the volume of LVT's Fig. 2: 4 x 4 x 4 positions, factor (2, 2, 2).
 
 # %%
 def draw_frames(axes, labels, slices, there=None, orange=None):
@@ -189,8 +189,9 @@ except ValueError as error:
 # %% [markdown]
 # ## 2. The order
 #
-# Slices come in the order of their numbers. Inside a slice, positions come in raster order: frame by frame, row
-# by row. LVT calls the whole order π, and π(i) is the position that is written i-th. The likelihood of the clip is
+# Slices come in the order of their numbers. Inside a slice, positions come in raster order: frame by frame,
+# row by row. LVT calls the whole order π, and π(i) is the position that is written i-th. The likelihood of
+# the clip is
 #
 # $$p(Z) = \prod_i \prod_k p\big(Z^k_{\pi(i)} \mid Z_{\pi(<i)}, Z^{<k}_{\pi(i)}\big)$$
 #
@@ -200,8 +201,8 @@ except ValueError as error:
 # Give π as one tensor: entry i is the raster index (t * H + h) * W + w of the position that is written i-th.
 #
 # <details><summary>Hint</summary>Number the positions with <code>torch.arange</code>. A frame number is t * s_t + a, so
-# with <code>rearrange</code> the axis of all frames is <code>(t a)</code>, the axis of rows <code>(h b)</code>. Which
-# letters move slowest in the order?</details>
+# with <code>rearrange</code> the axis of all frames is <code>(t a)</code>, the axis of rows <code>(h
+# b)</code>. Which letters move slowest in the order?</details>
 
 # %% tags=["exercise", "ex-5.2", "export:models.subscale"]
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
@@ -222,8 +223,8 @@ def generation_order(shape: Triple, factor: Triple) -> Tensor:
 generation_order = check("5.2", generation_order)
 
 # %% [markdown]
-# π tells where the next code goes. Its **inverse** tells of each position *when* it is written. A volume read in
-# the order π and put back with the inverse is the volume again.
+# π tells where the next code goes. Its **inverse** tells of each position *when* it is written. A volume read
+# in the order π and put back with the inverse is the volume again.
 
 # %% tags=["export:models.subscale"]
 def inverse_order(order: Tensor) -> Tensor:
@@ -238,9 +239,9 @@ print("the first eight positions written:", order[:8].tolist())
 print("back again:", torch.equal(volume.flatten()[order][inverse_order(order)], volume.flatten()))
 
 # %% [markdown]
-# Now play it. The number in a cell is *when* it is written. Colour means it is there, the orange frame is the one
-# that is written now. Drag `step` (the slider needs a running kernel; the picture after it shows the same in
-# stills).
+# Now play it. The number in a cell is *when* it is written. Colour means it is there, the orange frame is the
+# one that is written now. Drag `step` (the slider needs a running kernel; the picture after it shows the same
+# in stills).
 
 # %%
 when = inverse_order(order).reshape(shape)
@@ -263,14 +264,14 @@ slider(lambda step: draw_moments([step]), step=range(math.prod(shape)),
 
 # %%
 show(draw_moments([5, 20, 47, 63]),
-     alt="The same volume at four moments. Step 5: the first slice is nearly done, one cell in four of frames 0 and 2. "
-     "Step 20: slices 0 and 1 are there and the third has begun. Step 47, as in LVT's Fig. 2: frames 0 and 2 are "
-     "complete, slices 4 and 5 fill the first and third row of frames 1 and 3 but for the last cell. Step 63: one "
-     "cell is left.")
+     alt="The same volume at four moments. Step 5: five of the eight cells of the first slice are there, four in "
+     "frame 0, one in frame 2. Step 20: slices 0 and 1 are there and the third has begun. Step 47, as in LVT's "
+     "Fig. 2: frames 0 and 2 are complete, slices 4 and 5 fill the first and third row of frames 1 and 3 but for the "
+     "last cell. Step 63: one cell is left.")
 
 # %% [markdown]
-# Step 47 is the moment of LVT's Fig. 2, the last position of Z_(1,0,1). Frames 0 and 2 are complete then. Frame 1
-# has the *future* frame 2 to look at.
+# Step 47 is the moment of LVT's Fig. 2, the last position of Z_(1,0,1). Frames 0 and 2 are complete then.
+# Frame 1 has the *future* frame 2 to look at.
 #
 # ## 3. What each slice may see
 #
@@ -279,7 +280,7 @@ show(draw_moments([5, 20, 47, 63]),
 # - **priming frames**: the first frames of the clip, which are given. They are seen by every slice and never
 #   predicted. A slice that lies in them as a whole is skipped.
 #
-# What is already there of the slice *itself* is the decoder's affair, in notebook 06.
+# What is already there of the slice *itself* is the affair of the transformer's decoder, in notebook 06.
 #
 # ### Exercise 5.3 · what is visible (about 15 min)
 # In training each clip of a batch works on a slice of its own, so `numbers` is a tensor. Return True wherever
@@ -326,14 +327,14 @@ show(fig, alt="Three rows of four frames. Slice 0 sees frame 0 alone and predict
 # The model reads its context with a strided convolution, as notebook 06 will build it: one window for each
 # position of the slice, moved by the subscale factor from one to the next. Two questions remain.
 #
-# **How far must a window reach?** Neighbours in a slice are s positions apart. A window that reaches s - 1 to both
-# sides meets the next one in the middle, so no position of the volume is left out. With one frame a slice
-# (s_t = T), nothing in a later frame is ever written earlier, so the window looks back over the whole clip and
-# not ahead.
+# **How far must a window reach?** Neighbours in a slice are s positions apart. A window that reaches s - 1 to
+# both sides goes right up to its neighbours, so no position of the volume is left out, also before the first
+# position of the slice and behind its last. With one frame a slice (s_t = T), nothing in a later frame is
+# ever written earlier, so the window looks back over the whole clip and not ahead.
 #
-# **Where do the windows begin?** At the slice's own offset, and that is another one for each clip of a batch. So
-# we move the volumes: `context` hides what is not visible, puts padding around, and cuts so that the first window
-# of each clip begins at 0. Hidden and padding are one and the same to the model: "nothing known here".
+# **Where do the windows begin?** At the slice's own offset, and that is another one for each clip of a batch.
+# So we move the volumes: `context` hides what is not visible, puts padding around, and cuts so that the first
+# window of each clip begins at 0. Hidden and padding are one and the same to the model: "nothing known here".
 
 # %% tags=["export:models.subscale"]
 def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
@@ -363,9 +364,9 @@ def context(volume: Tensor, numbers: Tensor, factor: Triple, prime_frames: int =
 
 
 # %% [markdown]
-# One frame of 6 x 6 codes with the factor (1, 2, 2) makes four slices of 3 x 3. Each panel is the context of one
-# of them. The numbers are raster indices, so that you can see how far the frame was moved; crosses are the
-# slice's own positions, always at the same places, and the orange frame is the first window.
+# One frame of 6 x 6 codes with the factor (1, 2, 2) makes four slices of 3 x 3. Each panel is the context of
+# one of them. The numbers are raster indices, so that you can see how far the frame was moved; crosses are
+# the slice's own positions, always at the same places, and the orange frame is the first window.
 
 # %%
 numbers = torch.arange(4)
@@ -383,8 +384,8 @@ show(fig, alt="Four grids of seven by seven. Slice 0 sees nothing. Slice 1 sees 
           "3 sees everything but itself: eight codes in an inner window.")
 
 # %% [markdown]
-# One test settles whether anything leaks: change every code that the slice must not know, and look whether its
-# context notices. Then change all that it may know: each must arrive.
+# One test settles whether anything leaks: change every code that the slice must not know, and look whether
+# its context notices. Then change all that it may know: each must arrive.
 
 # %%
 factor, codes = (4, 2, 2), torch.randint(512, (16, 16, 16, 16, 4))  # 16 clips, each with another slice
@@ -398,8 +399,8 @@ print(f"all hidden codes changed: {leak.any(-1).sum():6,} of {(~may_see).sum():,
 print(f"all visible codes changed: {heard.any(-1).sum():5,} of {may_see.sum():,} reach it")
 
 # %% [markdown]
-# And what does it cost? The official code builds its masks in Python loops, about 20 ms for every clip of every
-# batch. The same rule as a loop and as tensors, here:
+# And what does it cost? The official code builds its masks in Python loops, about 20 ms for every clip of
+# every batch. The same rule as a loop and as tensors, here:
 
 # %%
 def visible_by_loop(shape, factor, number):
@@ -430,8 +431,8 @@ print(f"context:   {milliseconds(lambda: context(codes, numbers, factor)) / 16:6
 # %% [markdown]
 # ## 5. The three orders of the paper
 #
-# LVT compares three factors: **single frame** (T, 1, 1), **spatial** (1, 2, 2) and **spatiotemporal** (4, 2, 2). Here
-# are eight frames of 4 x 4 in each, with the numbers of the slices.
+# LVT compares three factors: **single frame** (T, 1, 1), **spatial** (1, 2, 2) and **spatiotemporal** (4, 2,
+# 2). Here are eight frames of 4 x 4 in each, with the numbers of the slices.
 
 # %%
 types = {"single frame": (16, 1, 1), "spatial": (1, 2, 2), "spatiotemporal": (4, 2, 2)}
@@ -455,17 +456,17 @@ for name, factor in types.items():
           f"{t * h * w:4d} positions   {window}")
 
 # %% [markdown]
-# The price differs. Attention spans one slice, and its cost grows with the square of the slice. The four large
-# slices of the spatial order cost as much attention as 64 of the small ones, four times what all 16 slices of the
-# other two cost together.
+# The price differs. Attention spans one slice, and its cost grows with the square of the slice. The four
+# large slices of the spatial order cost as much attention as 64 of the small ones, four times what all 16
+# slices of the other two cost together.
 #
 # ## 6. All earlier frames, or three
 #
 # Single-frame order: slice 10 is frame 10, and the paper lets it see *all* earlier slices, frames 0 to 9. The
-# official configuration reads them with a kernel of (7, 1, 1) that is centred on the frame itself. Three of its
-# seven taps lie on earlier frames. The other four lie on the frame and its future, which are hidden, so they
-# always meet padding. No later layer makes up for it, because the encoder has one vector for each place of the
-# *one* frame. We draw both.
+# official configuration reads them with a kernel of (7, 1, 1) that is centred on the frame itself. Three of
+# its seven taps lie on earlier frames. The other four lie on the frame and its future, which are hidden, so
+# they always meet padding. No later layer makes up for it, because the encoder has one vector for each place
+# of the *one* frame. We draw both.
 
 # %%
 earlier = visible((16, 16, 16), (16, 1, 1), torch.arange(16))[:, :, 0, 0]  # (slice, frame)
@@ -490,14 +491,15 @@ print("priming frames (of 5) that frame 8 sees:", ours[8, :5].sum().item(), "and
 
 # %% [markdown]
 # With the official kernel, of five priming frames three are left for frame 5, one for frame 7, and none from
-# frame 8 on, which sees only what the model has made itself. What was out of sight for three frames is forgotten. It
-# is an easy slip: kernels are centred by custom, and nothing crashes. Two habits find such things: ask of each tap
-# what it can ever meet, and change an early input to see whether a late output moves.
+# frame 8 on, which sees only what the model has made itself. What was out of sight for three frames is
+# forgotten. It is an easy slip: kernels are centred by custom, and nothing crashes. Two habits find such
+# things: ask of each tap what it can ever meet, and change an early input to see whether a late output moves.
 #
 # ## 7. Why the order matters
 #
-# First, what does *not* depend on it. The chain rule of probability holds in every order: the bits of all steps add
-# up to the bits of the clip. We can check it on eight yes/no codes (2 x 2 x 2) with any joint distribution.
+# First, what does *not* depend on it. The chain rule of probability holds in every order: the bits of all
+# steps add up to the bits of the clip. We can check it on eight yes/no codes (2 x 2 x 2) with any joint
+# distribution.
 
 # %%
 def entropy(p):
@@ -522,14 +524,14 @@ for name, factor in {"single frame": (2, 1, 1), "spatial": (1, 2, 2)}.items():
     print(f"{name:12s}", " ".join(f"{bits:.3f}" for bits in steps), f" sum {sum(steps):.3f} bits")
 
 # %% [markdown]
-# The steps differ and the sum does not. For a *perfect* model every order is as good as any other. Ours are not
-# perfect. They see the world through windows, and have learned only so much. So we ask: what does a model need to
-# know at each step, and how near does it lie?
+# The steps differ and the sum does not. For a *perfect* model every order is as good as any other. Ours are
+# not perfect. They see the world through windows, and have learned only so much. So we ask: what does a model
+# need to know at each step, and how near does it lie?
 #
 # ### What a neighbour tells
 #
-# We take the codes of moving digits, from the trained autoencoder of notebook 04. How many bits does a neighbour
-# tell about a code? That is their mutual information, and pairs of codes are soon counted.
+# We take the codes of moving digits, from the trained autoencoder of notebook 04. How many bits does a
+# neighbour tell about a code? That is their mutual information, and pairs of codes are soon counted.
 
 # %%
 autoencoder = load_checkpoint("lvt-frames-course")
@@ -583,21 +585,22 @@ print(f"a code of the first codebook has {in_all:.1f} bits")
 
 # %% [markdown]
 # Half of a code is known from the same place in the frame before. Four frames before it is a quarter less. A
-# neighbour in the same frame tells less, too, and one that is two columns away much less. Now read the orders with
-# this map:
-# - **single frame** always has the frame before, complete. In its own frame it has what lies above and to the left;
-# - **spatial**: in its first slice the frame before is there, but only every second row and column of it, and no code
-#   of the same frame is nearer than two;
-# - **spatiotemporal**: the first slice must do with four frames back, as if the clip ran four times as
-#   fast. Later slices have neighbours on all sides, *in the future, too*.
+# neighbour in the same frame tells less, too, and one that is two columns away much less. Now read the orders
+# with this map:
+# - **single frame** always has the frame before, complete. In its own frame it has what lies above and to the
+#   left;
+# - **spatial**: in its first slice the frame before is there, but only every second row and column of it, and
+#   no code of the same frame is nearer than two;
+# - **spatiotemporal**: the first slice must do with four frames back, as if the clip ran four times as fast.
+#   Later slices have neighbours on all sides, *in the future, too*.
 
 # %% [markdown]
 # ## The experiment: where the bits go
 #
-# One neighbour is easy to count with. Two neighbours and a code are 128 * 128 * 128 combinations, two million, and
-# four neighbours cannot be counted at all. That is why LVT needs a network. To see the order at work without one,
-# we ask something smaller of each position: *is anything there?* Yes, where a code differs from the one that an
-# empty frame has.
+# One neighbour is easy to count with. Two neighbours and a code are 128 * 128 * 128 combinations, two
+# million, and four neighbours cannot be counted at all. That is why LVT needs a network. To see the order at
+# work without one, we ask something smaller of each position: *is anything there?* Yes, where a code differs
+# from the one that an empty frame has.
 
 # %%
 empty = autoencoder.encode(-torch.ones(1, 3, 1, 64, 64))
@@ -608,9 +611,9 @@ show(strip([to_video(MovingDigits(1, color=True)[0]["video"]), answer], titles=[
      "margin of one or two codes, and move with them.")
 
 # %% [markdown]
-# Now a model that only counts. For each slice, take the n most telling neighbours that are *written before*, and count
-# how often "yes" came with each of their combinations. The price of a held-out position is -log2 of what was
-# counted. `inverse_order` says who comes before whom.
+# Now a model that only counts. For each slice, take the n most telling neighbours that are *written before*,
+# and count how often "yes" came with each of their combinations. The price of a held-out position is -log2 of
+# what was counted. `inverse_order` says who comes before whom.
 
 # %%
 offsets = [o for o in itertools.product(range(-4, 5), range(-2, 3), range(-2, 3)) if any(o)]
@@ -689,15 +692,15 @@ if profile == "course":
 
 # %% [markdown]
 # **What we measured** (yes/no volumes of moving digits, frame 0 given, three sets of clips):
-# - *The sum stays.* With twelve neighbours the three orders cost the same, to 3%. The area under each line on the
-#   right is the same. This is the chain rule, and it comes into sight as soon as the model knows enough.
-# - *The bits move.* In single-frame order each frame costs as much as the one before. In spatial order the first slice
-#   costs 1.3 to 1.4 times as much a position as the rest: it must say where everything moves, in all 16 frames, from
-#   a coarse grid. In spatiotemporal order it is 1.8 to 1.9 times: its step is four frames long. Then it is
-#   paid back: later slices have neighbours on all sides and cost less.
-# - *A weak model notices.* With one neighbour, spatiotemporal costs 8% to 20% more than the others: its first slice has
-#   nothing better than four frames back. With two to eight, now one order is ahead and now another, by up to a
-#   tenth. It depends on who has the neighbours that tell most.
+# - *The sum stays.* With twelve neighbours the three orders cost the same, to 3%. The area under each line on
+#   the right is the same. This is the chain rule, and it comes into sight as soon as the model knows enough.
+# - *The bits move.* In single-frame order each frame costs as much as the one before. In spatial order the
+#   first slice costs 1.3 to 1.4 times as much a position as the rest: it must say where everything moves, in
+#   all 16 frames, from a coarse grid. In spatiotemporal order it is 1.8 to 1.9 times: its step is four frames
+#   long. Then it is paid back: later slices have neighbours on all sides and cost less.
+# - *A weak model notices.* With one neighbour, spatiotemporal costs 8% to 20% more than the others: its first
+#   slice has nothing better than four frames back. With two to eight, now one order is ahead and now another,
+#   by up to a tenth. It depends on who has the neighbours that tell most.
 #
 # Beside the paper (Table 2, BAIR, 600,000 steps; bits/dim over the codes of 15 frames, one is given):
 #
@@ -707,11 +710,11 @@ if profile == "course":
 # | spatial | 1.79 | 2.99 |
 # | spatiotemporal | 1.25 | 1.62 |
 #
-# Single frame and spatiotemporal cost about the same there, too. Spatial costs 40% to 95% more. Nothing that we counted
-# is so large. A network is not a counter: it has to learn a hard first slice, and to attend over 1,024
-# positions. And the table compares unlike things: by the official configurations the spatial model was trained on
-# clips of four frames, with attention in blocks. How much each of these weighs, the paper does not say. Notebook
-# 06 trains all three alike.
+# Single frame and spatiotemporal cost about the same there, too. Spatial costs 40% to 95% more. Nothing that
+# we counted is so large. A network is not a counter: it has to learn a hard first slice, and to attend over
+# 1,024 positions. And the table compares unlike things: by the official configurations the spatial model was
+# trained on clips of four frames, with attention in blocks. How much each of these weighs, the paper does not
+# say. Notebook 06 trains all three alike.
 #
 # Bits are not all. Whatever the first slice gets wrong, all later ones must live with: in spatial order a
 # digit's whole path is fixed before any of its details. And two models of equal bits can differ in time, as
@@ -726,9 +729,9 @@ if profile == "course":
 #
 # ## Scale it up
 #
-# The order has no weights and costs no time worth a mention: `take_slice` is a view, and `context` took 0.1 to 0.2 ms
-# a clip above. What it decides is the shape of the model around it. Any factor that divides the latent volume can be
-# tried without training anything:
+# The order has no weights and costs no time worth a mention: `take_slice` is a view, and `context` took 0.1
+# to 0.2 ms a clip above. What it decides is the shape of the model around it. Any factor that divides the
+# latent volume can be tried without training anything:
 #
 # ```
 # lvlib describe lvt-bair
@@ -737,20 +740,20 @@ if profile == "course":
 # ```
 #
 # The last says what is allowed. The three orders of the paper have names: `lvt-bair`, `lvt-bair-spatial` and
-# `lvt-bair-spatiotemporal`. Their windows differ, 16 x 1 x 1, 1 x 3 x 3 and 7 x 3 x 3, and so do their parameters:
-# 49.9, 49.4 and 52.9 million. Their memory differs more. `lvlib describe` counts about 10 GB for the paper's batch of
-# 64 in single-frame and spatiotemporal order, and 62 GB in spatial order: that is attention over 1,024 positions.
-# Training is notebook 06.
+# `lvt-bair-spatiotemporal`. Their windows differ, 16 x 1 x 1, 1 x 3 x 3 and 7 x 3 x 3, and so do their
+# parameters: 49.9, 49.4 and 52.9 million. Their memory differs more. `lvlib describe` counts about 10 GB for
+# the paper's batch of 64 in single-frame and spatiotemporal order, and 62 GB in spatial order: that is
+# attention over 1,024 positions. Training is notebook 06.
 #
 # ## Questions to think about
 #
-# 1. A factor of (2, 1, 1) writes all even frames first, then the odd ones. What must the first slice model, what
-#    the second?
+# 1. A factor of (2, 1, 1) writes all even frames first, then the odd ones. What must the first slice model,
+#    what the second?
 # 2. Which order would you take if the clip must be *shown* while it is written?
-# 3. You have the first and the last frame of a clip and want what lies between. In which order is that easy? What
-#    would `visible` have to allow?
-# 4. Inside a slice the order is raster. Does a slice of the spatial order know where a digit was in the frame before,
-#    at the same place? Does its context tell it, or its own earlier positions?
+# 3. You have the first and the last frame of a clip and want what lies between. In which order is that easy?
+#    What would `visible` have to allow?
+# 4. Inside a slice the order is raster. Does a slice of the spatial order know where a digit was in the frame
+#    before, at the same place? Does its context tell it, or its own earlier positions?
 # 5. The chain rule holds for every order, also for a random one. Why would a model find a random order hard?
 
 # %%

@@ -11,8 +11,8 @@ FOLDER = Path(__file__).parent
 
 
 def shipped() -> list[str]:
-    """The names."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
+    """The names; a prior's autoencoder is "PRIOR/autoencoder"."""
+    return sorted(path.parent.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("config.json"))
 
 
 def load_checkpoint(name: str) -> nn.Module:

@@ -34,8 +34,10 @@ def main(arguments: list[str]) -> None:
     from lvlib import frozen
     from lvlib.describe import build
     from lvlib.training import train
+    from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
+    processes(config.training, options.devices, options.nodes)  # a mistake is better known before hours of encoding
     if config.prior:
         autoencoder = frozen.find_autoencoder(options.autoencoder, options.out)
         config = frozen.with_autoencoder(config, autoencoder, options.fields)

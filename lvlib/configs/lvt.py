@@ -40,7 +40,7 @@ def priors(frames: Config) -> dict[str, Config]:
 # On codes of course_48 that `python -m lvlib.checkpoints.merge_codes` has brought from 128 to 48.
 prior_course = Config(
     DataConfig(frames=16, size=48), replace(course_48.autoencoder, codes=48),
-    TrainingConfig(steps=5000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
+    TrainingConfig(steps=8000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
                    gradient_clip=1.0, schedule="cosine", warmup=300),
     LVTConfig(dim=192, embedding_dim=192, heads=8, head_dim=32, encoder_layers=2, decoder_layers=2))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),

@@ -177,6 +177,9 @@ class LatentVideoTransformer(nn.Module):
 
     def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
+        if latents.shape[1:] != self.latent_shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
+                             f"not {tuple(latents.shape)}")
         choices = self.slices_to_generate(self.prime_frames)
         numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
         nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)

@@ -16,12 +16,14 @@ class RelativeBias(nn.Module):
     """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
 
     shape is (t, h, w) of the volume, n = t*h*w in raster order. Each head begins by preferring one neighbour in the
-    frame; the official code begins without any preference, and learns much more slowly.
+    frame (ours: the official code begins without any preference).
     """
 
     def __init__(self, shape: tuple[int, int, int], heads: int):
         super().__init__()
-        neighbours = torch.tensor([(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)])
+        # How far the query stands behind the key; keys that come before it first, a masked layer sees no others.
+        neighbours = torch.tensor([(0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1),
+                                   (0, 0, -1), (0, -1, 0), (0, -1, -1), (0, -1, 1)])
         preferred = neighbours[torch.arange(heads) % len(neighbours)]
         distances = (torch.arange(1 - size, size) for size in shape)
         self.tables = nn.ParameterList(

@@ -26,6 +26,20 @@ def launch(config: TrainingConfig, devices: int, nodes: int) -> "Fabric":
         from lightning.fabric.utilities.exceptions import MisconfigurationException
     except ImportError as error:
         raise UserError(f'training needs the package {error.name}: pip install "lvlib[train]"') from error
+    devices, nodes = processes(config, devices, nodes)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        fabric = Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=nodes,
+                        strategy="ddp" if devices * nodes > 1 else "auto", precision=config.precision)
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    fabric.launch()
+    return fabric
+
+
+def processes(config: TrainingConfig, devices: int, nodes: int) -> tuple[int, int]:
+    """(devices, nodes) as they will be. Raises UserError if the batch does not divide among them."""
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
@@ -34,15 +48,7 @@ def launch(config: TrainingConfig, devices: int, nodes: int) -> "Fabric":
     world = devices * nodes
     if config.batch % world:
         raise UserError(f"training.batch is {config.batch}: with {world} processes it must be a multiple of {world}")
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        fabric = Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=nodes,
-                        strategy="ddp" if world > 1 else "auto", precision=config.precision)
-    except MisconfigurationException as error:
-        raise UserError(" ".join(str(error).split())) from error
-    fabric.launch()
-    return fabric
+    return devices, nodes
 
 
 def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:

@@ -16,16 +16,19 @@ def _taps(kernel):
     "these are the taps after the centre": lambda kernel: _taps(kernel) > _taps(kernel).numel() // 2,
     "frames before are known whole": lambda kernel: lvt.earlier_taps(kernel) & (
         (torch.arange(kernel[1]) <= kernel[1] // 2)[:, None] & torch.ones(kernel[2], dtype=torch.bool)),
+    "it should work for a kernel of any odd size": lambda kernel: _taps(kernel) < 13,
     "the mask must be of type bool": lambda kernel: lvt.earlier_taps(kernel).float(),
 })
 def _(fn, expect):
-    mask = fn((3, 3, 5))
+    mask = fn((3, 3, 3))
     expect(mask.dtype == torch.bool, "the mask must be of type bool", look_at="a comparison gives one")
-    expect(mask.shape == (3, 3, 5), "the mask must have the kernel's shape", look_at="reshape(kernel)")
-    expect(not mask[1, 1, 2], "the centre itself is visible", look_at="< or <=")
-    expect(mask[1, 1, 1] and not mask[1, 1, 3], "these are the taps after the centre", look_at="which side is earlier")
+    expect(mask.shape == (3, 3, 3), "the mask must have the kernel's shape", look_at="reshape(kernel)")
+    expect(not mask[1, 1, 1], "the centre itself is visible", look_at="< or <=")
+    expect(mask[1, 1, 0] and not mask[1, 1, 2], "these are the taps after the centre", look_at="which side is earlier")
     expect(mask[0].all(), "frames before are known whole", look_at="raster order: frames come first")
-    expect(torch.equal(mask, lvt.earlier_taps((3, 3, 5))), "not the taps before the centre", look_at="the hint")
+    for kernel in ((3, 3, 3), (1, 1, 3), (3, 5, 1)):
+        expect(torch.equal(fn(kernel), lvt.earlier_taps(kernel)), "it should work for a kernel of any odd size",
+               look_at="how many taps the kernel has")
 
 
 class _KeyMinusQuery(relative_attention.RelativeBias):
@@ -91,10 +94,12 @@ def _(cls, expect):
            look_at="no detach")
 
 
-class _SeesItself(lvt.CodeHeads):
-    def one(self, k, x, earlier):
-        return super().one(k, x, earlier)
+class _SeesTheNext(lvt.CodeHeads):
+    def forward(self, x, codes):
+        return torch.stack([self.one(k, x, codes[..., :k + 1]) for k in range(len(self.out))], -2)
 
+
+class _SeesItself(lvt.CodeHeads):
     def forward(self, x, codes):
         shifted = torch.cat([codes[..., 1:], codes[..., :1]], -1)
         return torch.stack([self.one(k, x, shifted[..., :k]) for k in range(len(self.out))], -2)
@@ -116,6 +121,7 @@ class _FirstHead(lvt.CodeHeads):
 
 
 @exercise("6.3", reference=lvt.CodeHeads, wrong={
+    "code k may see k codes, no more": _SeesTheNext,
     "a code may not see itself": _SeesItself,
     "a code must see those before it": _SeesNothing,
     "the shape must be (..., k, codes)": _CodesFirst,
@@ -127,6 +133,15 @@ def _(cls, expect):
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter)
     x, codes = torch.randn(2, 4, 8), torch.randint(5, (2, 4, 3))
+    shown = {}
+
+    class Spied(cls):
+        def one(self, k, x, earlier):
+            shown[k] = earlier.shape[-1]
+            return super().one(k, x, earlier[..., :k])
+
+    Spied(codes=5, codebooks=3, dim=8)(x, codes)
+    expect(all(seen <= k for k, seen in shown.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
     with torch.no_grad():
         logits = heads(x, codes)
         expect(logits.shape == (2, 4, 3, 5), "the shape must be (..., k, codes)", look_at="torch.stack(..., -2)")
