@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lvlib.checkpoints import FOLDER, load_checkpoint
+from lvlib.course.digits import digit_pictures, locate, position_error
 from lvlib.data import MovingDigits, to_video
 from lvlib.errors import UserError
 from lvlib.metrics.pixels import psnr
@@ -25,11 +26,29 @@ def test_the_frame_vqvae_reaches_the_psnr_of_its_row():
     assert values.mean().item() == pytest.approx(decibels, abs=0.1)
 
 
+def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
+    """On test clips of digits that no model has seen."""
+    prior, autoencoder = load_checkpoint("lvt-course"), load_checkpoint("lvt-course/autoencoder")
+    digits = MovingDigits(100, size=48, digit_size=16, speeds=(4,), grid=4, color=True, split="test")
+    clips = digits.batch(slice(0, 40))
+    video = to_video(clips["video"])
+    codes = autoencoder.encode(video)
+    bits, baseline, after_one_frame = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code \(copying: ([\d.]+)\).* ([\d.]+) px after one frame", recorded("lvt-course")).groups())
+    assert prior.bits_per_dim(codes, prime_frames=1).mean().item() == pytest.approx(bits, abs=0.01)
+    assert bits < baseline / 2
+    torch.manual_seed(0)
+    made = autoencoder.decode(prior.sample(40, codes[:, :5]))
+    places, _ = locate(made[:, :, 5:6], digit_pictures(digits, slice(0, 40)))
+    error = position_error(places, torch.tensor(clips["position"])[:, 5:6]).mean().item()
+    assert error == pytest.approx(after_one_frame, abs=0.5)
+
+
 def test_every_checkpoint_has_a_row_and_a_command():
     names = [path.parent.name for path in Path(FOLDER).glob("*/config.json")]
     assert names
     for name in names:
-        assert f"lvlib train {name} --out" in recorded(name)
+        assert re.search(rf"lvlib train {name} .*--out", recorded(name))
 
 
 def test_a_checkpoint_that_does_not_exist_is_refused():
