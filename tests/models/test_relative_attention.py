@@ -32,8 +32,10 @@ def inputs(batch=2):
     return torch.randn(batch, len(PLACES), 10, dtype=torch.float64)
 
 
-def test_a_new_bias_is_zero():
-    assert RelativeBias(SHAPE, 2)().shape == (2, 24, 24) and not RelativeBias(SHAPE, 2)().any()
+def test_a_new_head_prefers_one_neighbour_in_its_frame_and_the_first_four_look_back():
+    bias = RelativeBias((2, 5, 5), 4)().reshape(4, 2, 25, 2, 25)[:, 1, 12].reshape(4, 2, 5, 5)  # query in the middle
+    assert [tuple(int(x) for x in torch.unravel_index(head.argmax(), head.shape)) for head in bias] == [
+        (1, 2, 1), (1, 1, 2), (1, 1, 1), (1, 1, 3)]
 
 
 def test_bias_in_nested_loops():
@@ -169,5 +171,5 @@ def test_the_scale_of_scores_does_not_grow_with_the_width_of_a_head():
         value, key, query = attend.heads_of(torch.randn(4, 64, 256))
         weights = torch.zeros(4, 2, 64, 64) + torch.eye(64)
         mean = attend.attend(query, key, weights, attend.bias())  # values one-hot: what comes out are the weights
-        by_hand = (query @ key.mT / math.sqrt(width)).softmax(-1)
+        by_hand = (query @ key.mT / math.sqrt(width) + attend.bias()).softmax(-1)
         assert torch.allclose(mean, by_hand, atol=1e-6)
