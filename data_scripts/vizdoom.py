@@ -1,0 +1,96 @@
+"""ViZDoom: walks through Health Gathering Supreme (or Battle2), every frame with the buttons held; needs lvlib[doom]."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lvlib.cli import reported
+from lvlib.cli.arguments import Parser
+from lvlib.data import is_finished, write_clip_set
+from lvlib.data.clips import sha256
+from lvlib.data.doom import TICS, Doom, TrainedPolicy, Walker, record_episode
+from lvlib.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser("lvlib data vizdoom", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; a run that was killed goes on")
+    parser.add_argument("--episodes", type=int, default=1000, help="split 8:1:1 (default 1000, as the paper)")
+    parser.add_argument("--frames", type=int, default=100, help="frames an episode (default 100, as the paper)")
+    parser.add_argument("--skip", type=int, default=4, help="tics of 1/35 s from frame to frame (default 4)")
+    parser.add_argument("--wad", type=Path, help="battle2.wad, of the package sample-factory: Battle2 instead")
+    parser.add_argument("--policy", type=Path, help="TorchScript module: frame (1, 3, 64, 64) in [-1, 1] -> logits of "
+                        "no button and of each (default: a scripted walk)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other episodes (default 0)")
+    options = vars(parser.parse_args(argv))
+
+    out = options.pop("out")
+    _check(options)
+    arguments = options | {name: file and sha256(file) for name, file in options.items() if name in ("wad", "policy")}
+    if is_finished(out, "vizdoom", arguments):
+        print(f"{out} is there already, whole, and the same")
+        return
+    drafts = out.absolute().with_name(f".{out.absolute().name}.episodes")
+    dropped = _record(drafts, arguments, **options)
+    files = sorted(drafts.glob("*.npz"))
+    tenth = max(1, round(len(files) / 10))
+    parts = {"train": files[:-2 * tenth], "val": files[-2 * tenth:-tenth], "test": files[-tenth:]}
+    splits = {split: _read(part) for split, part in parts.items()}
+    write_clip_set(out, "vizdoom", arguments, splits, TICS / options["skip"], per_frame=("video", "actions"))
+    shutil.rmtree(drafts)
+    counts = ", ".join(f"{len(part)} for {split}" for split, part in parts.items())
+    print(f"{out}: episodes of {options['frames']} frames: {counts}; {dropped} that ended early were dropped")
+
+
+def _check(options: dict) -> None:
+    for name, least in {"episodes": 3, "frames": 2, "skip": 1, "seed": 0}.items():
+        if options[name] < least:
+            raise UserError(f"--{name} must be {least} or more, not {options[name]}")
+    for name in ("wad", "policy"):
+        if options[name] and not options[name].is_file():
+            raise UserError(f"--{name}: there is no file {options[name]}")
+
+
+def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int, wad: Path | None,
+            policy: Path | None, seed: int) -> int:
+    """A file an episode; those that are there already, of the same arguments, are kept. Returns how many were dropped.
+
+    What is in an episode depends on the seed and its number alone, so a run that was killed and goes on ends the same.
+    """
+    same = drafts / "arguments.json"
+    if not same.exists() or json.loads(same.read_text()) != arguments:
+        shutil.rmtree(drafts, ignore_errors=True)
+        drafts.mkdir(parents=True)
+        same.write_text(json.dumps(arguments))
+    files = [drafts / f"{i:06}.npz" for i in range(episodes)]
+    missing = [i for i, file in enumerate(files) if not file.exists()]
+    with Doom(skip, wad) as game, tqdm(total=episodes, initial=episodes - len(missing), unit=" episodes") as progress:
+        buttons = len(game.buttons)
+
+        def new_policy(seed: int):
+            return TrainedPolicy(policy, buttons, seed) if policy else Walker(buttons, seed)
+
+        for i in missing:
+            video, actions, dropped = record_episode(game, new_policy, frames, (seed, i))
+            draft = drafts / "draft"
+            with open(draft, "wb") as file:
+                np.savez(file, video=video, actions=actions, dropped=dropped)
+            draft.rename(files[i])
+            progress.update()
+    return sum(int(np.load(file)["dropped"]) for file in files)
+
+
+def _read(files: list[Path]) -> Iterator[dict[str, np.ndarray]]:
+    for file in files:
+        episode = np.load(file)
+        yield {"video": episode["video"][None], "actions": episode["actions"][None]}
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, where `import vizdoom` would find this very file
+    sys.exit(reported(main))
