@@ -9,6 +9,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from lvlib.configs import Config
 from lvlib.errors import UserError
+from lvlib.models.videogpt import VideoGPTConfig
 from lvlib.training.config import TrainingConfig
 
 MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizer's two running means and the EMA if any, plus every "
@@ -30,6 +31,8 @@ def build(config: Config) -> nn.Module:
     if config.prior is None:
         return config.autoencoder.build()
     try:
+        if isinstance(config.prior, VideoGPTConfig):  # it may look at frames
+            return config.prior.build(shape, config.autoencoder.codes, config.video_shape)
         return config.prior.build(shape, config.autoencoder.codes)
     except ValueError as error:
         raise UserError(str(error)) from error

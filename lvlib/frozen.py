@@ -8,11 +8,13 @@ import fcntl
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch.utils.data import Dataset
 
 from lvlib.checkpoints import FOLDER, run_folder, shipped
+from lvlib.conditions import condition_of, needs
 from lvlib.configs import Config
 from lvlib.data import new_folder
 from lvlib.data.codes import CodesDataset, open_codes, write_codes
@@ -59,6 +61,10 @@ def with_autoencoder(config: Config, source: Path, fields: Iterable[str] = ()) -
         if part == "autoencoder" and wanted != has:
             raise UserError(f"--autoencoder.{field} is {wanted}, but the autoencoder in {source} has {has}: leave the "
                             "field out, or give another autoencoder")
+    if type(found.autoencoder) is not type(config.autoencoder):
+        wanted, has = (type(c.autoencoder).__name__.removesuffix("Config") for c in (config, found))
+        raise UserError(f"the autoencoder in {source} is a {has}, and this configuration learns the codes of a "
+                        f"{wanted}: give another autoencoder, or take a configuration that fits it")
     chosen = replace(config, autoencoder=found.autoencoder)
     wanted, has = (f"{' x '.join(map(str, latent_shape(c)))} codes of a clip, each one of {c.autoencoder.codes}"
                    for c in (config, chosen))
@@ -68,19 +74,23 @@ def with_autoencoder(config: Config, source: Path, fields: Iterable[str] = ()) -
     return chosen
 
 
-def made_from(source: Path, data: Mapping[str, Dataset]) -> dict[str, str]:
-    """What codes depend on: fingerprints of the autoencoder's weights and of the clips of each split."""
-    clips = {f"{split}_clips": clips.fingerprint for split, clips in data.items()}
-    return {"autoencoder": newest_weights(source).sha256, **clips}
+def made_from(source: Path, data: Mapping[str, Dataset], config: Config) -> dict:
+    """What codes depend on: fingerprints of the autoencoder's weights and of the clips of each split, and what is kept
+    beside the codes, where the prior is told more."""
+    asked = needs(config.prior)
+    clips = {f"{split}_clips": clips.fingerprint(asked) for split, clips in data.items()}
+    return {"autoencoder": newest_weights(source).sha256, **clips, **({"condition": asked} if asked else {})}
 
 
 def codes_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Config) -> dict[str, CodesDataset]:
     """Copies the autoencoder into `run`, and encodes the clips of each split, unless that was done before.
 
-    Of several processes one does it, and the others wait. Raises UserError if the disk refuses, or codes that were
-    there are damaged.
+    Of several processes one does it, and the others wait. Raises UserError if the disk refuses, codes that were there
+    are damaged, or a clip does not come with what the prior is told.
     """
-    origin = made_from(source, data)
+    origin = made_from(source, data, config)
+    asked = needs(config.prior)
+    condition = partial(condition_of, needs=asked, frames=config.data.frames) if asked else None
     run.mkdir(parents=True, exist_ok=True)
     with open(run / "codes.lock", "w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
@@ -89,7 +99,7 @@ def codes_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Confi
         if codes is None:
             shutil.rmtree(run / "codes", ignore_errors=True)
             write_codes(run / "codes", data, load_autoencoder(run / "autoencoder"), config.autoencoder.codes, origin,
-                        config.training.workers)
+                        config.training.workers, condition)
             codes = open_codes(run / "codes", origin)
     return codes
 

@@ -74,8 +74,8 @@ def chosen(metrics: str | None, allowed: tuple[str, ...], kind: str) -> list[str
 
 
 def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
-    from lvlib.cli.train import open_split
     from lvlib.evaluate import AUTOENCODER_METRICS, evaluate_autoencoder, spread
+    from lvlib.run_data import open_split
     from lvlib.runs import load_autoencoder
 
     metrics = chosen(options.metrics, AUTOENCODER_METRICS, "an autoencoder")
@@ -88,8 +88,8 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.cli.sample import checked_prime_frames
-    from lvlib.cli.train import open_split
     from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, spread
+    from lvlib.run_data import open_split
     from lvlib.runs import load_autoencoder, load_model
 
     metrics = chosen(options.metrics, PRIOR_METRICS, "a prior")

@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from lvlib import frozen
+    from lvlib.conditions import check_data, needs
     from lvlib.describe import build
+    from lvlib.run_data import rate
     from lvlib.training import train
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
@@ -46,7 +48,8 @@ def main(arguments: list[str]) -> None:
     data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
     if config.prior:
-        about |= {"fps": _rate(data["train"]), "codes": frozen.made_from(autoencoder, data)}
+        check_data(data, needs(config.prior), config.data.frames)
+        about |= {"fps": rate(data["train"]), "codes": frozen.made_from(autoencoder, data, config)}
         check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
         data = frozen.codes_of(data, autoencoder, options.out, config)
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"),
@@ -56,32 +59,13 @@ def main(arguments: list[str]) -> None:
 
 def _open_data(config: "Config") -> dict[str, "Dataset"]:
     """The clips of "train", and of "val" if there are any."""
+    from lvlib.run_data import open_split
+
     data = {"train": open_split(config, "train")}
     try:
         data["val"] = open_split(config, "val")
     except UserError as error:
         _say(f"training without validation: {error}")
-    return data
-
-
-def _rate(data: "Dataset") -> float | None:
-    """Frames a second of a clip: what a prior continues should come at the same rate. None where images have none."""
-    return None if any(video.images for video in getattr(data, "videos", ())) else data.fps
-
-
-def open_split(config: "Config", split: str) -> "Dataset":
-    """The data set. Raises UserError if it cannot be read, or its clips are not those that the model takes."""
-    from lvlib.data import open_data
-
-    root = config.data.root
-    if root is None:
-        raise UserError("no data: give --data.root FOLDER, of your videos or one that `lvlib data NAME --out` made")
-    data = open_data(root, split, config.data.frames, config.data.stride, config.data.size)
-    channels = data[0]["video"].shape[-1]
-    if channels != config.autoencoder.channels:
-        remedy = "give another autoencoder" if config.prior else f"set --autoencoder.channels {channels}"
-        raise UserError(f"clips in {root} have {channels} channels, the model takes {config.autoencoder.channels}: "
-                        f"{remedy}, or take other data")
     return data
 
 

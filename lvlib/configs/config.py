@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from lvlib.errors import UserError
 from lvlib.models.frame_vqvae import FrameVQVAEConfig
 from lvlib.models.lvt import LVTConfig
+from lvlib.models.video_vqvae import VideoVQVAEConfig
+from lvlib.models.videogpt import VideoGPTConfig
 from lvlib.training.config import TrainingConfig
 
-AutoencoderConfig = FrameVQVAEConfig  # the next system joins with `| ItsConfig`
-PriorConfig = LVTConfig
+AutoencoderConfig = FrameVQVAEConfig | VideoVQVAEConfig  # the next system joins with `| ItsConfig`
+PriorConfig = LVTConfig | VideoGPTConfig
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -52,11 +53,10 @@ class ClipSet(Dataset):
         self.classes = self.meta["classes"]
         self._arrays  # noqa: B018  a damaged file shows here, not in the middle of an epoch
 
-    @property
-    def fingerprint(self) -> str:
-        """Other clips, another one; the same clips in another place, the same."""
-        video = self.meta["sha256"][f"{self.split}/video.npy"]
-        return hashlib.sha256(f"{video} {self.frames} {self.stride}".encode()).hexdigest()
+    def fingerprint(self, fields: Iterable[str] = ()) -> str:
+        """Other clips, another one; the same clips in another place, the same. Of the videos and of those fields."""
+        files = " ".join(self.meta["sha256"].get(f"{self.split}/{name}.npy", "") for name in ("video", *fields))
+        return hashlib.sha256(f"{files} {self.frames} {self.stride}".encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.meta["splits"][self.split] * self._parts

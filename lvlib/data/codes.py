@@ -1,11 +1,12 @@
 """The codes of clips: computed once by a frozen autoencoder, then read from disk as memory-mapped integers.
 
-    FOLDER/{train,val}.npy   (n, t, h, w) or (n, t, h, w, k), uint8 for up to 256 codes, uint16 for more
-    FOLDER/meta.json         what the codes were made from, sha256 of each file
+    FOLDER/{train,val}.npy         (n, t, h, w) or (n, t, h, w, k), uint8 for up to 256 codes, uint16 for more
+    FOLDER/{train,val}.FIELD.npy   where a prior is told more than the codes: a field of its condition, first axis n
+    FOLDER/meta.json               what the codes were made from, sha256 of each file
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -24,48 +25,67 @@ BATCH = 8  # clips that are encoded together
 
 
 class CodesDataset(Dataset):
-    """The codes of clips in a .npy file. An item is {"codes": int64 (t, h, w) or (t, h, w, k)}."""
+    """The codes of clips in a .npy file. An item is {"codes": int64 (t, h, w) or (t, h, w, k)}, with a "condition",
+    a dict of arrays by name, where `fields` names some.
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    The file of a field is named after that of the codes: train.label.npy beside train.npy.
+    """
+
+    def __init__(self, path: str | Path, fields: tuple[str, ...] = ()):
+        self.path, self.fields = Path(path), fields
 
     def __len__(self) -> int:
         return len(self._codes)
 
     def __getitem__(self, index: int) -> dict:
-        return {"codes": self._codes[index].astype(np.int64)}
+        item = {"codes": self._codes[index].astype(np.int64)}
+        if self.fields:
+            item["condition"] = {name: np.array(values[index]) for name, values in self._condition.items()}
+        return item
 
     @cached_property
     def _codes(self) -> np.ndarray:
         return np.load(self.path, mmap_mode="r")
 
-    def __getstate__(self) -> dict:  # a loader's workers map the file anew, rather than being sent its content
-        return {"path": self.path}
+    @cached_property
+    def _condition(self) -> dict[str, np.ndarray]:
+        return {name: np.load(self.path.with_suffix(f".{name}.npy"), mmap_mode="r") for name in self.fields}
+
+    def __getstate__(self) -> dict:  # a loader's workers map the files anew, rather than being sent their content
+        return {"path": self.path, "fields": self.fields}
 
 
 def write_codes(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.Module, codes: int, made_from: dict,
-                workers: int = 0) -> None:
+                workers: int = 0, condition: Callable[[dict], dict[str, np.ndarray]] | None = None) -> None:
     """Encodes the clips of each split, with a progress bar. The folder appears at the end, whole, or not at all.
 
     codes: how many codes a codebook has. made_from: plain values that tell when the codes are out of date.
-    workers: processes that read the clips.
+    workers: processes that read the clips. condition: from an item of the data to what is kept beside its codes.
 
-    Raises UserError if `folder` holds something, or the disk refuses.
+    Raises UserError if `folder` holds something, the disk refuses, or `condition` does, and then names the clip.
     """
     device = next(autoencoder.parameters()).device
     meta = {"made_from": made_from, "sha256": {}}
     with new_folder(folder) as draft:
         for split, data in splits.items():
-            file = None
-            clips = DataLoader(data, BATCH, num_workers=workers, collate_fn=_frames)
-            for frames in tqdm(clips, desc=f"codes of {split}", unit="batch"):
+            files: dict[str, GrowingArray] = {}
+            done = 0
+            for frames, others in tqdm(DataLoader(data, BATCH, num_workers=workers, collate_fn=_collate),
+                                       desc=f"codes of {split}", unit="batch"):
                 with torch.no_grad():
                     latents = autoencoder.encode(to_video(frames.to(device))).cpu().numpy()
-                rows = latents.astype(np.min_scalar_type(codes - 1))
-                file = file or GrowingArray(draft / f"{split}.npy", rows)
-                file.append(rows)
-            file.close()
-            meta["sha256"][f"{split}.npy"] = sha256(draft / f"{split}.npy")
+                rows = {f"{split}.npy": latents.astype(np.min_scalar_type(codes - 1))}
+                if condition:
+                    items = [{**other, "video": video} for other, video in zip(others, frames.numpy(), strict=True)]
+                    rows |= _conditions(items, condition, split, done)
+                for name, values in rows.items():
+                    if name not in files:
+                        files[name] = GrowingArray(draft / name, values)
+                    files[name].append(values)
+                done += len(frames)
+            for name, file in files.items():
+                file.close()
+                meta["sha256"][name] = sha256(draft / name)
         (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
@@ -85,8 +105,25 @@ def open_codes(folder: Path, made_from: dict) -> dict[str, CodesDataset] | None:
         whole = False
     if not whole:
         raise UserError(f"the codes in {folder} are damaged; delete that folder, and they are made again")
-    return {Path(name).stem: CodesDataset(folder / name) for name in meta["sha256"]}
+    fields: dict[str, list[str]] = {}
+    for name in meta["sha256"]:
+        split, *field, _ = name.split(".")
+        fields.setdefault(split, []).extend(field)
+    return {split: CodesDataset(folder / f"{split}.npy", tuple(names)) for split, names in fields.items()}
 
 
-def _frames(items: list[dict]) -> Tensor:
-    return torch.stack([torch.as_tensor(item["video"]) for item in items])
+def _collate(items: list[dict]) -> tuple[Tensor, list[dict]]:
+    """The frames of all clips (b, t, h, w, c), and what else each item holds."""
+    frames = torch.stack([torch.as_tensor(item["video"]) for item in items])
+    return frames, [{name: value for name, value in item.items() if name != "video"} for item in items]
+
+
+def _conditions(items: list[dict], condition: Callable, split: str, first: int) -> dict[str, np.ndarray]:
+    """What is kept of each item, by the name of its file. The first item is clip number `first` of the split."""
+    parts = []
+    for number, item in enumerate(items, first):
+        try:
+            parts.append(condition(item))
+        except UserError as error:
+            raise UserError(f"clip {number} of {split}: {error}") from error
+    return {f"{split}.{field}.npy": np.stack([part[field] for part in parts]) for field in parts[0]}

@@ -5,6 +5,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -71,12 +72,13 @@ class VideoFolder(Dataset):
         self.fps = median(video.fps for video in self.videos) / stride
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
 
-    @property
-    def fingerprint(self) -> str:
-        """Other clips, another one; the same files in another place, the same. By their names and sizes."""
+    def fingerprint(self, fields: Iterable[str] = ()) -> str:
+        """Other clips, another one; the same files in another place, the same. By their names and sizes; with "label"
+        among the fields also by the classes, of which a label is the number."""
         files = [(file.relative_to(self.root).as_posix(), file.stat().st_size)
                  for video in self.videos for file in video.images or [video.path]]
-        return hashlib.sha256(repr((files, self.frames, self.stride, self.size, self.hop)).encode()).hexdigest()
+        known = files, self.frames, self.stride, self.size, self.hop, *(self.classes if "label" in fields else ())
+        return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self._ends[-1]

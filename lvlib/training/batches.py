@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lvlib.data import to_video
@@ -62,26 +61,33 @@ class _Batches(Sampler):
 
 
 class _Inputs(Dataset):
-    """The "codes" of an item where it has them, else its "video". Whatever an item draws at random depends on
-    (seed, position) alone, also in a worker."""
+    """Of an item its "codes", with their "condition" if there is one, or else its "video". Whatever an item draws at
+    random depends on (seed, position) alone, also in a worker."""
 
     def __init__(self, data: Dataset, seed: int):
         self.data, self.seed = data, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> dict:
         position, index = key
         seed_everything(ITEM, self.seed, position)
         item = self.data[index]
-        return torch.as_tensor(item["codes"] if "codes" in item else item["video"])
+        wanted = ("codes", "condition") if "codes" in item else ("video",)
+        return {name: item[name] for name in wanted if name in item}
 
 
-def for_model(batch: Tensor) -> Tensor:
-    """What `loss` takes: uint8 frames (b, t, h, w, c) become float video (b, c, t, h, w), int64 codes stay."""
-    return to_video(batch) if batch.dtype == torch.uint8 else batch
+def for_model(batch: dict) -> tuple:
+    """What `loss` takes: (video,), (codes,) or (codes, condition). uint8 frames (b, t, h, w, c), also in a condition,
+    become float video (b, c, t, h, w); other tensors stay as they are."""
+    if "video" in batch:
+        return (to_video(batch["video"]),)
+    if "condition" not in batch:
+        return (batch["codes"],)
+    return batch["codes"], {name: to_video(value) if value.dtype == torch.uint8 else value
+                            for name, value in batch["condition"].items()}
 
 
 def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int) -> DataLoader:
-    """One batch for each of the steps, b = config.batch / world: uint8 frames (b, t, h, w, c), or codes as they are."""
+    """One batch for each of the steps, what `for_model` takes: the items' tensors, b = config.batch / world of each."""
     return _loader(data, config, _Batches(len(data), config, steps, rank, world))
 
 

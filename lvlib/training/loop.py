@@ -1,4 +1,4 @@
-"""The training loop: any model with `loss(batch) -> (loss, metrics)`, one process or many, stopped and gone on with."""
+"""The training loop: any model with `loss(...) -> (loss, metrics)`, one process or many, stopped and gone on with."""
 
 import gc
 import math
@@ -35,10 +35,12 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
           progress: bool = False) -> int:
     """Trains the model in place and returns the steps taken. If `run` holds a run, goes on from its newest checkpoint.
 
-    model: `loss(batch) -> (loss, metrics)`; metrics are scalar tensors.
-    train_data, val_data: items are dicts with "codes", int64 (t, h, w) or (t, h, w, k), or else "video", uint8
-        (t, h, w, c). A batch is codes (b, ...), or float video (b, c, t, h, w) in [-1, 1]. The validation loss is that
-        of the running mean of the weights where config keeps one.
+    model: `loss(video)`, `loss(codes)` or `loss(codes, condition)`, as the data is, -> (loss, metrics); metrics are
+        scalar tensors.
+    train_data, val_data: items are dicts with "codes", int64 (t, h, w) or (t, h, w, k), and perhaps "condition", a dict
+        of arrays by name; or else with "video", uint8 (t, h, w, c). A batch is codes (b, ...), or float video
+        (b, c, t, h, w) in [-1, 1], as uint8 frames in a condition are. The validation loss is that of the running mean
+        of the weights where config keeps one.
     describe: further entries for config.json, plain values by name; `train` adds "training" and "clips".
     progress: show a tqdm bar.
 
@@ -167,12 +169,12 @@ class _Training:
                 bar.update()
                 clock = time.perf_counter()
 
-    def take_step(self, step: int, batch: Tensor, interrupts: Interrupts) -> tuple[dict[str, Tensor], bool]:
+    def take_step(self, step: int, inputs: tuple, interrupts: Interrupts) -> tuple[dict[str, Tensor], bool]:
         """One optimizer step. Returns the loss with the model's metrics, and whether any process was interrupted."""
         fabric, config = self.fabric, self.config
         seed_everything(STEP, config.seed, step, fabric.global_rank)
         with fabric.autocast():  # one process: Fabric then calls a marked method bare, without its precision
-            loss, metrics = self.wrapped.loss(batch)
+            loss, metrics = self.wrapped.loss(*inputs)
         broken, stop = any_rank(fabric, ~loss.isfinite(), interrupts.caught)
         if broken:
             raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")

@@ -24,9 +24,10 @@ def validate(fabric: "Fabric", model: nn.Module, data: Dataset, config: Training
     sums, clips = {}, 0
     for number, batch in enumerate(validation_batches(data, config, fabric.global_rank, fabric.world_size)):
         seed_everything(STEP, config.seed, 0, fabric.global_rank, number)  # training counts its steps from 1
+        inputs = for_model(fabric.to_device(batch))
         with fabric.autocast():
-            loss, metrics = model.loss(for_model(fabric.to_device(batch)))
+            loss, metrics = model.loss(*inputs)
         for name, value in {"loss": loss, **metrics}.items():
-            sums[name] = sums.get(name, 0) + value.float() * len(batch)
-        clips += len(batch)
+            sums[name] = sums.get(name, 0) + value.float() * len(inputs[0])
+        clips += len(inputs[0])
     return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})

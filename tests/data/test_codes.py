@@ -117,9 +117,9 @@ def test_fingerprints_tell_clips_apart_wherever_they_lie(tmp_path):
     def clips(name, seed, **arguments):
         video = np.random.default_rng(seed).integers(256, size=(4, 8, 8, 8, 3), dtype=np.uint8)
         write_clip_set(tmp_path / name, "noise", {}, {"train": [{"video": video}], "val": [{"video": video}]}, fps=5)
-        return ClipSet(tmp_path / name, **arguments).fingerprint
+        return ClipSet(tmp_path / name, **arguments).fingerprint()
 
     assert clips("a", 0) == clips("b", 0) != clips("c", 1)
-    same = {ClipSet(tmp_path / "a", frames=frames, stride=stride).fingerprint
+    same = {ClipSet(tmp_path / "a", frames=frames, stride=stride).fingerprint()
             for frames, stride in ((8, 1), (4, 1), (4, 2), (2, 1))}
     assert len(same) == 4 and clips("d", 0, frames=8) in same

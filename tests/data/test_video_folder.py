@@ -196,7 +196,7 @@ def test_every_video_has_its_share(tmp_path):
 
 def test_a_fingerprint_tells_files_apart_wherever_they_lie(tmp_path):
     def fingerprint(root, **options):
-        return VideoFolder(tmp_path / root, 4, split="all", **options).fingerprint
+        return VideoFolder(tmp_path / root, 4, split="all", **options).fingerprint()
 
     for root in ("here", "there"):
         save_images(tmp_path / root / "images")

@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
-from toys import Codes, config, prior
+from toys import Codes, ConditionedCodes, conditioned_prior, config, prior
 
 from lvlib.errors import UserError
 from lvlib.models.lvt import LatentVideoTransformer
+from lvlib.models.videogpt import VideoGPT
 from lvlib.training import train
-from lvlib.training.batches import STEP, global_batch, seed_everything
+from lvlib.training.batches import STEP, for_model, global_batch, seed_everything, training_batches, validation_batches
 from lvlib.training.checkpoint import (
     EMA,
     MODEL,
@@ -22,7 +23,7 @@ from lvlib.training.checkpoint import (
     steps_saved,
 )
 
-DATA = Codes()
+DATA, CONDITIONED = Codes(), ConditionedCodes()
 SETTINGS = {"optimizer": "rmsprop", "betas": (0.9, 0.95), "learning_rate": 1e-3, "schedule": "cosine", "warmup": 3}
 RISE_AND_FALL = [1 / 3, 2 / 3, 1, *((1 + math.cos(math.pi * taken / 6)) / 2 for taken in range(6))]
 
@@ -53,6 +54,23 @@ def test_the_loop_on_codes_is_these_lines_of_torch(tmp_path):
     assert learning_rates(tmp_path) == pytest.approx([1e-3 * share for share in RISE_AND_FALL])
 
 
+def test_each_clip_is_learned_with_its_own_condition(tmp_path):
+    """Adam's first step is the rate times the gradient's sign: the gradient of codes and conditions, clip by clip."""
+    trained = conditioned_prior()
+    train(trained, CONDITIONED, config(steps=1, learning_rate=1e-3), tmp_path)
+    model = conditioned_prior()
+    (codes, condition), = map(for_model, training_batches(CONDITIONED, config(), range(1, 2), 0, 1))
+    losses = [model.loss(codes[i:i + 1], {name: part[i:i + 1] for name, part in condition.items()})[0]
+              for i in range(4)]
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(sum(losses) / 4, list(parameters.values()))
+    for (name, before), gradient in zip(parameters.items(), gradients, strict=True):
+        sure = gradient.abs() > 1e-5  # of smaller ones rounding decides the sign
+        moved = (trained.get_parameter(name) - before)[sure]
+        torch.testing.assert_close(moved, -1e-3 * gradient.sign()[sure], rtol=0.01, atol=0, msg=name)
+        assert sure.any(), name
+
+
 @pytest.mark.parametrize("schedule, warmup, shares", [
     ("constant", 0, [1] * 9), ("constant", 2, [0.5, *[1] * 8]), ("constant", 18, [n / 18 for n in range(1, 10)]),
     ("cosine", 0, [(1 + math.cos(math.pi * taken / 9)) / 2 for taken in range(9)]),
@@ -67,29 +85,40 @@ class Killed(BaseException):
     pass
 
 
-class Dying(LatentVideoTransformer):
+class Dying:
     """Dies in the n-th step that it takes."""
 
     left = 0
 
-    def loss(self, latents):
+    def loss(self, *inputs):
         self.left -= self.training
         if self.training and self.left == 0:
             raise Killed
-        return super().loss(latents)
+        return super().loss(*inputs)
 
 
-def test_killed_and_gone_on_with_it_ends_as_if_nobody_had_disturbed_it(tmp_path):
+class DyingLVT(Dying, LatentVideoTransformer):
+    pass
+
+
+class DyingVideoGPT(Dying, VideoGPT):
+    pass
+
+
+@pytest.mark.parametrize("make, dying, data", [
+    (prior, DyingLVT, DATA), (lambda *kind: conditioned_prior(*kind, dropout=0.3), DyingVideoGPT, CONDITIONED),
+], ids=["codes", "conditions"])
+def test_killed_and_gone_on_with_it_ends_as_if_nobody_had_disturbed_it(tmp_path, make, dying, data):
     """Killed in the warm-up, in the fall, and in the first step after a checkpoint."""
     settings = config(**SETTINGS, ema_decay=0.9, gradient_clip=1.0)
-    train(prior(), DATA, settings, tmp_path / "whole", val_data=DATA)
+    train(make(), data, settings, tmp_path / "whole", val_data=data)
     for die_in, goes_on_from in (2, 0), (5, 0), (7, 3), (8, 6):
-        model = prior(Dying)
+        model = make(dying)
         model.left = die_in - goes_on_from
         with pytest.raises(Killed):
-            train(model, DATA, settings, tmp_path / "killed", val_data=DATA)
+            train(model, data, settings, tmp_path / "killed", val_data=data)
         assert max(steps_saved(tmp_path / "killed"), default=0) == (die_in - 1) // 3 * 3
-    train(prior(), DATA, settings, tmp_path / "killed", val_data=DATA)
+    train(make(), data, settings, tmp_path / "killed", val_data=data)
     for name in (MODEL, EMA):
         whole, killed = (folder_of(tmp_path / run, 9) / name for run in ("whole", "killed"))
         assert whole.read_bytes() == killed.read_bytes()
@@ -109,6 +138,17 @@ def test_validation_is_the_mean_over_the_clips(tmp_path):
     logged = json.loads((tmp_path / "metrics.jsonl").read_text())
     bits = [model.bits_per_dim(torch.as_tensor(DATA[i]["codes"])[None], 1) for i in range(len(DATA))]
     assert logged["val_loss"] == pytest.approx(torch.cat(bits).mean().item(), rel=1e-5)
+
+
+def test_validation_sees_the_conditions_too(tmp_path):
+    model = conditioned_prior()
+    train(model, CONDITIONED, config(steps=1, batch=5), tmp_path, val_data=CONDITIONED)
+    logged = json.loads((tmp_path / "metrics.jsonl").read_text())
+    (codes, condition), = map(for_model, validation_batches(CONDITIONED, config(batch=23), 0, 1))
+    with torch.no_grad():
+        assert logged["val_loss"] == pytest.approx(model.loss(codes, condition)[0].item(), rel=1e-5)
+        other = model.loss(codes, condition | {"label": (condition["label"] + 1) % 5})[0]
+    assert logged["val_loss"] != pytest.approx(other.item(), rel=1e-4)
 
 
 def test_with_a_cosine_the_number_of_steps_is_part_of_the_run(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import Clips, Codes, OwnSlices, codebook_model, prior
+from toys import Clips, Codes, ConditionedCodes, OwnSlices, codebook_model, conditioned_prior, prior
 
 from lvlib.training import train
 from lvlib.training.checkpoint import EMA, MODEL, folder_of, load_tensors, steps_saved
@@ -45,7 +45,7 @@ def test_killed_at_any_moment_a_run_ends_with_the_weights_of_one_never_stopped(t
 def test_two_processes_end_as_one_would(tmp_path):
     """Weights, running mean, codebooks with their restarts, losses. Half of the run by Fabric, half by torchrun; and
     what only one of the processes notices stops both, with the same words: neither waits for ever."""
-    from two_processes import PRIOR, SETTINGS, TRAININGS, VALIDATION
+    from two_processes import CONDITIONED, PRIOR, SETTINGS, TRAININGS
 
     for started_as in ("fabric", "torchrun"):
         done = run_script(HERE / "two_processes.py", tmp_path, started_as)
@@ -57,12 +57,16 @@ def test_two_processes_end_as_one_would(tmp_path):
         return first
 
     assert told("run6") == "6 steps of 6" and told("run12") == "6 steps of 12"
-    train(codebook_model(), Clips(), SETTINGS, tmp_path / "one", val_data=VALIDATION)
+    train(codebook_model(), Clips(), SETTINGS, tmp_path / "one", val_data=Clips(6))
     train(codebook_model(restart=0), Clips(), SETTINGS, tmp_path / "no restarts")
     assert told("prior12") == "12 steps of 12"
     train(prior(OwnSlices), Codes(), PRIOR, tmp_path / "one prior", val_data=Codes(6))
+    assert told("conditioned12") == "12 steps of 12"
+    train(conditioned_prior(), ConditionedCodes(), CONDITIONED, tmp_path / "one conditioned",
+          val_data=ConditionedCodes(6))
+    pairs = ("one", "run"), ("one prior", "prior"), ("one conditioned", "conditioned")
     # RMSprop makes steps of one size out of gradients that are rounding and nothing else; a wrong one moves by 1e-2.
-    for names, atol in ((("one", "run"), 1e-5), (("one prior", "prior"), 5e-4)):
+    for names, atol in zip(pairs, (1e-5, 5e-4, 5e-4), strict=True):
         for name in (MODEL, EMA):
             one, two = (load_tensors(tmp_path / run, 12, name) for run in names)
             for tensor in one:
@@ -70,7 +74,7 @@ def test_two_processes_end_as_one_would(tmp_path):
     without, two = (load_tensors(tmp_path / run, 12, MODEL) for run in ("no restarts", "run"))
     name = "quantizer.codebooks.1.embedding"
     assert (without[name] - two[name]).abs().max() > 0.01  # else this would not test restarts
-    for names in ("one", "run"), ("one prior", "prior"):
+    for names in pairs:
         one, two = ([json.loads(text) for text in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
                     for run in names)
         assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], rel=1e-4)
@@ -81,4 +85,4 @@ def test_two_processes_end_as_one_would(tmp_path):
     assert "interrupted after step 5: saved in RUN" in told("interrupt12")
     assert told("full12") == "cannot write to RUN at step 6: No space left on device; the checkpoint of step 3 is whole"
     assert [steps_saved(tmp_path / name) for name in TRAININGS] == [
-        [6, 9, 12], [6, 9, 12], [], [3], [3, 5], [3]]
+        [6, 9, 12], [6, 9, 12], [6, 9, 12], [], [3], [3, 5], [3]]

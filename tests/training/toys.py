@@ -9,6 +9,7 @@ from torch import nn
 
 from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 from lvlib.models.lvt import LatentVideoTransformer, LVTConfig
+from lvlib.models.videogpt import VideoGPT, VideoGPTConfig
 from lvlib.training import TrainingConfig
 
 
@@ -47,6 +48,16 @@ class Codes(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return {"codes": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
+
+
+class ConditionedCodes(Codes):
+    """Random codes, int64 (2, 2, 2), with a label, actions (4, 2) and a frame (1, 8, 8, 3)."""
+
+    def __getitem__(self, index: int) -> dict:
+        random = np.random.default_rng(index)
+        condition = {"label": random.integers(5), "actions": random.normal(size=(4, 2)).astype(np.float32),
+                     "frames": random.integers(256, size=(1, 8, 8, 3), dtype=np.uint8)}
+        return {"codes": random.integers(8, size=(2, 2, 2)), "condition": condition}
 
 
 class Line(nn.Module):
@@ -100,6 +111,16 @@ def prior(kind: type[LatentVideoTransformer] = LatentVideoTransformer) -> Latent
     sizes = LVTConfig(dim=12, embedding_dim=6, heads=2, head_dim=4, encoder_layers=1, decoder_layers=1,
                       subscale=(2, 2, 1))
     return kind(sizes, (4, 4, 4, 2), 8)
+
+
+def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
+    """A small VideoGPT for `ConditionedCodes`."""
+    torch.manual_seed(0)
+    sizes = VideoGPTConfig(dim=8, heads=2, layers=1, hidden=16, classes=5, actions=2, frames=1, resnet_units=8,
+                           **{"dropout": 0.0, **changes})
+    model = sizes.build((2, 2, 2), 8, (3, 4, 8, 8))
+    model.__class__ = kind
+    return model
 
 
 def config(**changes) -> TrainingConfig:

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from toys import Clips, Codes, OwnSlices, codebook_model, config, line, prior, raise_signal
+from toys import (
+    Clips,
+    Codes,
+    ConditionedCodes,
+    OwnSlices,
+    codebook_model,
+    conditioned_prior,
+    config,
+    line,
+    prior,
+    raise_signal,
+)
 
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import train
@@ -22,7 +33,8 @@ from lvlib.training import train
 SETTINGS = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0)
 PRIOR = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, optimizer="rmsprop", betas=(0.9, 0.95),
                learning_rate=1e-3, schedule="cosine", warmup=3)
-VALIDATION = Clips(6)
+CONDITIONED = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
+DATA = {"prior": Codes, "conditioned": ConditionedCodes}  # of the others: Clips
 
 
 def only_on(rank: int, step: int, act):
@@ -46,6 +58,7 @@ def fill_the_disk(_model) -> None:
 TRAININGS = {
     "run": lambda: (codebook_model(), SETTINGS),
     "prior": lambda: (prior(OwnSlices), PRIOR),
+    "conditioned": lambda: (conditioned_prior(), CONDITIONED),
     "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1)),
     "nan": lambda: (only_on(1, 5, poison), SETTINGS),
     "interrupt": lambda: (only_on(1, 5, lambda _: raise_signal(signal.SIGTERM)), SETTINGS),
@@ -56,8 +69,8 @@ TRAININGS = {
 def train_and_tell(folder: Path, name: str, model, settings, devices: int = 1) -> None:
     run = folder / {"refused": "run"}.get(name, name)
     try:
-        data, val_data = (Codes(), Codes(6)) if name == "prior" else (Clips(), VALIDATION)
-        steps = train(model, data, settings, run, val_data=val_data, devices=devices)
+        data = DATA.get(name, Clips)
+        steps = train(model, data(), settings, run, val_data=data(6), devices=devices)
         told = f"{steps} steps of {settings.steps}"
     except (TrainingStopped, UserError) as error:
         told = str(error).replace(str(run), "RUN")
