@@ -12,6 +12,7 @@
 # %% tags=["export:models.attention"]
 """Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -35,6 +36,11 @@ class Sparse:
         """bool: may the position `query` look at the position `key`? Both int64, of shapes that broadcast."""
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
+
+    def seen(self, position: int) -> Tensor:
+        """All positions that `position` looks at, in order: int64 (m,)."""
+        before = torch.arange(position + 1)
+        return before[self.allows(torch.tensor(position), before)]
 
 # %% tags=["export:models.attention"]
 @lru_cache(maxsize=8)
@@ -72,7 +78,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 # %% tags=["export:models.attention"]
 @dataclass
 class Cache:
-    """Keys and values (b, heads, n, d) of the positions that went through one layer; later ones are not read yet."""
+    """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
 
     keys: Tensor
     values: Tensor
@@ -107,11 +113,8 @@ class CausalAttention(nn.Module):
         query, key, value = self.heads_of(x)
         cache.keys[:, :, position] = key[:, :, 0]
         cache.values[:, :, position] = value[:, :, 0]
-        keys, values = cache.keys[:, :, :position + 1], cache.values[:, :, :position + 1]  # only what is filled
-        allowed = None
-        if self.pattern:
-            allowed = self.pattern.allows(torch.tensor(position), torch.arange(position + 1))[None].to(x.device)
-        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed)
+        seen = self.pattern.seen(position).to(x.device) if self.pattern else slice(position + 1)
+        attended = F.scaled_dot_product_attention(query, cache.keys[:, :, seen], cache.values[:, :, seen])
         return self.join(rearrange(attended, "b m n d -> b n (m d)"))
 
 # %% tags=["export:models.attention"]
@@ -187,7 +190,8 @@ class Block(nn.Module):
         """`forward` for one position, with what `remember` gave, after all before it went through the cache."""
         return self.layers(x, vector, remembered, partial(self.attention.step, position=position, cache=cache))
 
-    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention) -> Tensor:
+    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention: Callable) -> Tensor:
+        """What `forward` and `step` share; attention (b, n, dim) -> (b, n, dim)."""
         x = x + self.dropout(attention(self.attention_norm(x, vector)))
         if remembered is not None:
             x = x + self.dropout(self.cross(self.cross_norm(x, vector), remembered))
@@ -215,7 +219,7 @@ class AxialPositions(nn.Module):
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -225,8 +229,10 @@ from lvlib.models.attention import AxialPositions, Block, ConditionalNorm, Spars
 
 
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits (..., codes), -inf for all codes but the `top_k` likeliest, and but the likeliest that together have the
-    probability `top_p`. The likeliest code always stays.
+    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
+    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
+
+    The likeliest code always stays. None: no limit.
     """
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
@@ -234,8 +240,8 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
     if top_p is not None:
         chances, order = logits.softmax(-1).sort(descending=True)
         before = chances.cumsum(-1) - chances  # of all likelier codes together
-        gone = (before >= top_p).scatter(-1, order, before >= top_p)
-        logits = logits.masked_fill(gone, float("-inf"))
+        rank = order.argsort(-1)
+        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
     return logits
 
 # %% tags=["export:models.videogpt"]
@@ -278,7 +284,7 @@ class VideoGPT(nn.Module):
 
     def nll(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for what does not fit the model."""
-        self.check(latents)
+        self.check_shape(latents)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
@@ -289,7 +295,9 @@ class VideoGPT(nn.Module):
 
     @torch.no_grad()
     def bits_per_dim(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Bits a code of each clip: (b, *latent_shape) -> (b,)."""
+        """Bits a code of each clip: (b, *latent_shape) -> (b,). Raises ValueError for what does not fit the model."""
+        self.check_shape(latents)
+        self.check_range(latents)
         return self.nll(latents, condition).mean(1) / math.log(2)
 
     @torch.no_grad()
@@ -305,19 +313,22 @@ class VideoGPT(nn.Module):
         codes = self.start.new_zeros(n, self.n, dtype=torch.int64)
         known = 0
         if given is not None:
-            self.check(given, prefix=True)
+            self.check_given(given, n)
             known = given[0].numel()
             codes[:, :known] = given.flatten(1)
-        for position, logits in self.walk(codes, condition):
-            if position >= known:
-                chances = keep_likely(logits / temperature, top_k, top_p).softmax(-1)
-                codes[:, position] = torch.multinomial(chances, 1)[:, 0]
-        return codes.view(n, *self.latent_shape)
-
-    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None):
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
         training = self.training
         self.eval()
+        try:
+            for position, logits in self.walk(codes, condition):
+                if position >= known:
+                    chances = keep_likely(logits.float() / temperature, top_k, top_p).softmax(-1)
+                    codes[:, position] = torch.multinomial(chances, 1)[:, 0]
+        finally:
+            self.train(training)
+        return codes.view(n, *self.latent_shape)
+
+    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
         vector, memory = self.conditions(condition, len(codes))
         positions = self.positions()
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]
@@ -330,7 +341,6 @@ class VideoGPT(nn.Module):
                 x = block.step(x, here, looked_up, position, cache)
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
-        self.train(training)
 
     def conditions(self, condition: Mapping[str, Tensor] | None, n: int) -> tuple[Tensor | None, Tensor | None]:
         """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
@@ -350,15 +360,24 @@ class VideoGPT(nn.Module):
                 raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(seen)}")
         return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
 
-    def check(self, latents: Tensor, prefix: bool = False) -> None:
-        t, *rest = self.latent_shape
-        fits = list(latents.shape[2:]) == rest and (0 < latents.shape[1] < t if prefix else latents.shape[1] == t)
-        if not fits:
-            frames = f"1 to {t - 1}" if prefix else t
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+    def check_shape(self, latents: Tensor) -> None:
+        if latents.shape[1:] != self.latent_shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
                              f"not {tuple(latents.shape)}")
-        if prefix and not (0 <= latents.min() and latents.max() < self.codes):
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {latents.min()} to {latents.max()}")
+
+    def check_given(self, given: Tensor, n: int) -> None:
+        t, *rest = self.latent_shape
+        if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
+            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
+                             f"not {tuple(given.shape)}")
+        if len(given) not in (1, n):
+            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
+        self.check_range(given)
+
+    def check_range(self, latents: Tensor) -> None:
+        low, high = latents.aminmax()
+        if low < 0 or high >= self.codes:
+            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:

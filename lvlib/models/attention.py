@@ -1,6 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/08_videogpt_prior.py.
 """Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -24,6 +25,11 @@ class Sparse:
         """bool: may the position `query` look at the position `key`? Both int64, of shapes that broadcast."""
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
+
+    def seen(self, position: int) -> Tensor:
+        """All positions that `position` looks at, in order: int64 (m,)."""
+        before = torch.arange(position + 1)
+        return before[self.allows(torch.tensor(position), before)]
 
 
 @lru_cache(maxsize=8)
@@ -61,7 +67,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 
 @dataclass
 class Cache:
-    """Keys and values (b, heads, n, d) of the positions that went through one layer; later ones are not read yet."""
+    """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
 
     keys: Tensor
     values: Tensor
@@ -96,11 +102,8 @@ class CausalAttention(nn.Module):
         query, key, value = self.heads_of(x)
         cache.keys[:, :, position] = key[:, :, 0]
         cache.values[:, :, position] = value[:, :, 0]
-        keys, values = cache.keys[:, :, :position + 1], cache.values[:, :, :position + 1]  # only what is filled
-        allowed = None
-        if self.pattern:
-            allowed = self.pattern.allows(torch.tensor(position), torch.arange(position + 1))[None].to(x.device)
-        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed)
+        seen = self.pattern.seen(position).to(x.device) if self.pattern else slice(position + 1)
+        attended = F.scaled_dot_product_attention(query, cache.keys[:, :, seen], cache.values[:, :, seen])
         return self.join(rearrange(attended, "b m n d -> b n (m d)"))
 
 
@@ -176,7 +179,8 @@ class Block(nn.Module):
         """`forward` for one position, with what `remember` gave, after all before it went through the cache."""
         return self.layers(x, vector, remembered, partial(self.attention.step, position=position, cache=cache))
 
-    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention) -> Tensor:
+    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention: Callable) -> Tensor:
+        """What `forward` and `step` share; attention (b, n, dim) -> (b, n, dim)."""
         x = x + self.dropout(attention(self.attention_norm(x, vector)))
         if remembered is not None:
             x = x + self.dropout(self.cross(self.cross_norm(x, vector), remembered))

@@ -3,7 +3,7 @@
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.attention import AxialPositions, Block, ConditionalNorm, Sparse
-from lvlib.models.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
 
 
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits (..., codes), -inf for all codes but the `top_k` likeliest, and but the likeliest that together have the
-    probability `top_p`. The likeliest code always stays.
+    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
+    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
+
+    The likeliest code always stays. None: no limit.
     """
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
@@ -25,8 +27,8 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
     if top_p is not None:
         chances, order = logits.softmax(-1).sort(descending=True)
         before = chances.cumsum(-1) - chances  # of all likelier codes together
-        gone = (before >= top_p).scatter(-1, order, before >= top_p)
-        logits = logits.masked_fill(gone, float("-inf"))
+        rank = order.argsort(-1)
+        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
     return logits
 
 
@@ -69,7 +71,7 @@ class VideoGPT(nn.Module):
 
     def nll(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for what does not fit the model."""
-        self.check(latents)
+        self.check_shape(latents)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
@@ -80,7 +82,9 @@ class VideoGPT(nn.Module):
 
     @torch.no_grad()
     def bits_per_dim(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Bits a code of each clip: (b, *latent_shape) -> (b,)."""
+        """Bits a code of each clip: (b, *latent_shape) -> (b,). Raises ValueError for what does not fit the model."""
+        self.check_shape(latents)
+        self.check_range(latents)
         return self.nll(latents, condition).mean(1) / math.log(2)
 
     @torch.no_grad()
@@ -96,19 +100,22 @@ class VideoGPT(nn.Module):
         codes = self.start.new_zeros(n, self.n, dtype=torch.int64)
         known = 0
         if given is not None:
-            self.check(given, prefix=True)
+            self.check_given(given, n)
             known = given[0].numel()
             codes[:, :known] = given.flatten(1)
-        for position, logits in self.walk(codes, condition):
-            if position >= known:
-                chances = keep_likely(logits / temperature, top_k, top_p).softmax(-1)
-                codes[:, position] = torch.multinomial(chances, 1)[:, 0]
-        return codes.view(n, *self.latent_shape)
-
-    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None):
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
         training = self.training
         self.eval()
+        try:
+            for position, logits in self.walk(codes, condition):
+                if position >= known:
+                    chances = keep_likely(logits.float() / temperature, top_k, top_p).softmax(-1)
+                    codes[:, position] = torch.multinomial(chances, 1)[:, 0]
+        finally:
+            self.train(training)
+        return codes.view(n, *self.latent_shape)
+
+    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
         vector, memory = self.conditions(condition, len(codes))
         positions = self.positions()
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]
@@ -121,7 +128,6 @@ class VideoGPT(nn.Module):
                 x = block.step(x, here, looked_up, position, cache)
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
-        self.train(training)
 
     def conditions(self, condition: Mapping[str, Tensor] | None, n: int) -> tuple[Tensor | None, Tensor | None]:
         """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
@@ -141,15 +147,24 @@ class VideoGPT(nn.Module):
                 raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(seen)}")
         return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
 
-    def check(self, latents: Tensor, prefix: bool = False) -> None:
-        t, *rest = self.latent_shape
-        fits = list(latents.shape[2:]) == rest and (0 < latents.shape[1] < t if prefix else latents.shape[1] == t)
-        if not fits:
-            frames = f"1 to {t - 1}" if prefix else t
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+    def check_shape(self, latents: Tensor) -> None:
+        if latents.shape[1:] != self.latent_shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
                              f"not {tuple(latents.shape)}")
-        if prefix and not (0 <= latents.min() and latents.max() < self.codes):
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {latents.min()} to {latents.max()}")
+
+    def check_given(self, given: Tensor, n: int) -> None:
+        t, *rest = self.latent_shape
+        if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
+            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
+                             f"not {tuple(given.shape)}")
+        if len(given) not in (1, n):
+            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
+        self.check_range(given)
+
+    def check_range(self, latents: Tensor) -> None:
+        low, high = latents.aminmax()
+        if low < 0 or high >= self.codes:
+            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -217,8 +232,7 @@ class VideoGPTConfig:
     @property
     def fields(self) -> tuple[str, ...]:
         """What a clip must come with: of "label", "actions", "frames"."""
-        wanted = {"label": self.classes, "actions": self.actions, "frames": self.frames}
-        return tuple(name for name, value in wanted.items() if value)
+        return condition_fields(self.classes, self.actions, self.frames)
 
     def build(self, latent_shape: tuple[int, ...], codes: int, video_shape: tuple[int, int, int, int]) -> VideoGPT:
         """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k), of clips of
