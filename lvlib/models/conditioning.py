@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, int64, nn
 
 from lvlib.models.attention import AxialPositions
 
@@ -52,11 +52,37 @@ class FrameEncoder(nn.Module):
         self.norm = nn.LayerNorm(units)
 
     def forward(self, frames: Tensor) -> Tensor:
-        if frames.shape[1:] != self.shape:
-            raise ValueError(f"the given frames must be (b, {', '.join(map(str, self.shape))}), "
-                             f"not {tuple(frames.shape)}")
+        if frames.shape[1:] != self.shape or not frames.is_floating_point():
+            raise ValueError(f"the given frames must be float (b, {', '.join(map(str, self.shape))}), "
+                             f"not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions()
+
+
+def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
+    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
+    return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
+
+
+def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
+    """The names of those parts of a condition that a model takes: the ones that are neither 0 nor None."""
+    parts = {"label": label, "actions": actions, "frames": frames}
+    return tuple(name for name, wanted in parts.items() if wanted)
+
+
+def side_by_side(vectors: list[Tensor]) -> Tensor | None:
+    """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for different clips."""
+    if not vectors:
+        return None
+    clips, frames = (max(vector.shape[axis] for vector in vectors) for axis in (0, 1))
+    if any(len(vector) not in (1, clips) for vector in vectors):
+        raise ValueError(f"label and actions must be of the same clips, not of {vectors[0].shape[0]} and "
+                         f"{vectors[1].shape[0]}")
+    return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
+
+
+def described(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 class Conditioner(nn.Module):
@@ -72,8 +98,7 @@ class Conditioner(nn.Module):
         self.video_frames, self.latent_frames = video_frames, latent_frames
         self.vector_dim = classes + actions * (video_frames // latent_frames)
         self.memory_dim = frames.norm.normalized_shape[0] if frames else 0
-        wanted = {"label": classes, "actions": actions, "frames": frames}
-        self.fields = tuple(name for name, value in wanted.items() if value)
+        self.fields = condition_fields(classes, actions, frames)
 
     def forward(self, condition: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
         """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
@@ -89,12 +114,12 @@ class Conditioner(nn.Module):
             vectors.append(self.label_vector(condition["label"]))
         if self.actions:
             vectors.append(self.action_vectors(condition["actions"]))
-        longest = max((vector.shape[1] for vector in vectors), default=0)
-        vector = cat([vector.expand(-1, longest, -1) for vector in vectors], -1) if vectors else None
-        return vector, self.frames(condition["frames"]) if self.frames else None
+        return side_by_side(vectors), self.frames(condition["frames"]) if self.frames else None
 
     def label_vector(self, label: Tensor) -> Tensor:
         """int64 (b,) -> one-hot (b, 1, classes)."""
+        if label.ndim != 1 or label.dtype != int64:
+            raise ValueError(f"label must be int64 (b,), not {described(label)}")
         if label.min() < 0 or label.max() >= self.classes:
             raise ValueError(f"labels must lie in 0..{self.classes - 1}; got {label.min()} to {label.max()}")
         return F.one_hot(label, self.classes).float()[:, None]
@@ -104,4 +129,4 @@ class Conditioner(nn.Module):
         if list(actions.shape[1:]) != [self.video_frames, self.actions]:
             raise ValueError(f"actions must be (b, {self.video_frames}, {self.actions}), {self.actions} numbers for "
                              f"each frame, not {tuple(actions.shape)}")
-        return rearrange(actions.float(), "b (t s) a -> b t (s a)", t=self.latent_frames)
+        return by_latent_frame(actions.float(), self.latent_frames)
