@@ -268,7 +268,7 @@ class VideoVQVAEConfig:
     residual_blocks: int = 4
     """Residual blocks in the encoder, and as many in the decoder."""
     downsample: Triple = (4, 4, 4)
-    """How many times fewer latents than frames, rows and columns: 1, 2, 4 or 8 each."""
+    """How many times fewer latents than frames, rows and columns: 1, 2, 4, 8 or 16 each."""
     codes: int = 1024
     """Codes of each codebook."""
     code_dim: int = 256
@@ -295,8 +295,9 @@ class VideoVQVAEConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.residual_blocks < 0:
             raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
-        if any(factor not in (1, 2, 4, 8) for factor in self.downsample) or max(self.downsample) == 1:
-            raise ValueError(f"downsample must be 1, 2, 4 or 8 an axis and more than 1 on one, not {self.downsample}")
+        if any(factor not in (1, 2, 4, 8, 16) for factor in self.downsample) or max(self.downsample) == 1:
+            raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of them, "
+                             f"not {self.downsample}")
         if self.block not in get_args(BlockKind):
             raise ValueError(f"block must be one of {', '.join(get_args(BlockKind))}, not {self.block!r}")
         if self.block != "plain" and self.hidden % 2:
