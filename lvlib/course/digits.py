@@ -121,6 +121,29 @@ def identity(video: Tensor, digits: Tensor, positions: Tensor, classifier: Digit
     return classifier(crops).argmax(-1).reshape(positions.shape[:3])
 
 
+@torch.no_grad()
+def lone_digit(video: Tensor, size: int) -> Tensor:
+    """Ink of the one white digit of each frame, cut out around its centre of mass, where MNIST has the middle of every
+    digit: (b, 1, t, h, w) in [-1, 1] -> (b, t, size, size) in [0, 1]. For samples, whose digit nobody knows before.
+    """
+    ink = (rearrange(video, "b 1 t h w -> b t h w") + 1) / 2
+    weight = (ink - 0.2).clamp(min=0) + 1e-6  # without the faint haze of a decoder; no ink at all: the frame's middle
+    total = weight.sum((-1, -2))
+    y, x = ((weight.sum(axis) * torch.arange(weight.shape[other], device=ink.device)).sum(-1) / total
+            for axis, other in ((-1, -2), (-2, -1)))
+    top, left = ((centre - (size - 1) / 2).round().long() + size for centre in (y, x))
+    windows = F.pad(ink, [size] * 4).unfold(2, size, 1).unfold(3, size, 1)
+    clip, frame = torch.meshgrid(*(torch.arange(n, device=ink.device) for n in ink.shape[:2]), indexing="ij")
+    return windows[clip, frame, top, left]
+
+
+@torch.no_grad()
+def recognise(video: Tensor, size: int, classifier: DigitClassifier) -> Tensor:
+    """The class that the one white digit of each frame shows: (b, 1, t, h, w) -> int64 (b, t)."""
+    crops = lone_digit(video, size)
+    return classifier(crops.flatten(0, 1)).argmax(-1).view(crops.shape[:2])
+
+
 def position_error(positions: Tensor, truth: Tensor) -> Tensor:
     """Mean distance of the digits from where they should be, in pixels: (b, t, k, 2) twice -> (b, t)."""
     return (positions - truth).float().norm(dim=-1).mean(-1)

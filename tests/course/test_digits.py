@@ -9,7 +9,9 @@ from lvlib.course.digits import (
     identity,
     inks,
     locate,
+    lone_digit,
     position_error,
+    recognise,
     spread,
     straightness,
     train_digit_classifier,
@@ -312,3 +314,31 @@ def test_spread_of_independent_ends_is_that_of_a_square():
     """The mean distance of two points in a unit square is 0.5214."""
     ends = torch.tensor(np.random.default_rng(0).random((400, 1, 1, 2)))
     assert spread(ends).item() == pytest.approx(0.5214, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def lone():
+    digits = MovingDigits(60, size=32, digit_size=20, digits=1, speeds=(1,), split="test")
+    return digits, digits.batch(slice(0, 60))
+
+
+def test_a_lone_digit_is_cut_out_where_it_is(lone):
+    digits, clips = lone
+    crops = lone_digit(to_video(torch.tensor(clips["video"])), 20)
+    video, places = torch.tensor(clips["video"])[..., 0] / 255, torch.tensor(clips["position"])[:, :, 0]
+    for clip in range(60):
+        for frame in (0, 7, 15):
+            y, x = places[clip, frame].tolist()
+            true = video[clip, frame, y:y + 20, x:x + 20]
+            around = [crops[clip, frame].roll((dy, dx), (0, 1)) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]
+            assert min((crop - true).abs().mean() for crop in around) < 0.01, "at most two pixels off"
+
+
+def test_lone_digits_are_recognised_also_moved_and_a_frame_without_ink_is_no_error(lone):
+    _, clips = lone
+    video, classifier = to_video(torch.tensor(clips["video"])), train_digit_classifier(20)
+    seen = recognise(video, 20, classifier)
+    assert (seen == torch.tensor(clips["label"])[:, None]).float().mean() > 0.9
+    moved = recognise(video.roll((3, -2), (3, 4)), 20, classifier)
+    assert (moved == seen).float().mean() > 0.9
+    assert lone_digit(torch.full((1, 1, 2, 32, 32), -1.0), 20).abs().max() == 0
