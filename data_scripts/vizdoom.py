@@ -1,10 +1,14 @@
-"""ViZDoom: walks through Health Gathering Supreme (or Battle2), every frame with the buttons held; needs lvlib[doom]."""
+"""ViZDoom: walks through a 3D maze, Health Gathering Supreme (or Battle2), with the buttons held in every frame."""
 
+import contextlib
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 from tqdm import tqdm
@@ -13,8 +17,10 @@ from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import is_finished, write_clip_set
 from lvlib.data.clips import sha256
-from lvlib.data.doom import TICS, Doom, TrainedPolicy, Walker, record_episode
+from lvlib.data.doom import BUTTONS, FIGHT_BUTTONS, TICS, Doom, TrainedPolicy, Walker, record_episode
 from lvlib.errors import UserError
+
+GAMES = 4  # played at once: a game mostly waits for its next message
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,15 +37,16 @@ def main(argv: list[str] | None = None) -> None:
 
     out = options.pop("out")
     _check(options)
-    arguments = options | {name: file and sha256(file) for name, file in options.items() if name in ("wad", "policy")}
+    files = {name: options[name] and sha256(options[name]) for name in ("wad", "policy")}
+    arguments = options | files | {"buttons": FIGHT_BUTTONS if options["wad"] else BUTTONS}
     if is_finished(out, "vizdoom", arguments):
         print(f"{out} is there already, whole, and the same")
         return
     drafts = out.absolute().with_name(f".{out.absolute().name}.episodes")
     dropped = _record(drafts, arguments, **options)
-    files = sorted(drafts.glob("*.npz"))
-    tenth = max(1, round(len(files) / 10))
-    parts = {"train": files[:-2 * tenth], "val": files[-2 * tenth:-tenth], "test": files[-tenth:]}
+    episodes = sorted(drafts.glob("*.npz"))
+    tenth = max(1, round(len(episodes) / 10))
+    parts = {"train": episodes[:-2 * tenth], "val": episodes[-2 * tenth:-tenth], "test": episodes[-tenth:]}
     splits = {split: _read(part) for split, part in parts.items()}
     write_clip_set(out, "vizdoom", arguments, splits, TICS / options["skip"], per_frame=("video", "actions"))
     shutil.rmtree(drafts)
@@ -62,26 +69,33 @@ def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int
 
     What is in an episode depends on the seed and its number alone, so a run that was killed and goes on ends the same.
     """
-    same = drafts / "arguments.json"
-    if not same.exists() or json.loads(same.read_text()) != arguments:
-        shutil.rmtree(drafts, ignore_errors=True)
-        drafts.mkdir(parents=True)
-        same.write_text(json.dumps(arguments))
-    files = [drafts / f"{i:06}.npz" for i in range(episodes)]
-    missing = [i for i, file in enumerate(files) if not file.exists()]
-    with Doom(skip, wad) as game, tqdm(total=episodes, initial=episodes - len(missing), unit=" episodes") as progress:
-        buttons = len(game.buttons)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a game outlives its player unless it is closed
+    with contextlib.ExitStack() as games:
+        free = SimpleQueue()
+        for _ in range(GAMES):
+            game = games.enter_context(Doom(skip, wad))
+            free.put((game, TrainedPolicy(policy, len(game.buttons)) if policy else Walker(len(game.buttons))))
+        same = drafts / "arguments.json"
+        if not same.exists() or json.loads(same.read_text()) != json.loads(json.dumps(arguments)):
+            shutil.rmtree(drafts, ignore_errors=True)
+            drafts.mkdir(parents=True)
+            same.write_text(json.dumps(arguments))
+        files = [drafts / f"{i:06}.npz" for i in range(episodes)]
+        missing = [i for i, file in enumerate(files) if not file.exists()]
 
-        def new_policy(seed: int):
-            return TrainedPolicy(policy, buttons, seed) if policy else Walker(buttons, seed)
-
-        for i in missing:
-            video, actions, dropped = record_episode(game, new_policy, frames, (seed, i))
-            draft = drafts / "draft"
+        def play(i: int) -> None:
+            game, player = free.get()
+            video, actions, dropped = record_episode(game, player, frames, (seed, i))
+            draft = files[i].with_suffix(".part")
             with open(draft, "wb") as file:
                 np.savez(file, video=video, actions=actions, dropped=dropped)
             draft.rename(files[i])
-            progress.update()
+            free.put((game, player))
+
+        with ThreadPoolExecutor(GAMES) as pool:
+            done = pool.map(play, missing)
+            for _ in tqdm(done, initial=episodes - len(missing), total=episodes, unit=" episodes"):
+                pass
     return sum(int(np.load(file)["dropped"]) for file in files)
 
 
