@@ -18,8 +18,8 @@
 # the whole point of a learned latent space.
 #
 # Below is where we are going. The first row is a clip of digits that no model was trained on. Of the second
-# row the model was given the five frames on the left, as codes. It wrote the rest. The first new frame is
-# nearly right, then the digits come apart: section 9 measures it, and says why.
+# row the model was given the five frames on the left, as codes. It wrote the rest. Section 9 measures where
+# it is right, and where it goes wrong.
 
 # %%
 import math
@@ -58,12 +58,12 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # %%
 torch.manual_seed(0)
 autoencoder, trained = load_checkpoint("lvt-course/autoencoder"), load_checkpoint("lvt-course")
-digits = MovingDigits(200, size=48, digit_size=16, speeds=(4,), grid=4, color=True, split="test")
-clips = digits.batch(slice(0, 16))
+digits = MovingDigits(200, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
+clips = digits.batch(slice(0, 32))
 videos = to_video(torch.tensor(clips["video"]))
 first = autoencoder.decode(trained.sample(1, autoencoder.encode(videos[:1, :, :5])))
 show(strip(torch.cat([videos[:1], first]), frames=16, titles=["true", "5 given, 11 made"]),
-     alt="Two rows of 16 frames with two coloured digits that move. The rows begin alike; in the second row the last "
+     alt="Two rows of 16 frames with two white digits that move. The rows begin alike; in the second row the last "
          "eleven frames were made by the model.")
 
 # %% [markdown]
@@ -552,9 +552,6 @@ class CodeHeads(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(codebooks))
         self.earlier = nn.ModuleList(CodeEmbedding(codes, k, dim) for k in range(1, codebooks))
         self.out = nn.ModuleList(nn.Linear(dim, codes) for _ in range(codebooks))
-        for out in self.out:  # no code is likelier than another before training: the first loss is ln K
-            nn.init.zeros_(out.weight)
-            nn.init.zeros_(out.bias)
 
     def forward(self, x: Tensor, codes: Tensor) -> Tensor:
         """Vectors (..., dim) and the codes (..., k) there -> logits (..., k, codes)."""
@@ -736,10 +733,10 @@ class LVTConfig:
         return LatentVideoTransformer(self, latent_shape, codes)
 
 # %% [markdown]
-# Two things must hold before any training. The first: a new model knows nothing, so its loss is ln K,
-# exactly, because the last layer begins at zero. The second: it is a *likelihood*. If we add up the
-# probabilities of all possible continuations we must get 1. With 3 codes on a 2x1x2 volume and one frame
-# given there are 9.
+# Two things must hold before any training. The first: a new model knows nothing, so its loss is near ln K,
+# that of guessing among K codes. A little more, because its random weights prefer some codes, and not the
+# right ones. The second: it is a *likelihood*. If we add up the probabilities of all possible continuations
+# we must get 1. With 3 codes on a 2x1x2 volume and one frame given there are 9.
 
 # %%
 torch.manual_seed(0)
@@ -757,7 +754,7 @@ futures = torch.cartesian_prod(torch.arange(3), torch.arange(3)).reshape(9, 1, 1
 volumes = torch.cat([given.expand(9, 1, 1, 2), futures], 1)
 chances = 2 ** (-tiny.bits_per_dim(volumes, prime_frames=1) * tiny.dims(prime_frames=1))
 print("probabilities of all nine futures:", " ".join(f"{p:.3f}" for p in chances), f"| sum {chances.sum():.6f}")
-assert abs(loss - math.log(128)) < 1e-4 and abs(chances.sum() - 1) < 1e-4
+assert abs(loss - math.log(128)) < 0.3 and abs(chances.sum() - 1) < 1e-4
 
 # %% [markdown]
 # Now train it. What should we compare it with? A loss alone says little. Two guesses need no network:
@@ -895,12 +892,12 @@ if profile != "smoke":
 # ## 9. Continue a clip
 #
 # From here on we use the model that ships with the course. It is the same class, wider (192 in place of 64, 8
-# heads in place of 4), on clips of two digits in colour, 48x48 pixels, and trained for longer: the commands
-# are in `lvlib/checkpoints/README.md`. Its test digits were seen by no model. To make 20 minutes on two cores
-# count, two things are simpler than in the paper. The digits move by 4 pixels a frame on a grid of 4 pixels,
-# which is one position of the codes. And of the 128 codes of each codebook, many said the same: "black".
-# Which of them a black patch got was next to chance, and the prior had to learn that chance. We merged them,
-# to 48.
+# heads in place of 4), on clips of two white digits, 48x48 pixels, and trained for longer: the commands are
+# in `lvlib/checkpoints/README.md`. Its test digits were seen by no model. To make 93 minutes on one core
+# count, three things are simpler than in the paper. There is one codebook. The digits move by 4 pixels a
+# frame on a grid of 4 pixels, which is one position of the codes. And of the 128 codes many said the same:
+# "black". Which of them a black patch got was next to chance, and the prior had to learn that chance. We
+# merged them, to 64.
 #
 # ### Five given frames
 # Five frames tell where the digits are *and* how they move. There is one true future, bounces included. So we
@@ -908,7 +905,7 @@ if profile != "smoke":
 
 # %%
 torch.manual_seed(0)
-n, t0 = {"smoke": 2, "course": 16}[profile], 5
+n, t0 = {"smoke": 2, "course": 32}[profile], 5
 codes = autoencoder.encode(videos[:n])
 made_codes = trained.sample(n, codes[:, :t0])
 made = autoencoder.decode(made_codes)
@@ -917,13 +914,13 @@ rows = [video for i in range(2) for video in (videos[i], made[i])]
 show_video(torch.stack(rows), titles=["true", "continued", "true", "continued"],
            alt="Two true clips, each beside its continuation by the model from five frames.")
 show(strip(torch.stack(rows), frames=16, titles=["true", "made", "true", "made"]),
-     alt="Four rows of 16 frames: a true clip and its continuation, twice. Digits in the rows of the model keep their "
-         "colours and move on.")
+     alt="Four rows of 16 frames: a true clip and its continuation, twice. Digits in the rows of the model move on, "
+         "and lose their shape where two of them meet.")
 
 # %% [markdown]
-# Numbers need a measure that we can explain. `lvlib.course.digits` looks for each digit's own picture in its
-# own colour and takes the place where it fits best: on true clips it is never more than a fraction of a pixel
-# off. Then a small classifier, trained now in a few seconds, reads what stands there.
+# Numbers need a measure that we can explain. `lvlib.course.digits` looks for each digit's own picture and
+# takes the place where it fits best. On true clips it is off by a fraction of a pixel on average: two white
+# digits can hide each other. Then a small classifier, trained now in a few seconds, reads what stands there.
 #
 # Beside the model stands the paper's baseline (section 4.2): *repeat the last frame*.
 
@@ -933,34 +930,57 @@ pictures = digit_pictures(digits, slice(0, n))
 classifier = train_digit_classifier(16, steps={"smoke": 3, "course": 400}[profile])
 candidates = {"true clips": videos[:n], "rebuilt from true codes": rebuilt, "continued by the model": made,
               "repeat the last frame": torch.cat([videos[:n, :, :t0], repeat_last_frame(videos[:n, :, :t0], 11)], 2)}
-errors, kept = {}, {}
+errors, kept = {}, {}  # of each clip and frame
 for name, video in candidates.items():
     places, _ = locate(video, pictures)
-    errors[name] = position_error(places, truth).mean(0)
+    errors[name] = position_error(places, truth)
     right = identity(video, pictures, places, classifier) == torch.tensor(clips["digit"])[:n, None]
-    kept[name] = right[:, t0:].float().mean().item()
-    quality_new = psnr(video[:, :, t0:], videos[:n, :, t0:]).clamp(max=99).mean()
-    print(f"{name:<24} position error {errors[name][t0:].mean():4.1f} px, last frame {errors[name][-1]:4.1f} px | "
-          f"digit recognised in {kept[name]:4.0%} of new frames | PSNR {quality_new:.1f} dB")
-fig = curves({name: error.tolist() for name, error in errors.items()}, xlabel="frame", ylabel="position error (px)")
+    kept[name] = right.float().mean(-1)
+    error, quality_new = errors[name].mean(0), psnr(video[:, :, t0:], videos[:n, :, t0:]).clamp(max=99).mean()
+    print(f"{name:<24} position error {error[t0:].mean():4.1f} px, last frame {error[-1]:4.1f} px | digit recognised "
+          f"in {kept[name][:, t0:].mean():4.0%} of new frames | PSNR {quality_new:.1f} dB")
+fig = curves({name: error.mean(0).tolist() for name, error in errors.items()}, xlabel="frame",
+             ylabel="position error (px)")
 fig.axes[0].axvline(t0 - 0.5, color="grey", lw=1, ls=":")
 show(fig, alt="Position error over 16 frames. True and rebuilt clips stay near zero, repeating the last frame climbs "
           "steeply after frame 4, and the model stays far below it.")
 if profile != "smoke":
-    assert errors["continued by the model"][t0:t0 + 4].mean() < errors["repeat the last frame"][t0:t0 + 4].mean() / 2
-    assert kept["continued by the model"] > 0.2, "guessing one of ten digits gives 0.1"
+    model_error, baseline_error = (errors[name][:, t0:].mean() for name in ("continued by the model",
+                                                                            "repeat the last frame"))
+    assert model_error < baseline_error / 2
 
 # %% [markdown]
-# **What to read here.** In the first new frame the model is nearly right: about a pixel off, and most digits
-# are still themselves. So it has seen where they are going. Then it reads what it has written itself. A wrong
-# code is copied on, and from frame to frame the digits come apart: towards the end most are coloured strokes
-# that move. This is the *error accumulation* that the paper reports of its Kinetics clips (section 4.3).
-# Bounces late in a clip are mostly lost with it.
+# The model's error begins at about one pixel and grows. But the mean hides something. Watch the strips: a
+# digit that is alone walks on, turns at the wall, and stays itself. Where two digits *meet*, they come out as
+# a tangle. So we divide the new frames: those before the true digits have touched since the last given frame,
+# and those after.
+
+# %%
+apart = (truth[:, :, 0] - truth[:, :, 1]).abs().amax(-1) >= 16  # no pixel in common
+alone = apart[:, t0 - 1:].cumprod(1)[:, 1:].bool()
+summary = {}
+for when, chosen in {"before the digits meet": alone, "from their first meeting on": ~alone}.items():
+    summary[when] = errors["continued by the model"][:, t0:][chosen].mean().item()
+    baseline = errors["repeat the last frame"][:, t0:][chosen].mean()
+    read, at_best = (kept[name][:, t0:][chosen].mean() for name in ("continued by the model", "rebuilt from true codes"))
+    print(f"{when:<27} {int(chosen.sum()):>4} frames | position error {summary[when]:4.1f} px (repeating the last frame "
+          f"{baseline:4.1f} px) | digit recognised in {read:4.0%} (rebuilt {at_best:4.0%})")
+if profile != "smoke":
+    assert summary["before the digits meet"] < 2 < summary["from their first meeting on"]
+
+# %% [markdown]
+# **What to read here.** As long as the digits are apart the model has the motion exactly, bounces included,
+# and the digits stay themselves. That is what five frames can tell. A meeting is another matter. The codes of
+# two digits in one patch are codes that the training clips show rarely, one way for each pair and each
+# offset, and our autoencoder looks beyond its patch: of the codes that a meeting touches few are those of the
+# digit alone. Then the model reads what it has written itself. A wrong code is copied on, and the digits do
+# not come out of the tangle as they went in. This is the *error accumulation* that the paper reports of its
+# Kinetics clips (section 4.3).
 #
-# It is not the last word of the method but of 27 minutes on two cores. The bits a code of validation clips
-# were still falling when we stopped: 0.37 after 2,000 steps, 0.27 after 5,000, 0.23 after 8,000. Copying
-# stands at 1.58. The paper takes 75 times as many steps, each of 64 clips instead of 8, with 17 times the
-# parameters.
+# It is not the last word of the method but of 93 minutes on one core. The bits a code of validation clips
+# were falling to the end: 0.33 after 4,000 steps, 0.26 after 8,000, 0.20 after 16,000, 0.19 after 24,000.
+# Copying stands at 1.92. The paper takes 25 times as many steps, each of 64 clips instead of 8, with 17 times
+# the parameters.
 #
 # ### One given frame
 # A single frame does not tell where a digit is going. Many futures are true now, and the model must *choose*
@@ -995,10 +1015,11 @@ if profile != "smoke":
     assert spread(places).min() > 3, "samples must differ"
 
 # %% [markdown]
-# The samples differ, as they should. But they do not hold a line: a straightness of 0.35 is what a random
-# walk gets. With one frame the model has no motion to copy. It must invent one and carry it on, and for that
-# it is not trained enough: after one or two frames the digits lose their shape. Take this as the measure of
-# what is missing, not as a picture of what LVT can do.
+# The samples differ, as they should. A random walk has a straightness of 0.35. Look at the strips: most
+# digits leave in one direction and keep it, until they meet the other one. One frame gives the model no
+# motion to copy: it must choose one with the first codes that it draws, and read it from them afterwards. A
+# draw of unlikely codes spoils the start. `sample(..., temperature=0.7)` draws fewer of them: over 8 samples
+# of one clip it raised the straightness from 0.52 to 0.72. The price is variety.
 
 # %% [markdown]
 # ## 10. What the codes look like
@@ -1008,8 +1029,8 @@ if profile != "smoke":
 
 # %%
 show_codes(made[0], made_codes[0], n_codes=trained.codes,
-           alt="A continued clip in 8 frames, below it the codes of the two codebooks as coloured squares, below those "
-               "masks that are yellow where codes have changed: around the digits only.")
+           alt="A continued clip in 8 frames, below it the codes as coloured squares, below those masks that are "
+               "yellow where codes have changed: around the digits only.")
 for name, volume in {"true clips": codes, "continued clips": made_codes}.items():
     print(f"{name}: {(volume[:, 1:] != volume[:, :-1]).float().mean():.0%} of the codes change from frame to frame")
 
@@ -1145,35 +1166,27 @@ class AdaptiveOutput(nn.Module):
         return self.softmax.log_prob(x.flatten(0, -2)).reshape(*x.shape[:-1], -1)
 
 
-class WithOutput(LVTConfig):
-    """The same model with another output layer."""
+class AdaptiveLVTConfig(LVTConfig):
+    """The same model with the adaptive softmax as its output layer."""
 
     def build(self, latent_shape: tuple[int, ...], codes: int) -> nn.Module:
         model = super().build(latent_shape, codes)
-        model.code_heads.out[0] = output(self.dim, codes)
+        model.code_heads.out[0] = AdaptiveOutput(self.dim, codes, frequent=common)
         return model
 
 
 rank = frequency.indices.argsort()
-outputs = {"plain, begins at zero": None, "plain, begins at random": nn.Linear,
-           "adaptive, begins at random": lambda dim, codes: AdaptiveOutput(dim, codes, frequent=common)}
-by_output = {}
-for name, output in outputs.items():
-    other = model if output is None else fit(WithOutput(**vars(small)), rank[train_codes], 128)[0]
-    codes_of_test = test_codes if output is None else rank[test_codes]
-    by_output[name] = other.bits_per_dim(codes_of_test, prime_frames=1).mean().item()
-    print(f"softmax: {name:<27} {by_output[name]:.2f} bits a code")
+adaptive = fit(AdaptiveLVTConfig(**vars(small)), rank[train_codes], 128)[0]
+by_output = {"plain": model.bits_per_dim(test_codes, prime_frames=1).mean().item(),
+             "adaptive": adaptive.bits_per_dim(rank[test_codes], prime_frames=1).mean().item()}
+for name, bits in by_output.items():
+    print(f"softmax: {name:<9} {bits:.2f} bits a code")
 if profile != "smoke":
-    assert by_output["adaptive, begins at random"] > by_output["plain, begins at random"] - 0.1, "no gain"
+    assert by_output["adaptive"] > by_output["plain"] - 0.1, "no gain"
 
 # %% [markdown]
-# Compare like with like: the adaptive softmax begins at random, so the plain one must, too. Then the adaptive
-# one is behind, as in the paper (Table 8: 1.37 against 1.28). With a few hundred codes a full softmax costs
-# next to nothing, and the narrow layer only takes away what rare codes could have learned.
-#
-# The first line is a surprise, and an honest one: our zero start, which makes the first loss exactly ln K,
-# costs a good half bit after 300 steps. It holds for this one seed and this length. If you train `LVTConfig`
-# for long, try both.
+# The adaptive softmax is behind, as in the paper (Table 8: 1.37 against 1.28). With a few hundred codes a
+# full softmax costs next to nothing, and the narrow layer only takes away what rare codes could have learned.
 #
 # ## 12. What you built
 #
@@ -1198,11 +1211,12 @@ if profile != "smoke":
 # in the spatial order, whose slices are four times as long). The paper trained 600,000 steps in two days on 8
 # V100 GPUs. We have not run it at that size: it takes a box that a laptop is not.
 #
-# `lvt-course` is the model of sections 9 and 10. On two CPU cores it trains in about 20 minutes:
+# `lvt-course` is the model of sections 9 and 10. On two CPU cores it trains in about an hour and a half:
 #
 # ```
-# lvlib data moving_digits --out data/moving_digits_48 --size 48 --digit-size 16 --speeds 4 --grid 4 --train 10000
-# lvlib train lvt-course --autoencoder lvt-course/autoencoder --out runs/lvt-course --data.root data/moving_digits_48
+# D=data/moving_digits_48
+# lvlib data moving_digits --out $D --size 48 --digit-size 16 --speeds 4 --grid 4 --grey --train 10000
+# lvlib train lvt-course --autoencoder lvt-course/autoencoder --out runs/lvt-course --data.root $D
 # ```
 #
 # ### Questions to think about

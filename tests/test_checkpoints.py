@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lvlib.checkpoints import FOLDER, load_checkpoint
-from lvlib.course.digits import digit_pictures, locate, position_error
+from lvlib.course.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
 from lvlib.data import MovingDigits, to_video
 from lvlib.errors import UserError
 from lvlib.metrics.pixels import psnr
@@ -29,7 +29,7 @@ def test_the_frame_vqvae_reaches_the_psnr_of_its_row():
 def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     """On test clips of digits that no model has seen."""
     prior, autoencoder = load_checkpoint("lvt-course"), load_checkpoint("lvt-course/autoencoder")
-    digits = MovingDigits(100, size=48, digit_size=16, speeds=(4,), grid=4, color=True, split="test")
+    digits = MovingDigits(100, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
     clips = digits.batch(slice(0, 40))
     video = to_video(clips["video"])
     codes = autoencoder.encode(video)
@@ -42,6 +42,26 @@ def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     places, _ = locate(made[:, :, 5:6], digit_pictures(digits, slice(0, 40)))
     error = position_error(places, torch.tensor(clips["position"])[:, 5:6]).mean().item()
     assert error == pytest.approx(after_one_frame, abs=0.5)
+
+
+def test_videogpt_makes_the_digits_that_its_row_says():
+    """And its autoencoder rebuilds test clips as well as the page says."""
+    prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+    page = (Path(FOLDER) / "README.md").read_text()
+    clips = MovingDigits(200, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, 200))
+    video = to_video(clips["video"])
+    values = torch.cat([psnr(autoencoder.decode(autoencoder.encode(part)), part) for part in video.split(20)])
+    decibels = float(re.search(r"videogpt-course/autoencoder`, ([\d.]+) dB", page)[1])
+    assert values.mean().item() == pytest.approx(decibels, abs=0.1)
+    right, same = (float(share) / 100 for share in re.search(
+        r"label in (\d+)% of frames, .* in (\d+)%", recorded("videogpt-course")).groups())
+    labels = torch.arange(10).repeat(6)
+    torch.manual_seed(1)
+    made = autoencoder.decode(prior.sample(60, {"label": labels}, top_p=0.9))
+    read = recognise(made, 20, train_digit_classifier(20))
+    # 60 other samples: one standard deviation of the shares is about 5%.
+    assert (read == labels[:, None]).float().mean().item() == pytest.approx(right, abs=0.15)
+    assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
 
 
 def test_every_checkpoint_has_a_row_and_a_command():

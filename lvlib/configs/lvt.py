@@ -23,7 +23,7 @@ course = Config(DataConfig(frames=1), replace(small, decay=0.95),
 # With fewer residual blocks a digit's codes depend less on what is around it, and move as it moves. With fewer codes
 # the prior has less to predict.
 course_48 = replace(course, data=DataConfig(frames=1, size=48), training=replace(course.training, steps=2000),
-                    autoencoder=replace(course.autoencoder, residual_blocks=1, codebooks=2))
+                    autoencoder=replace(course.autoencoder, channels=1, residual_blocks=1, codebooks=1))
 
 SUBSCALE = {"single-frame": (16, 1, 1), "spatial": (1, 2, 2), "spatiotemporal": (4, 2, 2)}  # section 4.1, T = 16
 
@@ -37,10 +37,10 @@ def priors(frames: Config) -> dict[str, Config]:
             for name, factor in SUBSCALE.items()}
 
 
-# On codes of course_48 that `python -m lvlib.checkpoints.merge_codes` has brought from 128 to 48.
+# On codes of course_48 that `python -m lvlib.checkpoints.merge_codes` has brought from 128 to 64.
 prior_course = Config(
-    DataConfig(frames=16, size=48), replace(course_48.autoencoder, codes=48),
-    TrainingConfig(steps=8000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
+    DataConfig(frames=16, size=48), replace(course_48.autoencoder, codes=64),
+    TrainingConfig(steps=24_000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
                    gradient_clip=1.0, schedule="cosine", warmup=300),
     LVTConfig(dim=192, embedding_dim=192, heads=8, head_dim=32, encoder_layers=2, decoder_layers=2))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),

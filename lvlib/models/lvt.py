@@ -142,9 +142,6 @@ class CodeHeads(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(codebooks))
         self.earlier = nn.ModuleList(CodeEmbedding(codes, k, dim) for k in range(1, codebooks))
         self.out = nn.ModuleList(nn.Linear(dim, codes) for _ in range(codebooks))
-        for out in self.out:  # no code is likelier than another before training: the first loss is ln K
-            nn.init.zeros_(out.weight)
-            nn.init.zeros_(out.bias)
 
     def forward(self, x: Tensor, codes: Tensor) -> Tensor:
         """Vectors (..., dim) and the codes (..., k) there -> logits (..., k, codes)."""
