@@ -1,6 +1,5 @@
 """Predictions that need no model of video: what a score must beat to mean something."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,25 +16,26 @@ class CodeBaselines:
     """Two ways to guess a code, with what they counted in the codes of other clips than those that they are scored on.
 
     marginal: each code by its frequency in its codebook, wherever it stands: (k, codes), rows sum to one.
-    copy: with this probability the code that stood here one frame before, else one drawn from the marginal.
+    copy: with this probability the code that stood here one (latent) frame before, else one drawn from the marginal.
     """
 
     marginal: Tensor
     copy: float
 
     def bits_per_dim(self, latents: Tensor, prime_frames: int) -> dict[str, Tensor]:
-        """Bits a code of each clip, (b,), from frame prime_frames (1 or more) on: latents int64 (b, t, h, w[, k])."""
+        """Bits a code of each clip, (b,), from frame prime_frames on: latents int64 (b, t, h, w[, k])."""
         codes = latents.reshape(*latents.shape[:4], -1)
-        now, before = codes[:, prime_frames:], codes[:, prime_frames - 1:-1]
-        chance = chances(self.marginal, now)
-        copied = self.copy * (now == before) + (1 - self.copy) * chance
-        return {name: -p.log2().flatten(1).mean(1) for name, p in (("copy_baseline", copied), ("marginal", chance))}
+        chance = chances(self.marginal, codes)
+        copied = self.copy * (codes[:, 1:] == codes[:, :-1]) + (1 - self.copy) * chance[:, 1:]
+        copied = torch.cat([chance[:, :1], copied], 1)  # before the first frame is none
+        return {name: -p[:, prime_frames:].log2().flatten(1).mean(1)
+                for name, p in (("copy_baseline", copied), ("marginal", chance))}
 
 
 def count_codes(latents: Tensor, n_codes: int) -> CodeBaselines:
     """Counts the marginal, each code once more than it occurs (none is impossible); then fits the chance of a copy.
 
-    latents: codes of training clips, int64 (b, t, h, w) or (b, t, h, w, k), t at least 2.
+    latents: codes of training clips, int64 (b, t, h, w) or (b, t, h, w, k).
     """
     codes = latents.reshape(*latents.shape[:4], -1)
     counts = torch.stack([book.flatten().bincount(minlength=n_codes) for book in codes.unbind(-1)]) + 1
@@ -44,7 +44,7 @@ def count_codes(latents: Tensor, n_codes: int) -> CodeBaselines:
     same = chances(marginal, now)[now == before]  # the other codes were not copied: of them nothing is to be found out
     copy = 0.5
     for _ in range(100):  # EM: how many of the equal codes were copies, and not drawn equal by chance?
-        copy = (copy / (copy + (1 - copy) * same)).sum().item() / math.prod(now.shape)
+        copy = (copy / (copy + (1 - copy) * same)).sum().item() / max(now.numel(), 1)
     return CodeBaselines(marginal, min(copy, 1 - 1e-6))
 
 

@@ -13,24 +13,28 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lvlib.conditions import example_condition, needs
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
 from lvlib.describe import build, latent_shape
+from lvlib.models.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt import LVTConfig
 from lvlib.training import build_optimizer
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
-PRIMED = 5  # frames that are given to the sampler, as in LVT, section 4.1
+PRIMED = 5  # frames that are given to LVT's sampler, as in its section 4.1
 
 
 def bench(config: Config, threads: int = 1) -> dict:
     """Measures each stage in a process of its own: fp32 on the CPU, random clips or codes, the config's optimizer.
 
     Keys with a value per stage, "autoencoder" and, where the config has one, "prior":
-    `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Where there is a prior the batch is
-        its own, and the autoencoder takes one clip. A prior's step begins with codes: encoding is not in it.
-    `sample_cpu_s`: of one clip's codes after 5 given frames, batch 1, decoding not included; None for an autoencoder.
+    `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Beside a prior, a frame autoencoder
+        takes one clip, which is a batch of frames. A prior's step begins with codes: encoding is not in it.
+    `sample_cpu_s`: of a prior, drawing one clip's codes (LVT's after 5 given frames); of an autoencoder, decoding them.
     `gflop`: convolutions and matrix products of a training step.
     `peak_share`: their rate, as a share of that of a large matrix product.
     `peak_memory_mb`: what training steps add to the process at rest.
@@ -40,8 +44,9 @@ def bench(config: Config, threads: int = 1) -> dict:
         build(config)  # sizes that do not fit show before the work
     stages = {"autoencoder": replace(config, prior=None)}
     if config.prior:
-        stages["autoencoder"] = replace(stages["autoencoder"], training=replace(config.training, batch=1))
         stages["prior"] = config
+        if isinstance(config.autoencoder, FrameVQVAEConfig):
+            stages["autoencoder"] = replace(stages["autoencoder"], training=replace(config.training, batch=1))
     measured = {stage: _in_fresh_process(measure, config, threads) for stage, config in stages.items()}
     keys = ("train_step_cpu_s", "sample_cpu_s", "gflop", "peak_share", "peak_memory_mb")
     return {
@@ -54,7 +59,7 @@ def bench(config: Config, threads: int = 1) -> dict:
     }
 
 
-def measure(config: Config, threads: int) -> dict[str, float | None]:
+def measure(config: Config, threads: int) -> dict[str, float]:
     """The figures of the stage that the configuration trains. Sets torch's threads and seed."""
     torch.set_num_threads(threads)
     torch.manual_seed(config.training.seed)
@@ -62,11 +67,11 @@ def measure(config: Config, threads: int) -> dict[str, float | None]:
     at_rest = peak_rss_mb()
     model = build(config)
     optimizer = build_optimizer(model, config.training)
-    batch = random_batch(config)
+    inputs = random_inputs(config)
 
     def step() -> None:
         optimizer.zero_grad()
-        model.loss(batch)[0].backward()
+        model.loss(*inputs)[0].backward()
         optimizer.step()
 
     for _ in range(3):
@@ -77,13 +82,9 @@ def measure(config: Config, threads: int) -> dict[str, float | None]:
     gflop = counter.get_total_flops() / 1e9
     step_s, product_s = cpu_seconds(step)
     matmul_gflops = 2 * PRODUCT**3 / product_s / 1e9
-    sample_s = None
-    if config.prior:
-        given = batch[:1, :min(PRIMED, config.data.frames - 1)]
-        sample_s = statistics.median(_time(lambda: model.sample(1, given)) for _ in range(3))
     return {
         "train_step_cpu_s": step_s,
-        "sample_cpu_s": sample_s,
+        "sample_cpu_s": statistics.median(_time(sampling(config, model.eval())) for _ in range(3)),
         "gflop": gflop,
         "peak_share": gflop / step_s / matmul_gflops,
         "peak_memory_mb": memory,
@@ -91,13 +92,29 @@ def measure(config: Config, threads: int) -> dict[str, float | None]:
     }
 
 
-def random_batch(config: Config) -> torch.Tensor:
-    """What a training step takes: a batch of clips, or of their codes where the stage is a prior."""
+def random_inputs(config: Config) -> tuple:
+    """What the loss takes: a batch of clips; or of their codes, with a condition if there is one, for a prior."""
+    batch = config.training.batch
     if config.prior:
-        return torch.randint(config.autoencoder.codes, (config.training.batch, *latent_shape(config)))
+        return random_codes(config, batch), example_condition(needs(config.prior), config.video_shape, batch)
     channels, *thw = config.video_shape
-    frames = torch.randint(256, (config.training.batch, *thw, channels), dtype=torch.uint8)
-    return to_video(frames)  # as in training: each pixel's channels lie side by side, which convolutions like
+    frames = torch.randint(256, (batch, *thw, channels), dtype=torch.uint8)
+    return (to_video(frames),)  # as in training: each pixel's channels lie side by side, which convolutions like
+
+
+def random_codes(config: Config, clips: int) -> torch.Tensor:
+    return torch.randint(config.autoencoder.codes, (clips, *latent_shape(config)))
+
+
+def sampling(config: Config, model: nn.Module) -> Callable[[], object]:
+    """The work of generating one clip that is the stage's own."""
+    codes = random_codes(config, 1)
+    if config.prior is None:
+        return lambda: model.decode(codes)
+    if isinstance(config.prior, LVTConfig):
+        return lambda: model.sample(1, codes[:, :min(PRIMED, config.data.frames - 1)])
+    condition = example_condition(needs(config.prior), config.video_shape, 1)
+    return lambda: model.sample(1, condition)
 
 
 def _in_fresh_process(work: Callable, *arguments) -> dict:

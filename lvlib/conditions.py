@@ -1,6 +1,6 @@
 """What a prior is told of a clip besides its codes: its label, its actions, its first frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lvlib.configs import PriorConfig
+from lvlib.data.tensors import as_inputs
 from lvlib.errors import UserError
 from lvlib.models.videogpt import VideoGPTConfig
 
@@ -28,6 +29,12 @@ def condition_of(item: dict, needs: Mapping[str, int], frames: int) -> dict[str,
     parts = {"label": lambda size: _label(item, size), "actions": lambda size: _actions(item, size, frames),
              "frames": lambda size: np.asarray(item["video"][:size])}
     return {field: parts[field](size) for field, size in needs.items()}
+
+
+def conditions_of(items: Iterable[dict], needs: Mapping[str, int], frames: int) -> dict[str, Tensor]:
+    """The conditions of several clips, as `VideoGPT` takes them: a first axis b, given frames as video."""
+    conditions = [condition_of(item, needs, frames) for item in items]
+    return as_inputs({field: torch.as_tensor(np.stack([one[field] for one in conditions])) for field in needs})
 
 
 def check_data(data: Mapping[str, Dataset], needs: Mapping[str, int], frames: int) -> None:

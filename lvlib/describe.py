@@ -7,6 +7,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from lvlib.conditions import example_condition, needs
 from lvlib.configs import Config
 from lvlib.errors import UserError
 from lvlib.models.videogpt import VideoGPTConfig
@@ -50,15 +51,16 @@ def latent_shape(config: Config) -> tuple[int, ...]:
 def describe(config: Config) -> dict:
     """Parameters per part, shapes of a clip and of its latents, tokens a clip, memory that training needs."""
     # Fake tensors are meta tensors that know which device they stand for: what autocast asks. The counts of codes
-    # (bincount) have a length that depends on values, hence the ShapeEnv. A prior draws slices by real numbers.
+    # (bincount) have a length that depends on values, hence the ShapeEnv. LVT draws slices by real numbers.
     fake = FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True), allow_non_fake_inputs=True)
     shape = latent_shape(config)
     with fake:
         stages = {"autoencoder": config.autoencoder.build()}
-        batch = torch.empty(config.training.batch, *config.video_shape)
+        inputs = (torch.empty(config.training.batch, *config.video_shape),)
         if config.prior:
             stages["prior"] = build(config)
-            batch = torch.empty(config.training.batch, *shape, dtype=torch.int64)
+            codes = torch.empty(config.training.batch, *shape, dtype=torch.int64)
+            inputs = codes, example_condition(needs(config.prior), config.video_shape, config.training.batch)
     parameters = {}
     for stage, model in stages.items():
         parts = {f"{stage}.{name}": parameter_count(part) for name, part in model.named_children()}
@@ -70,13 +72,13 @@ def describe(config: Config) -> dict:
         "latent_shape": list(shape),
         "tokens": math.prod(shape),
         "trains": trained,
-        "training_memory_mb": round(training_bytes(stages[trained], batch, config.training) / 2**20),
+        "training_memory_mb": round(training_bytes(stages[trained], inputs, config.training) / 2**20),
         "training_memory_estimate": MEMORY_ESTIMATE,
     }
 
 
-def training_bytes(model: nn.Module, batch: torch.Tensor, training: TrainingConfig) -> int:
-    """MEMORY_ESTIMATE, in bytes. Fake tensors do, and take no memory themselves."""
+def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) -> int:
+    """MEMORY_ESTIMATE, in bytes, for `model.loss(*inputs)`. Fake tensors do, and take no memory themselves."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -86,7 +88,7 @@ def training_bytes(model: nn.Module, batch: torch.Tensor, training: TrainingConf
 
     model.eval()  # the codebooks' updates read values, and there are none here
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.loss(batch)
+        model.loss(*inputs)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
     copies = 4 + bool(training.ema_decay)  # weights, gradients, two running means, EMA

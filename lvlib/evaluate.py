@@ -1,6 +1,6 @@
 """Scores of a trained model on a data set, each beside what it must beat and what it cannot beat."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,12 @@ from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from lvlib.baselines import CodeBaselines, count_codes, repeat_last_frame
-from lvlib.continuation import BATCH, continue_video
+from lvlib.conditions import conditions_of
 from lvlib.data import to_video
+from lvlib.generation import BATCH, generate_video
 from lvlib.metrics.pixels import mse, psnr
 from lvlib.models.quantize import perplexity, usage
+from lvlib.models.videogpt import VideoGPT
 
 AUTOENCODER_METRICS = ("psnr", "mse", "usage", "perplexity")
 PRIOR_METRICS = ("bits_per_dim", "psnr", "mse")
@@ -32,7 +34,7 @@ def evaluate_autoencoder(model: nn.Module, data: Dataset, metrics: Sequence[str]
     """{metric: {"model": value}}: means over the clips of psnr (dB) and mse of their reconstructions; means over the
     codebooks of usage (the share of codes that these clips need, 0 to 1) and perplexity (1 to n_codes)."""
     codes, parts = [], []
-    for video in batches(data, model, "reconstructing"):
+    for video, _ in batches(data, model, "reconstructing"):
         latents = model.encode(video)
         codes.append(latents.reshape(*latents.shape[:4], -1).cpu())
         parts.append(in_pixels(metrics, video, {"model": model.decode(latents)}))
@@ -45,23 +47,29 @@ def evaluate_autoencoder(model: nn.Module, data: Dataset, metrics: Sequence[str]
 
 @torch.no_grad()
 def evaluate_prior(prior: nn.Module, autoencoder: nn.Module, data: Dataset, metrics: Sequence[str], prime_frames: int,
-                   temperature: float = 1.0, baselines: CodeBaselines | None = None) -> Scores:
-    """{metric: {whose: value}}: means over the clips, of the frames that come after the priming frames.
+                   temperature: float = 1.0, baselines: CodeBaselines | None = None,
+                   needs: Mapping[str, int] | None = None) -> Scores:
+    """{metric: {whose: value}}: means over the clips. needs: what VideoGPT is told of each, see `lvlib.conditions`.
 
-    bits_per_dim: bits a code, in the latent space (LVT, footnote 3), of "model" and of the `baselines`, which it needs.
-    psnr (dB), mse: against the true frames, one sample a clip ("model"), the last given frame ("repeat_last_frame",
-        LVT, section 4.2), and the true frames' own reconstruction ("autoencoder": what a perfect prior would reach).
+    bits_per_dim: bits a code, in the latent space (LVT, footnote 3), of "model" and of the `baselines`, which it needs;
+        LVT's codes of the frames after the given ones, all of VideoGPT's.
+    psnr (dB), mse: of the frames after the given ones, which it needs, against the true frames: one sample a clip
+        ("model"), the last given frame ("repeat_last_frame", LVT, section 4.2), and the true frames' own reconstruction
+        ("autoencoder": what a perfect prior would reach).
     """
     parts = []
-    for video in batches(data, prior, "scoring"):
+    for video, condition in batches(data, prior, "scoring", needs):
         latents, given = autoencoder.encode(video), video[:, :, :prime_frames]
         part: dict[str, dict[str, Tensor]] = {}
         if "bits_per_dim" in metrics:
-            bits = prior.bits_per_dim(latents, prime_frames)
-            part["bits_per_dim"] = {"model": bits, **baselines.bits_per_dim(latents, prime_frames)}
+            is_videogpt = isinstance(prior, VideoGPT)
+            bits = prior.bits_per_dim(latents, condition if is_videogpt else prime_frames)
+            scored_from = 0 if is_videogpt else prime_frames
+            part["bits_per_dim"] = {"model": bits, **baselines.bits_per_dim(latents, scored_from)}
         if PIXELS.keys() & set(metrics):
+            sampled = generate_video(autoencoder, prior, len(video), given, condition, temperature=temperature)
             part |= in_pixels(metrics, video[:, :, prime_frames:], {
-                "model": continue_video(autoencoder, prior, given, len(video), temperature)[:, :, prime_frames:],
+                "model": sampled[:, :, prime_frames:],
                 "repeat_last_frame": repeat_last_frame(given, video.shape[2] - prime_frames),
                 "autoencoder": autoencoder.decode(latents)[:, :, prime_frames:],
             })
@@ -73,16 +81,20 @@ def evaluate_prior(prior: nn.Module, autoencoder: nn.Module, data: Dataset, metr
 @torch.no_grad()
 def count_baselines(prior: nn.Module, autoencoder: nn.Module, data: Dataset) -> CodeBaselines:
     """What the baselines know: counted in the codes of `data`, clips of the training split."""
-    codes = [autoencoder.encode(video) for video in batches(data, prior, "counting codes")]
+    codes = [autoencoder.encode(video) for video, _ in batches(data, prior, "counting codes")]
     return count_codes(torch.cat(codes), prior.codes)
 
 
-def batches(data: Dataset, model: nn.Module, doing: str) -> Iterator[Tensor]:
-    """All clips in order, as float video (b, c, t, h, w) where the model is. Shows a bar in a terminal."""
+def batches(data: Dataset, model: nn.Module, doing: str, needs: Mapping[str, int] | None = None,
+            ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """All clips in order, as float video (b, c, t, h, w) with the conditions, where the model is. Shows a bar in a
+    terminal."""
     device = next(model.parameters()).device
     for start in tqdm(range(0, len(data), BATCH), doing, ascii=True, disable=None):
-        clips = [data[i]["video"] for i in range(start, min(start + BATCH, len(data)))]
-        yield torch.stack([to_video(clip) for clip in clips]).to(device)
+        clips = [data[i] for i in range(start, min(start + BATCH, len(data)))]
+        video = torch.stack([to_video(clip["video"]) for clip in clips])
+        condition = conditions_of(clips, needs or {}, video.shape[2])
+        yield video.to(device), {name: value.to(device) for name, value in condition.items()}
 
 
 def in_pixels(metrics: Sequence[str], true: Tensor, videos: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -51,8 +51,10 @@ def test_codes_that_never_change_cost_next_to_nothing_and_noise_is_not_copied():
     assert count_codes(sticky(40, 4, 6, stay=0.0), 6).copy < 0.05
 
 
-def test_bits_are_those_of_a_loop_over_the_generated_codes():
-    latents, given = sticky(2, 4, codes=5, stay=0.6), 2
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_bits_are_those_of_a_loop_over_the_generated_codes(given):
+    """With no given frame the first one's codes are drawn, in both."""
+    latents = sticky(2, 4, codes=5, stay=0.6)
     baselines = count_codes(sticky(9, 4, codes=5, stay=0.6, seed=1), 5)
     bits = baselines.bits_per_dim(latents, given)
     for clip in range(2):
@@ -61,10 +63,15 @@ def test_bits_are_those_of_a_loop_over_the_generated_codes():
         for t, y, x, k in places:
             now, before = (int(latents[clip, frame, y, x, k]) for frame in (t, t - 1))
             drawn = float(baselines.marginal[k, now])
+            copied = baselines.copy * (now == before) + (1 - baselines.copy) * drawn
             total["marginal"] -= math.log2(drawn)
-            total["copy_baseline"] -= math.log2(baselines.copy * (now == before) + (1 - baselines.copy) * drawn)
+            total["copy_baseline"] -= math.log2(copied if t else drawn)
         for name, value in total.items():
             assert bits[name][clip].item() == pytest.approx(value / len(places))
+
+
+def test_with_one_latent_frame_nothing_is_copied():
+    assert count_codes(sticky(2, 1, 6, stay=0.5), 6).copy == 0
 
 
 def test_the_probabilities_of_all_codes_sum_to_one():

@@ -13,7 +13,7 @@ COMMANDS = {
     "configs": "list the configurations",
     "describe": "parameters, latent shape, tokens and training memory of a configuration",
     "train": "train a configuration, or go on with a run",
-    "sample": "continue clips from their first frames with a trained prior",
+    "sample": "make clips with a trained prior: from nothing, a label, actions or first frames",
     "reconstruct": "turn videos into codes and back, and show them beside the originals",
     "evaluate": "score a run: likelihood, prediction, reconstruction, each beside simple baselines",
     "data": "fetch or make a data set",

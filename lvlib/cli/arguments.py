@@ -53,6 +53,13 @@ class _Help(argparse.Action):
         parser.exit()
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raises UserError for a value of the option `name` that is not above 0, or not finite."""
+    if not 0 < value < float("inf"):
+        allowed = "at least 1" if isinstance(value, int) else "above 0"
+        raise UserError(f"{name} must be {allowed}, not {value}")
+
+
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Takes `--part.field VALUE ...` and `--part.field=VALUE` out: the other arguments, field -> values."""
     rest, overrides, values = [], {}, None

@@ -5,6 +5,8 @@ import json
 from lvlib.cli.arguments import ConfigParser
 from lvlib.errors import UserError
 
+SAMPLING = {"autoencoder": "decoding codes    ", "prior": "sampling codes    "}
+
 
 def main(arguments: list[str]) -> None:
     parser = ConfigParser("bench", "CPU seconds, share of the machine's peak and memory of a training "
@@ -29,7 +31,6 @@ def _table(report: dict) -> str:
             f"  share of the peak  {report['peak_share'][stage]:.0%} of a large matrix product's "
             f"{report['matmul_gflops']:.0f} GFLOP/s",
             f"  peak memory        {report['peak_memory_mb'][stage]:.0f} MB above the process at rest",
+            f"  {SAMPLING[stage]} {report['sample_cpu_s'][stage]:.3f} CPU-s, one clip",
         ]
-        if report["sample_cpu_s"][stage] is not None:
-            lines.append(f"  sampling           {report['sample_cpu_s'][stage]:.2f} CPU-s for the codes of one clip")
     return "\n".join(lines)

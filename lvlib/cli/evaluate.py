@@ -5,7 +5,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import Parser, override, split_overrides
+from lvlib.cli.arguments import Parser, check_positive, override, split_overrides
 from lvlib.errors import UserError
 from lvlib.suggest import unknown
 
@@ -23,40 +23,44 @@ SHOWN = {  # digits after the point, and the unit
 
 def main(arguments: list[str]) -> None:
     parser = Parser("lvlib evaluate", usage="lvlib evaluate RUN [options] [--data.root DATA]",
-                    description="Score a run on clips that it did not learn from. A prior is scored on the frames that "
-                    "come after the priming frames, beside simple baselines. --data.root DATA: other clips than those "
-                    "in the run's own folder of data.")
+                    description="Score a run on clips that it did not learn from, a prior beside simple baselines. Of "
+                    "LVT the frames after the given ones count; of VideoGPT all codes, told what the clips come with. "
+                    "--data.root DATA: other clips than those in the run's own folder of data.")
     parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
-    parser.add_argument("--metrics", metavar="A,B,...", help="for a prior bits_per_dim, psnr, mse; for an autoencoder "
-                        "psnr, mse, usage, perplexity (default: all)")
+    parser.add_argument("--metrics", metavar="A,B,...", help="for a prior bits_per_dim and, if it is given frames, "
+                        "psnr, mse; for an autoencoder psnr, mse, usage, perplexity (default: all)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument("--clips", type=int, default=256, metavar="N",
                         help="how many at most, evenly spaced over the split (default: 256)")
     parser.add_argument("--prime-frames", type=int, metavar="N", help="frames that are given (default: as in training)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: 1)")
+    parser.add_argument("--temperature", type=float, help="of the samples of a prior (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     rest, overrides = split_overrides(arguments)
     options = parser.parse_args(rest)
     from lvlib.checkpoints import run_folder
-    from lvlib.cli.sample import check_positive
     from lvlib.runs import load_config
 
     options.run = run_folder(options.run)
     check_positive("--clips", options.clips)
-    check_positive("--temperature", options.temperature)
+    if options.temperature is not None:
+        check_positive("--temperature", options.temperature)
     config = with_data(load_config(options.run), overrides)
     report = (score_autoencoder if config.prior is None else score_prior)(options, config)
     print(json.dumps(report) if options.json else table(report))
 
 
 def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
-    """The run's configuration, with other data. Raises UserError for fields that a trained model fixes."""
+    """The run's configuration, with other data. Raises UserError for fields that a trained model fixes, and for clips
+    that its autoencoder cannot take."""
     for name in overrides:
         if not name.startswith("data."):
             raise UserError(f"--{name} cannot be set, the run was trained with its own: set fields of data alone, "
                             "such as --data.root")
+    from lvlib.describe import latent_shape
+
     changed = override(config, overrides)
+    latent_shape(changed)
     if config.prior and changed.video_shape != config.video_shape:
         _, frames, size, _ = config.video_shape
         raise UserError(f"the prior's clips are {frames} frames of {size} x {size}: "
@@ -78,6 +82,10 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.run_data import open_split
     from lvlib.runs import load_autoencoder
 
+    for name in ("prime_frames", "temperature"):
+        if getattr(options, name) is not None:
+            raise UserError(f"{options.run} holds an autoencoder alone, which draws no samples: leave "
+                            f"--{name.replace('_', '-')} out")
     metrics = chosen(options.metrics, AUTOENCODER_METRICS, "an autoencoder")
     data = open_split(config, options.split)
     clips = spread(data, options.clips)
@@ -87,14 +95,25 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 
 
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
-    from lvlib.cli.sample import checked_prime_frames
+    from lvlib.cli.prime import prime_frames_of
+    from lvlib.conditions import check_data, needs
     from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, spread
-    from lvlib.run_data import open_split
+    from lvlib.models.lvt import LVTConfig
+    from lvlib.run_data import check_rate, open_split, rate
     from lvlib.runs import load_autoencoder, load_model
 
-    metrics = chosen(options.metrics, PRIOR_METRICS, "a prior")
-    prime_frames = checked_prime_frames(config, options.run, options.prime_frames)
+    asked, temperature = needs(config.prior), 1.0 if options.temperature is None else options.temperature
+    metrics, prime_frames = PRIOR_METRICS, 0
+    if isinstance(config.prior, LVTConfig) or "frames" in asked:
+        prime_frames = prime_frames_of(config, options.prime_frames)
+    elif options.prime_frames is not None:
+        raise UserError("this prior is given no frames: leave --prime-frames out")
+    else:
+        metrics = ("bits_per_dim",)
+    metrics = chosen(options.metrics, metrics, "a prior" if prime_frames else "a prior that is given no frames")
     data = open_split(config, options.split)
+    check_data({options.split: data}, asked, config.data.frames)
+    check_rate(config.data.root, rate(data), config.data.stride, options.run, "--data.stride")
     counted = spread(open_split(config, "train"), BASELINE_CLIPS) if "bits_per_dim" in metrics else None
     clips = spread(data, options.clips)
     model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)
@@ -102,9 +121,11 @@ def score_prior(options: argparse.Namespace, config: "Config") -> dict:
 
     torch.manual_seed(options.seed)
     baselines = count_baselines(model, autoencoder, counted) if counted else None
-    scores = evaluate_prior(model, autoencoder, clips, metrics, prime_frames, options.temperature, baselines)
+    scores = evaluate_prior(model, autoencoder, clips, metrics, prime_frames, temperature, baselines, asked)
     report = measured_with(options, config, "prior", len(clips), len(data))
-    report |= {"prime_frames": prime_frames, "temperature": options.temperature, "seed": options.seed}
+    report |= {"prime_frames": prime_frames, "temperature": temperature, "seed": options.seed}
+    if not isinstance(config.prior, LVTConfig):
+        report["told"] = list(asked)
     if baselines:
         report |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
     return {**report, **finite(scores)}
@@ -129,8 +150,11 @@ def table(report: dict) -> str:
         from lvlib.viz.continuations import span
 
         given, frames = report["prime_frames"], report["frames"]
-        lines.append(f"frames {span(0, given)} given, {span(given, frames)} scored; one sample a clip, temperature "
-                     f"{report['temperature']:g}, seed {report['seed']}")
+        if "told" in report:
+            lines.append(f"the prior is told {', '.join(report['told']) or 'nothing'}; bits_per_dim is of all codes")
+        if given:
+            lines.append(f"frames {span(0, given)} given, {span(given, frames)} scored; one sample a clip, temperature "
+                         f"{report['temperature']:g}, seed {report['seed']}")
     if "copy_probability" in report:
         lines.append(f"copy_baseline repeats the code of the frame before with probability "
                      f"{report['copy_probability']:.3f}, else draws from the marginal; both counted on "

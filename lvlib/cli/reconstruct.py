@@ -12,7 +12,7 @@ from lvlib.cli.arguments import Parser
 if TYPE_CHECKING:
     from lvlib.data.video_files import Video
 
-CHUNK = 64  # frames that go through the model together
+CHUNK = 64  # frames that go through a frame autoencoder together
 
 
 def main(arguments: list[str]) -> None:
@@ -51,22 +51,22 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
     import torch
 
     from lvlib.data import from_video, to_video
+    from lvlib.data.tensors import as_channels
     from lvlib.data.video_files import decode
     from lvlib.metrics.pixels import mse
+    from lvlib.models.frame_vqvae import FrameVQVAEConfig
 
     device = next(model.parameters()).device
     squared_error = 0.0
-    for start in range(0, video.frames, CHUNK):
-        frames = decode(video, range(start, min(start + CHUNK, video.frames)), config.data.size)
+    whole_clips = not isinstance(config.autoencoder, FrameVQVAEConfig)
+    chunk = config.data.frames if whole_clips else CHUNK
+    for start in range(0, video.frames, chunk):
+        frames = decode(video, range(start, min(start + chunk, video.frames)), config.data.size)
         original = to_video(as_channels(frames, config.autoencoder.channels)).to(device)[None]
-        reconstruction = model.decode(model.encode(original))
+        clip = original
+        if whole_clips:  # the last one is filled up with its last frame
+            clip = torch.cat([original, original[:, :, -1:].expand(-1, -1, chunk - len(frames), -1, -1)], 2)
+        reconstruction = model.decode(model.encode(clip))[:, :, :len(frames)]
         squared_error += mse(reconstruction, original).item() * len(frames)
         yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
     print(f"{video.path}: PSNR {10 * np.log10(4 * video.frames / squared_error):.2f} dB, {video.frames} frames")
-
-
-def as_channels(frames: np.ndarray, channels: int) -> np.ndarray:
-    """RGB frames (t, h, w, 3) as the model takes them: grey by the weights of ITU-R 601 where it has one channel."""
-    if channels == 3:
-        return frames
-    return (frames @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None]

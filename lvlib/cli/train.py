@@ -48,8 +48,10 @@ def main(arguments: list[str]) -> None:
     data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
     if config.prior:
-        check_data(data, needs(config.prior), config.data.frames)
+        asked = needs(config.prior)
+        check_data(data, asked, config.data.frames)
         about |= {"fps": rate(data["train"]), "codes": frozen.made_from(autoencoder, data, config)}
+        about |= {"classes": data["train"].classes} if "label" in asked else {}
         check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
         data = frozen.codes_of(data, autoencoder, options.out, config)
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"),

@@ -1,5 +1,7 @@
 """Between what data sets hold (uint8 frames) and what models see (floats in [-1, 1], channels first)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -14,6 +16,18 @@ def to_video(frames: np.ndarray | Tensor) -> Tensor:
     if frames.dtype != torch.uint8:
         raise UserError(f"to_video takes uint8 frames (..., t, h, w, c), not {frames.dtype}")
     return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
+
+
+def as_inputs(fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A batch of named tensors as models take them: uint8 frames become video, the others stay."""
+    return {name: to_video(value) if value.dtype == torch.uint8 else value for name, value in fields.items()}
+
+
+def as_channels(frames: np.ndarray, channels: int) -> np.ndarray:
+    """RGB frames (t, h, w, 3) as the model takes them: grey by the weights of ITU-R 601 where it has one channel."""
+    if channels == 3:
+        return frames
+    return (frames @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None]
 
 
 def from_video(video: Tensor) -> Tensor:

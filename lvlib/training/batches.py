@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lvlib.data import to_video
+from lvlib.data.tensors import as_inputs, to_video
 from lvlib.training.config import TrainingConfig
 
 
@@ -80,10 +80,7 @@ def for_model(batch: dict) -> tuple:
     become float video (b, c, t, h, w); other tensors stay as they are."""
     if "video" in batch:
         return (to_video(batch["video"]),)
-    if "condition" not in batch:
-        return (batch["codes"],)
-    return batch["codes"], {name: to_video(value) if value.dtype == torch.uint8 else value
-                            for name, value in batch["condition"].items()}
+    return (batch["codes"], as_inputs(batch["condition"])) if "condition" in batch else (batch["codes"],)
 
 
 def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int) -> DataLoader:

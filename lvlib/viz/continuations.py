@@ -24,7 +24,7 @@ class Continuation:
     def summary(self) -> str:
         if self.given is None:
             return self.title
-        return f"{self.title}: {span(0, self.given)} given, {span(self.given, len(self.video))} generated"
+        return f"{self.title}: {parts_in_words(self.given, len(self.video))}"
 
     def caption(self, frame: int) -> str:
         if self.given is None:
@@ -41,6 +41,15 @@ def continuation_strip(clips: Sequence[Continuation]) -> np.ndarray:
 def span(start: int, end: int) -> str:
     """Frames start to end - 1 in words: "0", or "5 to 15"."""
     return str(start) if end - start == 1 else f"{start} to {end - 1}"
+
+
+def parts_in_words(given: int, frames: int) -> str:
+    """Which frames are given and which generated: "0 given, 1 to 15 generated"."""
+    if given == 0:
+        return "all generated"
+    if given == frames:
+        return "all given"
+    return f"{span(0, given)} given, {span(given, frames)} generated"
 
 
 def continuation_panels(clips: Sequence[Continuation]) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lvlib.cli import main
-from lvlib.data import write_video
+from lvlib.data import write_clip_set, write_video
 
 
 @pytest.fixture
@@ -49,6 +49,20 @@ def mp4(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("videos") / "square.mp4"
     write_video(path, moving_square(80), fps=10)
     return path
+
+
+@pytest.fixture(scope="session")
+def acted(tmp_path_factory) -> Path:
+    """A data set with labels, of five classes, and actions, two numbers a frame: 6, 2 and 3 clips of 4 frames."""
+    root, random = tmp_path_factory.mktemp("data") / "acted", np.random.default_rng(0)
+
+    def clips(n: int) -> dict[str, np.ndarray]:
+        return {"video": random.integers(256, size=(n, 4, 32, 32, 3), dtype=np.uint8), "label": np.arange(n) % 5,
+                "actions": random.integers(2, size=(n, 4, 2), dtype=np.uint8)}
+
+    write_clip_set(root, "acted", {}, {"train": [clips(6)], "val": [clips(2)], "test": [clips(3)]}, fps=10,
+                   per_frame=("video", "actions"), classes=["run", "jump", "sit", "lie", "7"])
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -21,19 +21,39 @@ def make_prior_run(run: Path, subscale: str = "4 1 1", fps: float | None = None,
     fields = SMALL | {name.replace("__", "."): value for name, value in fields.items()}
     config = override(named_config("bench-lvt"), {name: [value] for name, value in fields.items()}
                       | {"prior.subscale": subscale.split()})
-    save_run(run, config, fps)
-    save_run(run / "autoencoder", replace(config, prior=None), fps)
+    about = {"fps": fps} if fps else {}
+    save_run(run, "bench-lvt", config, about)
+    save_run(run / "autoencoder", "bench-lvt", replace(config, prior=None), about)
     return run
 
 
-def save_run(run: Path, config: Config, fps: float | None) -> None:
+SMALL_VIDEOGPT = {
+    "data.size": "32", "data.frames": "4", "autoencoder.downsample": "2 8 8", "autoencoder.hidden": "8",
+    "autoencoder.residual_hidden": "4", "autoencoder.residual_blocks": "1", "autoencoder.block": "plain",
+    "autoencoder.codes": "16", "autoencoder.code_dim": "8"}
+SMALL_PRIOR = {"prior.dim": "16", "prior.heads": "2", "prior.layers": "1", "prior.hidden": "16",
+               "prior.resnet_units": "8"}
+
+
+def make_videogpt_run(run: Path, about: dict | None = None, **fields: str) -> Path:
+    """VideoGPT for 4 frames of 32 x 32, 2 x 4 x 4 codes of 16, and its autoencoder in run/autoencoder.
+
+    about: what else config.json says, such as fps and classes.
+    """
+    fields = SMALL_VIDEOGPT | SMALL_PRIOR | {name.replace("__", "."): value for name, value in fields.items()}
+    config = override(named_config("bench-videogpt"), {name: value.split() for name, value in fields.items()})
+    save_run(run, "bench-videogpt", config, about or {})
+    save_run(run / "autoencoder", "bench-videogpt", replace(config, prior=None), about or {})
+    return run
+
+
+def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     run.mkdir(parents=True)
-    rate = {"fps": fps} if fps else {}
-    (run / "config.json").write_text(json.dumps({"name": "bench-lvt", "clips": 7, **rate, **config.to_dict()}))
+    (run / "config.json").write_text(json.dumps({"name": name, "clips": 7, **about, **config.to_dict()}))
     torch.manual_seed(0)
     model = build(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "heads.out" in name:  # these begin at 0: all codes would be equally likely
+            if "heads.out" in name or name == "out.weight" or "steer" in name:  # small: all codes would be as likely
                 weight.normal_()
     save_checkpoint(run, Checkpoint(step=5, model=model.state_dict(), ema=None, state={}, metrics={}), keep=1)

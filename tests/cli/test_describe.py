@@ -74,7 +74,37 @@ def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
     report = described(lvlib, "bench-lvt", *(word for name, words in fields.items() for word in (f"--{name}", *words)))
     latents = torch.zeros(config.training.batch, *latent_shape(config), dtype=torch.int64)
     assert report["trains"] == "prior"
-    assert report["training_memory_mb"] == round(training_bytes(build(config), latents, config.training) / 2**20) > 4
+    assert report["training_memory_mb"] == round(training_bytes(build(config), (latents,), config.training) / 2**20) > 4
+
+
+@pytest.mark.parametrize(("name", "latent_shape"), [
+    ("videogpt-moving-mnist", [4, 16, 16]), ("videogpt-bair", [8, 32, 32]), ("videogpt-vizdoom", [8, 32, 32]),
+    ("videogpt-tgif", [4, 32, 32]), ("videogpt-vqvae-bair", [8, 32, 32]), ("videogpt-vqvae-moving-mnist", [4, 16, 16]),
+    ("bench-videogpt", [4, 16, 16]),
+])
+def test_videogpt_s_paper_sizes_are_described(lvlib, name, latent_shape):
+    """With dense attention: of a sparse pattern no more memory is asked for, and its mask takes a while."""
+    prior = [] if "vqvae" in name else ["--prior.attention", "full"]
+    report = described(lvlib, name, *prior)
+    assert report["latent_shape"] == latent_shape and report["tokens"] == math.prod(latent_shape)
+    assert report["parameters"]["autoencoder"] > 0 and report["training_memory_mb"] > 200
+
+
+def test_videogpt_s_prior_agrees_with_a_count_by_hand(lvlib):
+    """UCF-101, Table 9: no condition; biases where a layer joins, none in queries, keys, values and the output."""
+    d, hidden, layers, codes, (t, h, w) = 1024, 4096, 20, 1024, (4, 32, 32)
+    layer = 3 * d * d + (d * d + d) + (d * hidden + hidden) + (hidden * d + d) + 2 * 2 * d
+    total = codes * d + d + (t + h + w) * d + layers * layer + 2 * d + d * codes
+    assert described(lvlib, "videogpt-ucf101", "--prior.attention", "full")["parameters"]["prior"] == total
+
+
+def test_what_a_prior_is_told_is_in_the_estimate(lvlib):
+    fields = ["--data.size", "16", "--prior.layers", "1"]
+    plain = described(lvlib, "bench-videogpt", *fields)
+    for field, size in ("classes", 5), ("actions", 3), ("frames", 1):
+        told = described(lvlib, "bench-videogpt", *fields, f"--prior.{field}", str(size))
+        assert told["parameters"]["prior"] > plain["parameters"]["prior"]
+        assert told["training_memory_mb"] >= plain["training_memory_mb"]
 
 
 def test_a_subscale_factor_that_does_not_divide_is_refused(refused):

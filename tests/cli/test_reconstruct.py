@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from small_runs import make_videogpt_run
 
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
 from lvlib.data import from_video, read_video, to_video, write_video
-from lvlib.runs import load_model
+from lvlib.runs import load_autoencoder, load_model
 from lvlib.training.checkpoint import Checkpoint, folder_of, save_checkpoint
 
 SMALL = {"autoencoder.hidden": ["8"], "autoencoder.residual_hidden": ["4"], "autoencoder.codes": ["16"],
@@ -54,6 +55,19 @@ def test_side_by_side_and_its_psnr(lvlib, run, mp4, tmp_path):
     assert float(re.search(r"PSNR ([\d.]+) dB, 80 frames", printed)[1]) == pytest.approx(psnr, abs=0.006)
     # Two codebooks of 16 codes: 8 bits for every 4x4 pixels.
     assert "0.50 bits a pixel in codes, 24 in the original" in printed
+
+
+def test_a_video_autoencoder_takes_clips_as_long_as_those_of_its_training(lvlib, mp4, tmp_path):
+    """The last clip is filled up with its last frame: 80 frames are six clips of 12 and one of 8."""
+    run = make_videogpt_run(tmp_path / "run", data__frames="12")
+    status, _, errors = lvlib("reconstruct", run, mp4, "--out", tmp_path / "out.npy")
+    assert status == 0, errors
+    written = np.load(tmp_path / "out.npy")
+    video = to_video(read_video(mp4, size=32)[0])[None]
+    padded = torch.cat([video, video[:, :, -1:].expand(-1, -1, 4, -1, -1)], 2)
+    model = load_autoencoder(run)
+    expected = torch.cat([model.decode(model.encode(clip)) for clip in padded.split(12, 2)], 2)[:, :, :80]
+    np.testing.assert_array_equal(written[:, :, 32:], from_video(expected)[0].numpy())
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".png"])

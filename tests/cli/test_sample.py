@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from small_runs import make_prior_run
 
-from lvlib.cli.reconstruct import as_channels
 from lvlib.data import from_video, read_video, to_video, write_clip_set, write_video
+from lvlib.data.tensors import as_channels
 from lvlib.runs import load_autoencoder, load_model
 
 
@@ -68,7 +68,7 @@ def test_the_seed_and_the_temperature_decide(run, sample, mp4):
 
 
 def test_more_samples_than_go_together(run, sample, mp4, monkeypatch):
-    monkeypatch.setattr("lvlib.continuation.BATCH", 2)
+    monkeypatch.setattr("lvlib.generation.BATCH", 2)
     clips, printed = sample(run, mp4, "--n", 5)
     assert len(clips) == len(scores(printed)) == 5
     assert len(np.unique(clips.reshape(5, -1), axis=0)) == 5

@@ -66,6 +66,45 @@ def test_workers_are_not_sent_the_file(tmp_path):
     assert len(pickle.dumps(data)) < 1000 and len(pickle.loads(pickle.dumps(data))) == 1000
 
 
+def test_a_condition_lies_beside_the_codes(tmp_path):
+    """Of the clip that it belongs to; in a type and shape of its own; and not sent to workers."""
+    def condition(item):
+        return {"label": np.asarray(item["number"]), "frames": item["video"][:2]}
+
+    data = [{**Clips()[index], "number": 3 * index} for index in range(19)]
+    write_codes(tmp_path / "codes", {"train": data, "val": data[5:7]}, Scaled(16), 16, {"a": 1}, condition=condition)
+    splits = open_codes(tmp_path / "codes", {"a": 1})
+    for split, items in ("train", data), ("val", data[5:7]):
+        for kept, item in zip([splits[split][i] for i in range(len(items))], items, strict=True):
+            assert set(kept) == {"codes", "condition"} and set(kept["condition"]) == {"label", "frames"}
+            assert kept["condition"]["label"] == item["number"]
+            np.testing.assert_array_equal(kept["condition"]["frames"], item["video"][:2])
+            assert torch.equal(torch.as_tensor(kept["codes"]), Scaled(16).encode(to_video(item["video"])[None])[0])
+    assert len(pickle.dumps(splits["train"])) < 1000
+    assert pickle.loads(pickle.dumps(splits["train"]))[18]["condition"]["label"] == 54
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_whose_condition_is_refused_is_named(tmp_path, workers):
+    def condition(item):
+        if item["number"] == 11:
+            raise UserError("no label")
+        return {"label": np.asarray(item["number"])}
+
+    data = [{**Clips()[index], "number": index} for index in range(12)]
+    with pytest.raises(UserError, match="^clip 11 of val: no label$"):
+        write_codes(tmp_path / "codes", {"val": data}, Scaled(16), 16, {}, workers, condition)
+    assert not (tmp_path / "codes").exists()
+
+
+def test_a_damaged_condition_is_seen_too(tmp_path):
+    write_codes(tmp_path / "codes", {"train": Clips()}, Scaled(16), 16, {}, condition=lambda _: {"label": np.int64(1)})
+    file = tmp_path / "codes" / "train.label.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(UserError, match="are damaged"):
+        open_codes(tmp_path / "codes", {})
+
+
 def test_whatever_stops_it_leaves_nothing(tmp_path, monkeypatch):
     class Broken(Scaled):
         def encode(self, video):
@@ -123,3 +162,15 @@ def test_fingerprints_tell_clips_apart_wherever_they_lie(tmp_path):
     same = {ClipSet(tmp_path / "a", frames=frames, stride=stride).fingerprint()
             for frames, stride in ((8, 1), (4, 1), (4, 2), (2, 1))}
     assert len(same) == 4 and clips("d", 0, frames=8) in same
+
+
+def test_a_fingerprint_is_of_the_fields_that_are_asked_for(tmp_path):
+    def fingerprint(name, label, *fields):
+        video = np.zeros((2, 4, 8, 8, 3), np.uint8)
+        batch = {"video": video, "label": np.array([0, label])}
+        write_clip_set(tmp_path / name, "black", {}, {"train": [batch]}, fps=5)
+        return ClipSet(tmp_path / name).fingerprint(fields)
+
+    assert fingerprint("a", 1) == fingerprint("b", 2)
+    assert fingerprint("c", 1, "label") != fingerprint("d", 2, "label")
+    assert fingerprint("e", 1, "label") == fingerprint("f", 1, "label")

@@ -1,0 +1,97 @@
+"""The clips that samples begin with: of a video, or of a data set; and how many frames of them are given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvlib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lvlib.configs import Config
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What samples begin with: float video (1 or n, c, t, h, w) in [-1, 1], where `true` as long as they will be."""
+
+    video: "Tensor"
+    names: list[str]
+    fps: float | None
+    """Of the frames taken. None where the source does not say it."""
+    true: bool
+    items: list[dict]
+    """Of the data set that they are from: what else it knows of each. Empty for a video."""
+
+
+def require_prior(config: "Config", run: Path) -> None:
+    """Raises UserError if the run has no prior."""
+    if config.prior is None:
+        raise UserError(f"{run} holds an autoencoder alone, which cannot sample: train a prior on its codes (lvlib "
+                        f"train CONFIG --autoencoder {run} --out NEW_RUN), and sample from that run")
+
+
+def prime_frames_of(config: "Config", asked: int | None) -> int:
+    """How many frames the prior is given: as asked, or as many as are usual for it.
+
+    LVT is given any number, by default that of its training; VideoGPT those that it is conditioned on, or else whole
+    latent frames, by default one. Raises UserError for another number.
+    """
+    from lvlib.describe import latent_shape
+    from lvlib.models.lvt import LVTConfig
+
+    frames, prior = config.data.frames, config.prior
+    if isinstance(prior, LVTConfig):
+        given, step = prior.prime_frames, 1
+    elif prior.frames:
+        given, step = prior.frames, 0
+    else:
+        given = step = frames // latent_shape(config)[0]
+    if asked is None:
+        return given
+    if not step and asked != given:
+        raise UserError(f"this prior is conditioned on {given} frame{'s' * (given > 1)}: leave --prime-frames out, it "
+                        f"cannot be {asked}")
+    if step and (not 1 <= asked < frames or asked % step):
+        allowed = f"1 to {frames - 1}" if step == 1 else f"a multiple of {step} from {step} to {frames - step}"
+        why = f": the prior's clips have {frames} frames" + (f", {step} for one latent frame" if step > 1 else "")
+        raise UserError(f"--prime-frames must be {allowed}, not {asked}{why}")
+    return asked
+
+
+def video_clip(path: Path, config: "Config", stride: int, prime_frames: int) -> Clips:
+    """The start of a video, resized as for training. Raises UserError where it cannot be read, or is too short."""
+    from lvlib.data import to_video
+    from lvlib.data.tensors import as_channels
+    from lvlib.data.video_files import decode, probe
+
+    video = probe(path)
+    there = (video.frames - 1) // stride + 1
+    if there < prime_frames:
+        every = f" at stride {stride}" if stride > 1 else ""
+        raise UserError(f"{path} is too short: --prime-frames {prime_frames} needs {prime_frames} frames{every}, "
+                        f"and it has {there}")
+    true = there >= config.data.frames
+    frames = config.data.frames if true else prime_frames
+    pixels = decode(video, range(0, frames * stride, stride), config.data.size)
+    clip = to_video(as_channels(pixels, config.autoencoder.channels))[None]
+    return Clips(clip, [path.name], None if video.images else video.fps / stride, true, [])
+
+
+def data_set_clips(root: Path, n: int, config: "Config", stride: int) -> Clips:
+    """The first n test clips of a data set. Raises UserError if it has fewer, or others than the model takes."""
+    import torch
+
+    from lvlib.data import ClipSet, to_video
+
+    clips = ClipSet(root, "test", config.data.frames, stride)
+    (height, width, channels), (own, _, size, _) = clips.shape, config.video_shape
+    if (height, width, channels) != (size, size, own):
+        raise UserError(f"clips in {root} are {height} x {width} with {channels} channels, the model's {size} x {size} "
+                        f"with {own}: give another set, or video files, which are resized")
+    if len(clips) < n:
+        raise UserError(f"{root} has {len(clips)} test clips: --n must be at most that, not {n}")
+    items = [clips[i] for i in range(n)]
+    video = torch.stack([to_video(item["video"]) for item in items])
+    return Clips(video, [f"clip {i}" for i in range(n)], clips.fps, True, items)

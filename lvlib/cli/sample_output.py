@@ -1,0 +1,68 @@
+"""What `lvlib sample` prints and writes: scores beside the true clips where they are known, and a file to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lvlib.cli.prime import Clips
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Float video (n, c, t, h, w) with its names; the first `given` frames are those of `clips`, if there are any."""
+
+    video: "Tensor"
+    names: list[str]
+    given: int
+    clips: "Clips | None"
+
+
+def print_scores(samples: Samples) -> None:
+    """PSNR over the generated frames of each sample, and of the baseline, where the true ones are known."""
+    from lvlib.baselines import repeat_last_frame
+    from lvlib.metrics.pixels import psnr
+    from lvlib.viz.continuations import span
+
+    clips, given, frames = samples.clips, samples.given, samples.video.shape[2]
+    if not clips.true:
+        print(f"{clips.names[0]} has too few frames to compare: {frames} make a clip")
+        return
+    if given == frames:
+        return
+    true, generated = clips.video[:, :, given:], samples.video[:, :, given:]
+    baseline = psnr(repeat_last_frame(clips.video[:, :, :given], frames - given), true)
+    scores = psnr(generated, true.expand_as(generated))
+    print(f"PSNR of frames {span(given, frames)} against the true ones, and beside it that of repeating frame "
+          f"{given - 1}:")
+    for name, score, rival in zip(samples.names, scores, baseline.expand_as(scores), strict=True):
+        print(f"  {name:<10} {score:6.2f} dB  {rival:6.2f} dB")
+
+
+def write(out: Path, samples: Samples, fps: float) -> None:
+    """The samples, each true clip before its own. fps: where the clips do not say theirs. Tells what it wrote."""
+    from lvlib.data import from_video, write_video
+    from lvlib.viz.continuations import Continuation, continuation_panels, continuation_strip, parts_in_words
+
+    pixels = from_video(samples.video).numpy()
+    clips, given = samples.clips, samples.given
+    if out.suffix.lower() == ".npy":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        np.save(out, pixels)
+    else:
+        shown = [Continuation(name, video, given) for name, video in zip(samples.names, pixels, strict=True)]
+        if clips and clips.true:
+            true = from_video(clips.video).numpy()
+            if len(true) == 1:
+                shown.insert(0, Continuation("true clip", true[0]))
+            else:
+                pairs = zip(samples.names, true, shown, strict=True)
+                shown = [row for name, video, sample in pairs for row in (Continuation(f"{name}: true", video), sample)]
+        picture = continuation_strip(shown)[None] if out.suffix.lower() == ".png" else continuation_panels(shown)
+        write_video(out, picture, clips and clips.fps or fps)
+    n, frames = pixels.shape[:2]
+    print(f"{out}: {n} sample{'s' * (n > 1)} of {frames} frames, {parts_in_words(given, frames)}")
