@@ -6,6 +6,167 @@
 #     name: python3
 # ---
 
+# %% [markdown]
+# # 07 · VideoVQVAE: codes for blocks of space and time
+#
+# **What you will build.** The first half of VideoGPT: an autoencoder that sees a clip as one volume, and gives
+# one code to a block of pixels in space *and time*.
+#
+# **Why it matters.** LVT's autoencoder (notebooks 02 to 04) looks at every frame alone. A digit that floats by
+# is described sixteen times, from scratch each time. But most of a frame is known from the frame before. If
+# one code stands for four frames, a clip has four times fewer codes, and the model that must write them has
+# four times less to say. Attention costs the square of that.
+
+# %%
+import os
+import time
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+
+from lvlib.checkpoints import load_checkpoint
+from lvlib.course import check, progress
+from lvlib.data import MovingDigits, to_video
+from lvlib.metrics.pixels import psnr
+from lvlib.models.quantize import code_bits, perplexity, usage
+from lvlib.viz import curves, set_style, show, show_codes, show_video, strip
+
+set_style()
+
+# %% tags=["parameters"]
+profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %% [markdown]
+# Below are eight frames of a clip. With a downsampling of 4 on each axis, the 64 pixels in the orange squares,
+# 4x4 in each of four frames, become **one** code out of 256. The whole clip of 16 frames of 32x32 pixels,
+# 16,384 numbers, becomes 4 x 8 x 8 = 256 codes.
+
+# %%
+def digit_clips(split: str, clips: int, seed: int = 0) -> Tensor:
+    """Clips of one grey digit of 20 pixels, (clips, 1, 16, 32, 32) in [-1, 1]."""
+    digits = MovingDigits(clips, size=32, digits=1, digit_size=20, speeds=(1,), seed=seed, split=split)
+    return to_video(torch.tensor(digits.batch(slice(0, clips))["video"]))
+
+
+clip = digit_clips("test", 8)[4]
+fig, axes = plt.subplots(2, 4, figsize=(6.4, 3.4))
+for t, ax in enumerate(axes.flat):
+    ax.imshow(clip[0, t], cmap="gray", vmin=-1, vmax=1)
+    edges = [x - 0.5 for x in range(4, 32, 4)]
+    ax.set(xticks=edges, yticks=edges, title=f"frame {t}")
+    ax.tick_params(length=0, labelbottom=False, labelleft=False)
+    ax.set_axisbelow(False)
+    ax.grid(color="#555555", lw=0.5)
+    colour = "#E69F00" if t < 4 else "#56B4E9"
+    ax.add_patch(plt.Rectangle((11.5, 15.5), 4, 4, fill=False, color=colour, lw=2))
+show(fig, alt="Eight frames of a moving digit under a grid of 4 by 4 pixels. The same cell of the grid is marked "
+          "orange in frames 0 to 3 and blue in frames 4 to 7: two blocks, each of which becomes one code.")
+
+# %% [markdown]
+# **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 02 and 03 (vector
+# quantization and codebooks). Attention is explained in notebook 06; we repeat what we need.
+#
+# ## 1. Convolution along one axis
+#
+# A 3D convolution is a convolution on three axes. To see what is new, take only the new axis: time. Here is
+# one pixel of the clip above. For each frame we take the pixel in three frames, before, now and after, and
+# multiply them with three weights. With (-1/2, 0, 1/2) the result says how fast the pixel grows brighter.
+
+# %%
+pixel = clip[0, :, 16, 14]
+weights = torch.tensor([-0.5, 0.0, 0.5])
+padded = F.pad(pixel, (1, 1))  # a zero before and after, so that 16 frames give 16 results
+by_hand = torch.stack([(padded[t:t + 3] * weights).sum() for t in range(16)])
+with_torch = F.conv1d(pixel[None, None], weights[None, None], padding=1)[0, 0]
+every_second = F.conv1d(pixel[None, None], weights[None, None], padding=1, stride=2)[0, 0]
+assert torch.allclose(by_hand, with_torch, atol=1e-6) and torch.equal(every_second, with_torch[::2])
+
+fig, ax = plt.subplots(figsize=(6.4, 2.6))
+ax.plot(pixel, ".-", label="the pixel")
+ax.plot(by_hand, ".-", label="convolved in time")
+ax.plot(range(0, 16, 2), every_second, "o", mfc="none", ms=10, label="with stride 2")
+ax.set(xlabel="frame", xticks=range(0, 16, 2))
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+show(fig, alt="The brightness of one pixel over 16 frames rises and falls as the digit passes. Its convolution is "
+          "positive where it rises and negative where it falls. Circles mark every second value of it: stride 2.")
+
+# %% [markdown]
+# At the ends the convolution reads the zeros that we put there. Black is -1 here, so zero is a grey, and the
+# last value says that the pixel grows brighter, which it does not. Remember it: notebook 10 makes an experiment
+# of it.
+#
+# With **stride** 2 every second result is left out, and 16 frames give 8. This is all that "downsampling in
+# time" means. A **3D convolution** has 3x3x3 weights in place of three, and every output looks at three
+# frames, three rows and three columns. Our three weights are the 3D kernel that is zero everywhere else:
+
+# %%
+kernel = torch.zeros(1, 1, 3, 3, 3)
+kernel[0, 0, :, 1, 1] = weights
+moving = F.conv3d(clip[None], kernel, padding=1)
+assert torch.allclose(moving[0, 0, :, 16, 14], by_hand, atol=1e-6)
+inside = moving[0, :, 1:15]  # the first and the last frame see the zeros outside the clip
+show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
+     alt="Two rows of frames: a digit that moves, and the same digit as an edge picture. On grey, where nothing moves, "
+         "edges that arrive are white and edges that leave are black.")
+
+# %% [markdown]
+# A frame autoencoder cannot compute this picture: no frame alone knows where its digit is going. This one
+# kernel does.
+#
+# ### Exercise 7.1 · which frames does a latent frame see? (about 15 min)
+# Stack such convolutions, and each output sees more and more frames. Output `i` of one convolution reads the
+# inputs from `i * stride - padding` to `i * stride - padding + kernel - 1`. Which *frames of the clip* does one
+# position see through a whole stack? Give the first and the last, and forget where the clip ends: numbers below
+# 0 or beyond the last frame are fine.
+#
+# <details><summary>Hint</summary>Go backwards, from the last layer to the first. Keep the first and the last
+# index that are seen; each layer moves both.</details>
+
+# %% tags=["exercise", "ex-7.1"]
+def frames_seen(position: int, layers: list[tuple[int, int, int]]) -> tuple[int, int]:
+    """First and last frame that a position sees. layers: (kernel, stride, padding) of each, from the clip on."""
+    ### BEGIN SOLUTION
+    first = last = position
+    for kernel, stride, padding in reversed(layers):
+        first, last = first * stride - padding, last * stride - padding + kernel - 1
+    return first, last
+    ### END SOLUTION
+
+# %% tags=["check", "ex-7.1"]
+frames_seen = check("7.1", frames_seen)
+
+# %% [markdown]
+# VideoGPT's encoder that downsamples by 4 has two convolutions of stride 2 and one of stride 1, each of three
+# frames (Table 8). Latent frame 1 stands for frames 4 to 7. What does it see? We ask your function, and then
+# a network: the gradient of a latent frame is zero at frames that it does not see.
+
+# %%
+layers = [(3, 2, 1), (3, 2, 1), (3, 1, 1)]
+network = nn.Sequential(*(nn.Conv3d(1, 1, (k, 1, 1), (s, 1, 1), (p, 0, 0)) for k, s, p in layers))
+for j in range(4):
+    probe = torch.randn(1, 1, 16, 1, 1, requires_grad=True)
+    network(probe)[0, 0, j].sum().backward()
+    seen = probe.grad.flatten().nonzero().flatten().tolist()
+    first, last = frames_seen(j, layers)
+    print(f"latent frame {j} stands for frames {4 * j} to {4 * j + 3}, sees {first} to {last}: "
+          f"in the clip {seen[0]} to {seen[-1]}")
+    assert (seen[0], seen[-1]) == (max(first, 0), min(last, 15))
+
+# %% [markdown]
+# Blocks overlap, and this has a price: latent frame 0 sees frames 0 to 7. Who knows its codes knows something
+# of the future. Keep this in mind when a model is given "the first latent frame" and asked to go on: it was
+# given more than four frames. When VideoGPT is given a frame, it is the frame itself and not its codes
+# (notebook 09).
+#
+# ## 2. Down by any factor, and up again
+#
+# Each axis may have a downsampling of its own. One convolution halves all axes that are to be halved; the next
+# halves those that want more. Here is the beginning of the module that this notebook writes.
+
 # %% tags=["export:models.video_vqvae"]
 """VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
 
@@ -25,6 +186,26 @@ from lvlib.models.subscale import Triple
 
 BlockKind = Literal["attention", "official", "plain"]
 
+# %% tags=["export:models.video_vqvae"]
+def strides(downsample: Triple) -> list[Triple]:
+    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
+    halvings = max(downsample).bit_length() - 1
+    return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
+
+# %%
+for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
+    print(downsample, "takes convolutions with strides", strides(downsample))
+
+# %% [markdown]
+# > **In the official code** the downsampling (2, 2, 2) crashes. The paper's own robot and Doom models have it.
+#
+# ### Exercise 7.2 · the latents of a clip (about 10 min)
+# Give the size of the latents, or an error that helps. A clip of 15 frames does not fit a downsampling of 4:
+# the convolutions would run, and the decoder would return 16 frames. Raise `ValueError` with one line that
+# names the axis (`frames`, `height` or `width`), and the sizes nearby that are fine.
+#
+# <details><summary>Hint</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The multiple
+# below is <code>length // factor * factor</code>. Zero frames are no clip.</details>
 
 # %% tags=["exercise", "ex-7.2", "export:models.video_vqvae"]
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
@@ -45,28 +226,67 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
 # %% tags=["check", "ex-7.2"]
 latent_grid = check("7.2", latent_grid)
 
-# %% tags=["export:models.video_vqvae"]
-def strides(downsample: Triple) -> list[Triple]:
-    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
-    halvings = max(downsample).bit_length() - 1
-    return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
+# %%
+print("16 frames of 64x64, downsampling (4, 2, 2):", latent_grid((16, 64, 64), (4, 2, 2)))
+try:
+    latent_grid((15, 64, 64), (4, 2, 2))
+except ValueError as error:
+    print("ValueError:", error)
+
+# %% [markdown]
+# The way up is the **transposed convolution**: each input writes its multiple of the kernel into the output,
+# `stride` apart, and what overlaps adds up. Table 8 has filters of 3 on the way down and of 4 on the way up.
+# Why 4? Count how many inputs write to each output.
+
+# %%
+ones = torch.ones(1, 1, 6)
+for size in (3, 4):
+    up = F.conv_transpose1d(ones, torch.ones(1, 1, size), stride=2, padding=1)[0, 0]
+    print(f"kernel {size}: {len(up)} outputs, written by {up.int().tolist()}")
+
+# %% [markdown]
+# With a kernel of 3, every second output gets two contributions and the others one: a pattern of stripes, in
+# pictures a checkerboard, that the network must unlearn. With 4 it is even (but for the ends), and the length
+# is exactly twice.
+#
+# ## 3. Attention along the axes
+#
+# A convolution sees a few steps. A digit in frame 0 matters in frame 15, too. **Attention** reaches everywhere
+# in one layer: each position compares its *query* with the *keys* of all others, and gets the mean of their
+# *values*, weighted by how well they fit. With n positions these are n x n comparisons, or *scores*. Latents of
+# 8 x 32 x 32 have 67 million.
+#
+# **Axial attention** (Ho et al. 2019) lets a position look along the three lines that go through it: the same
+# place in all frames, its column, its row. VideoGPT adds up what the three find. A position has t + h + w
+# scores, not t · h · w.
+#
+# ### Exercise 7.3 · attention along one axis (about 15 min)
+# `F.scaled_dot_product_attention` takes `(batch, heads, length, d)`. For attention along t, every place (h, w)
+# of every clip is a batch of its own, of length t. Bring the axes into that order, attend, and bring them back.
+#
+# <details><summary>Hint</summary>For t: <code>"b m t h w d -> (b h w) m t d"</code>, and back with
+# <code>b=, h=, w=</code>. Write down the pattern of the lines for each axis, and use it for both
+# directions.</details>
 
 # %% tags=["exercise", "ex-7.3", "export:models.video_vqvae"]
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of each position to those that differ from it on one axis alone: "t", "h" or "w".
+    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
 
     q, k, v (b, heads, t, h, w, d) -> (b, heads, t, h, w, d).
     """
     ### BEGIN SOLUTION
-    others = " ".join(name for name in "thw" if name != axis)
-    volume, lines = "b m t h w d", f"(b {others}) m {axis} d"
-    sizes = dict(zip(volume.split(), q.shape, strict=True))
-    out = F.scaled_dot_product_attention(*(rearrange(x, f"{volume} -> {lines}") for x in (q, k, v)))
-    return rearrange(out, f"{lines} -> {volume}", **{name: sizes[name] for name in ("b", *others.split())})
+    lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
+    b, _, t, h, w, _ = q.shape
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
     ### END SOLUTION
 
 # %% tags=["check", "ex-7.3"]
 attend_along = check("7.3", attend_along)
+
+# %% [markdown]
+# Around it go the usual parts: three projections for queries, keys and values, several heads, and a projection of
+# what they found.
 
 # %% tags=["export:models.video_vqvae"]
 class AxisAttention(nn.Module):
@@ -81,6 +301,12 @@ class AxisAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "b t h w (three m d) -> three b m t h w d", three=3, m=self.heads)
         return self.out(rearrange(attend_along(self.axis, q, k, v), "b m t h w d -> b t h w (m d)"))
+
+# %% [markdown]
+# ### Exercise 7.4 · three axes (about 5 min)
+# Put the three together, as VideoGPT does: each layer reads `x`, and what they find is added up.
+#
+# <details><summary>Hint</summary>One line. The three work side by side, none reads another's result.</details>
 
 # %% tags=["exercise", "ex-7.4", "export:models.video_vqvae"]
 class AxialAttention(nn.Module):
@@ -97,6 +323,85 @@ class AxialAttention(nn.Module):
 
 # %% tags=["check", "ex-7.4"]
 AxialAttention = check("7.4", AxialAttention)
+
+# %% [markdown]
+# What can one layer see? We change one position (the cross) and look which results change, after one, two and
+# three layers.
+
+# %%
+torch.manual_seed(0)
+layers = nn.Sequential(*(AxialAttention(8) for _ in range(3)))
+quiet = torch.randn(1, 4, 7, 7, 8)
+loud = quiet.clone()
+loud[0, 1, 3, 2] += 1
+fig, axes = plt.subplots(3, 4, figsize=(5.4, 4.2))
+for depth in range(1, 4):
+    changed = (layers[:depth](loud) - layers[:depth](quiet)).abs().amax(-1)[0] > 1e-7
+    print(f"{depth} layer{'s' * (depth > 1)}: {changed.sum()} of {changed.numel()} positions notice")
+    for t, ax in enumerate(axes[depth - 1]):
+        ax.imshow(changed[t], cmap="Blues", vmin=0, vmax=1.3)
+        ax.set(xticks=[], yticks=[], title=f"frame {t}" if depth == 1 else "")
+        ax.grid(False)
+    axes[depth - 1, 0].set_ylabel(f"{depth} layer{'s' * (depth > 1)}")
+    axes[depth - 1, 1].plot(2, 3, "x", color="black", ms=8, mew=2)
+    if depth == 1:
+        assert changed.sum() == 4 + 7 + 7 - 2
+assert changed.all()
+show(fig, alt="Three rows of four frames of 7 by 7 positions. After one layer the cross's row and column in its own "
+          "frame have changed, and one position in each other frame. After two layers its whole frame, and a cross in "
+          "each other frame. After three layers everything.")
+
+# %% [markdown]
+# One layer sees a cross in space and time. Three layers see everything: any position is reached in three
+# steps, one on each axis.
+#
+# ### What it costs
+# Scores, and CPU seconds for one layer without projections, on latents of growing size. The last is the paper's
+# size for robots and Doom.
+
+# %%
+def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(*(x.flatten(2, 4) for x in (q, k, v))).reshape(q.shape)
+
+
+def axial(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return sum(attend_along(axis, q, k, v) for axis in "wht")
+
+
+def cpu_seconds(attend, *qkv: Tensor) -> float:
+    """The fastest of three calls."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        attend(*qkv)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+sizes = [(4, 8, 8), (4, 16, 16), (4, 32, 32), (8, 32, 32)][:{"smoke": 1, "course": 4}[profile]]
+full_seconds, axial_seconds = {}, {}
+print("latents        full: scores   seconds   axial: scores   seconds   fewer scores  faster")
+for t, h, w in sizes:
+    n = t * h * w
+    qkv = torch.randn(3, 1, 2, t, h, w, 32)  # two heads of 32
+    full_seconds[n], axial_seconds[n] = cpu_seconds(full, *qkv), cpu_seconds(axial, *qkv)
+    print(f"{t} x {h:>2} x {w:>2} {n * n:>17,} {full_seconds[n]:>9.4f} {n * (t + h + w):>15,} {axial_seconds[n]:>9.4f}"
+          f" {n / (t + h + w):>12.0f}x {full_seconds[n] / axial_seconds[n]:>6.1f}x")
+show(curves({"full": full_seconds, "axial": axial_seconds}, xlabel="positions", ylabel="CPU seconds", log=True),
+     alt="Seconds against positions, log scale. Full attention starts near axial attention and grows much faster.")
+if profile != "smoke":
+    assert full_seconds[n] > 4 * axial_seconds[n]
+
+# %% [markdown]
+# At the paper's size axial attention has 114 times fewer scores. It is not 114 times faster: it goes through the
+# volume three times and reorders it each time, and many short lines keep a processor less busy than one long
+# one. For 256 positions there is hardly a difference. It pays where latents are large.
+#
+# ## 4. The residual block of Fig. 4
+#
+# Attention does not know where a position is. Shuffle the frames, and its results are shuffled, too. So VideoGPT
+# adds **position embeddings**: a learned vector for each time, each row and each column. Their sum tells a
+# position where it is. All attention layers in encoder and decoder share them.
 
 # %% tags=["export:models.video_vqvae"]
 class SharedPositions(nn.Module):
@@ -166,7 +471,35 @@ class VideoBlocks(nn.Module):
             x = block(x, positions)
         return F.relu(self.norm(x))
 
+# %% [markdown]
+# A block adds a correction to its input: norm, ReLU, a 3x3x3 convolution; norm, ReLU, a 1x1x1 convolution;
+# norm, ReLU, axial attention. There are three kinds:
+#
+# | kind | norm | attention | positions | used for |
+# |---|---|---|---|---|
+# | `attention` | LayerNorm | axial | shared, learned | the paper's Fig. 4 |
+# | `official` | BatchNorm | axial | none | what the official code really has |
+# | `plain` | none | none | none | Moving MNIST in Table 8 |
+#
+# Does a block know the order of the frames? We shuffle them and look if the results are just shuffled.
 
+# %%
+torch.manual_seed(0)
+shuffled, x = torch.tensor([2, 0, 3, 1]), torch.randn(1, 8, 4, 6, 6)
+block, positions = VideoBlock(8, 4, "attention"), SharedPositions((4, 6, 6), 8)
+for name, where in {"without positions": None, "with positions": positions((4, 6, 6))}.items():
+    volume = block.norm(x).movedim(1, -1)
+    straight, mixed = (block.attention(v if where is None else v + where) for v in (volume, volume[:, shuffled]))
+    print(f"attention {name}: off by {(straight[:, shuffled] - mixed).abs().max():.6f} when frames are shuffled")
+
+# %% [markdown]
+# Without positions the order of frames makes no difference at all. (The convolutions of a block do notice
+# the order, so the official code works without.)
+#
+# ### Encoder and decoder
+# The encoder is: one convolution for each halving, one more, and the blocks. The decoder is its reverse.
+
+# %% tags=["export:models.video_vqvae"]
 class VideoEncoder(nn.Module):
     """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w')."""
 
@@ -202,6 +535,20 @@ class VideoDecoder(nn.Module):
     def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         return self.upsample(self.blocks(x, positions))
 
+# %% [markdown]
+# ## 5. An error that knows its data
+#
+# The loss has two parts: how far the picture is off, and how far the encoder's vectors are from their codes (the
+# commitment loss). Their balance should not depend on whether a data set is dark or bright. VideoGPT divides the
+# squared error by the **variance** of the data's pixels, and found training "more stable (less codebook
+# collapse)" (section 4.1).
+#
+# ### Exercise 7.5 · normalised mean squared error (about 5 min)
+# `variance` is a number, measured once on the data.
+#
+# <details><summary>Hint</summary>One line. Everything is a mean over all pixels: no square root, no mean by
+# clip.</details>
+
 # %% tags=["exercise", "ex-7.5", "export:models.video_vqvae"]
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
     """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
@@ -211,6 +558,26 @@ def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
 
 # %% tags=["check", "ex-7.5"]
 normalized_mse = check("7.5", normalized_mse)
+
+# %%
+train = digit_clips("train", {"smoke": 64, "course": 2000}[profile])
+variance = train.var().item()
+constant, black = torch.full_like(train, train.mean().item()), torch.full_like(train, -1)
+print(f"variance of our pixels {variance:.3f}; the official code has 0.06 in [-0.5, 0.5], which is 0.24 in [-1, 1]")
+for name, guess in {"one grey": constant, "black": black}.items():
+    print(f"always {name}: MSE {F.mse_loss(guess, train):.3f}, "
+          f"normalised {normalized_mse(guess, train, variance):.2f}, PSNR {psnr(guess, train).mean():.1f} dB")
+
+# %% [markdown]
+# The best picture in one grey has a normalised error of exactly 1. Whatever the data, a model below 1 has
+# learned something: this is what makes the number useful. The PSNR of a black picture is a warning, too. Most of
+# these clips *is* black, so even nothing at all has a good part of the 20 dB that we are after.
+#
+# ## 6. All of it
+#
+# The quantizers are those of notebooks 03 and 04: their codes start on encoder outputs of the first batch, and
+# dead ones are restarted. Both are what VideoGPT asks for (section 4.1). A 1x1x1 convolution before and after
+# brings the vectors to the dimension of the codes.
 
 # %% tags=["export:models.video_vqvae"]
 class VideoVQVAE(nn.Module):
@@ -344,3 +711,223 @@ class VideoVQVAEConfig:
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+# %% [markdown]
+# > **In the official code** a codebook does not remember that it has begun: after loading a checkpoint, the
+# > first training step draws all codes anew. And a code is dead when fewer than *one* vector of a batch chooses
+# > it, whatever the batch and the number of codes. Ours is dead below 5% of the mean.
+#
+# A model for our clips:
+
+# %%
+config = VideoVQVAEConfig(channels=1, hidden=32, residual_hidden=16, residual_blocks=1, downsample=(4, 4, 4), codes=256,
+                          code_dim=16, positions=(16, 32, 32), variance=variance, decay=0.95)
+model = config.build()
+shape = model.latent_shape((1, 16, 32, 32))
+bits = code_bits(shape, 256)
+print(f"{sum(p.numel() for p in model.parameters()):,} weights; latents {shape}; {bits:.0f} bits a clip, "
+      f"{16 * 32 * 32 * 8 / bits:.0f} times fewer than its pixels")
+try:
+    model.encode(torch.zeros(1, 1, 16, 30, 32))
+except ValueError as error:
+    print("ValueError:", error)
+
+# %% [markdown]
+# ### Training
+# Adam on random clips. Every 100 steps we look how well clips of digits never seen are rebuilt.
+
+# %%
+test = digit_clips("test", {"smoke": 8, "course": 100}[profile])
+
+
+def new(config: VideoVQVAEConfig, seed: int = 0) -> VideoVQVAE:
+    torch.manual_seed(seed)
+    return config.build()
+
+
+def fit(model: nn.Module, steps: int, every: int) -> dict[int, float]:
+    """Trains the model; its mean PSNR on the test clips, by step."""
+    optimizer, by_step = torch.optim.Adam(model.parameters(), lr=2e-3), {}
+    for step in range(1, steps + 1):
+        loss, _ = model.train().loss(train[torch.randint(len(train), (4,))])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % every == 0:
+            by_step[step] = psnr(model.eval().decode(model.encode(test)), test).mean().item()
+    return by_step
+
+
+steps, few, every = {"smoke": (3, 2, 1), "course": (800, 300, 100)}[profile]
+start, model = time.process_time(), new(config)
+by_step = fit(model, steps, every)
+codes = model.encode(test)
+rebuilt = model.decode(codes)
+print(f"{steps} steps in {time.process_time() - start:.0f} CPU seconds: PSNR {by_step[steps]:.1f} dB on digits never "
+      f"seen, {usage(codes, 256):.0%} of the codes in use, perplexity {perplexity(codes, 256):.0f}")
+if profile != "smoke":
+    assert by_step[steps] > 20, "three seeds: 20.6 to 21.1"
+    assert usage(codes, 256) > 0.5, "three seeds: all"
+
+# %%
+show_video([test[2], rebuilt[2], test[5], rebuilt[5]], titles=["clip", "rebuilt", "clip", "rebuilt"],
+           alt="Two clips of moving digits, each beside its reconstruction: the same digit on the same path, with "
+               "softer strokes.")
+
+# %% [markdown]
+# The digits are where they should be, and they move smoothly. Strokes are soft: 8 bits for 64 pixels are few.
+# There are no seams between blocks, in space or in time: the decoder's convolutions look at neighbours.
+
+# %%
+show_codes(test[2], codes[2], n_codes=256, frames=16,
+           alt="Sixteen frames; below them the 8 by 8 codes of each group of four frames, as coloured squares; below "
+               "those, in yellow, codes that differ from the group before: they follow the digit.")
+
+# %% [markdown]
+# One picture of codes serves four frames. Around the digit every code changes from group to group: a code
+# says not only what is there but how it moves. The black background takes a handful of codes, again and again.
+#
+# What does a longer training lead to? The course ships one: `plain` blocks, twice as wide, twice as many, ten
+# minutes of one core. It has the same 256 codes for the same 4 x 8 x 8 positions. Its own digits start on a
+# coarser grid than ours; here it gets ours.
+
+# %%
+shipped = load_checkpoint("videogpt-course/autoencoder")
+better = shipped.decode(shipped.encode(test))
+print(f"PSNR {psnr(better, test).mean():.1f} dB on the same clips, here {by_step[steps]:.1f} dB")
+show(strip([test[2], rebuilt[2], better[2]], titles=["clip", f"{steps} steps", "shipped"]),
+     alt="Three rows of frames of a moving digit: the clip, our reconstruction with soft strokes, and that of the "
+         "shipped model, which is closer to the clip.")
+#
+# ## 7. The experiment: where to spend the codes (Table 5)
+#
+# We have 256 codes for a clip. Should they be many in time and few in space, or the other way round? VideoGPT
+# compares latents with equal numbers of codes, and so do we:
+#
+# | latents | downsampling | a code stands for |
+# |---|---|---|
+# | 4 x 8 x 8 | 4, 4, 4 | 4x4 pixels in four frames |
+# | 16 x 4 x 4 | 1, 8, 8 | 8x8 pixels in one frame |
+# | 1 x 16 x 16 | 16, 2, 2 | 2x2 pixels in all sixteen frames |
+#
+# Same clips, same number of steps; the first is the model above, at its 300th step.
+
+# %%
+downsampling = {"16 x 4 x 4": (1, 8, 8), "1 x 16 x 16": (16, 2, 2)}
+trade, pictures = {"4 x 8 x 8": {step: db for step, db in by_step.items() if step <= few}}, {}
+for name in downsampling:
+    start, other = time.process_time(), new(replace(config, downsample=downsampling[name]))
+    trade[name] = fit(other, few, every)
+    pictures[name] = other.decode(other.encode(test[:8]))
+    print(f"{name:<11}: {sum(p.numel() for p in other.parameters()):,} weights, {few} steps in "
+          f"{time.process_time() - start:.0f} CPU seconds")
+show(curves(trade, xlabel="step", ylabel="PSNR (dB)", title="256 codes a clip, digits never seen"),
+     alt="PSNR against steps for three latent sizes: 4 x 8 x 8 is highest, 1 x 16 x 16 begins lowest.")
+if profile != "smoke":
+    assert trade["4 x 8 x 8"][few] > trade["1 x 16 x 16"][few] + 0.3, "three seeds: 0.8 to 1.5 dB"
+
+# %%
+show(strip([test[2], *(made[2] for made in pictures.values())], titles=["clip", *pictures]),
+     alt="@ALT5@")
+
+# %% [markdown]
+# @LOOK5@
+#
+# Beside the paper. Its group of 4,096 codes (BAIR, 16 frames of 64x64) has the same three kinds:
+#
+# | | ours, 256 codes | PSNR (dB), three seeds | paper, 4,096 codes | R-FVD | FVD |
+# |---|---|---|---|---|---|
+# | balanced | 4 x 8 x 8 | **19.2**, **18.6**, **18.5** | 4 x 32 x 32 | **28.3** | **104.6** |
+# | every frame kept | 16 x 4 x 4 | 18.5, 17.8, 18.4 | 16 x 16 x 16 | 32.8 | 113.4 |
+# | one latent frame | 1 x 16 x 16 | 18.5, 17.1, 17.4 | 1 x 64 x 64 | 41.6 | 126.7 |
+#
+# (For PSNR higher is better, for R-FVD, the FVD of reconstructions, and for FVD lower.)
+#
+# **What we can say.** After 300 steps balanced latents are best in each of three seeds, as in the paper. They are
+# ahead of one latent frame by 0.8 to 1.5 dB, and of 16 x 4 x 4 by 0.7, 0.8 and 0.1 dB: the second is a tendency.
+#
+# **What this scale does not show.** PSNR is not FVD: it does not ask whether a movement looks right. Equal steps
+# are not equal work: the other two have a third and a half more weights and took more seconds. And it depends on
+# the clips. Where nothing moves, one latent frame is all you need; where everything jumps, each frame must speak
+# for itself. The paper's main point is about *samples*, made by a prior: over all sizes 8 x 32 x 32 has the best
+# FVD, though 16 x 32 x 32 rebuilds better.
+#
+# ### Is it the attention? (Table 3)
+# The paper takes attention out, adds residual blocks until the number of weights is about the same, and
+# measures what is lost. We do the same: two blocks in place of one, with a linear layer at each position where
+# attention was.
+
+# %%
+looks_nowhere = new(replace(config, residual_blocks=2))
+for block in looks_nowhere.modules():
+    if isinstance(block, VideoBlock):
+        block.attention = nn.Linear(config.hidden, config.hidden)
+without = fit(looks_nowhere, few, every)
+for name, its_model, db in (("attention", model, by_step), ("no attention", looks_nowhere, without)):
+    print(f"{name:<13} {sum(p.numel() for p in its_model.parameters()):,} weights: {db[few]:.1f} dB after {few} steps")
+if profile != "smoke":
+    assert without[few] > by_step[few] - 0.2, "three seeds: 0.4 dB ahead"
+
+# %% [markdown]
+# | BAIR, 8 x 32 x 32 (Table 3) | NMSE | R-FVD |
+# |---|---|---|
+# | no attention | 0.0041 | 15.3 |
+# | with attention | 0.0033 | 14.9 |
+#
+# Here it is the other way round. Without attention the model is 0.4 dB *ahead* after 300 steps, in each of
+# three seeds (19.7, 19.0, 18.9 against 19.2, 18.6, 18.5), and a step is cheaper. This does not refute the
+# paper. Our latents are 8 positions wide, and two blocks of 3x3x3 convolutions in the encoder and two in the
+# decoder see most of that; the paper's are 32 wide, and it trains 300 times longer. It does show where
+# attention is for: what convolutions cannot reach. We have not seen the paper's gain, and a notebook cannot:
+# its model takes 23 TFLOP for a step of 32 clips.
+#
+# The norms, on the other hand, matter at once. At this learning rate the `plain` block, with neither, left most
+# of its codes unused in two of three seeds (4% and 19% in use after 300 steps). At half the rate all three are
+# well, with 18.9, 18.4 and 18.4 dB.
+#
+# ## 8. What you built
+#
+# | name | what it does |
+# |---|---|
+# | `latent_grid`, `strides` | sizes and convolutions for any downsampling |
+# | `attend_along`, `AxisAttention`, `AxialAttention` | attention along one axis, and the sum of three |
+# | `SharedPositions`, `ChannelNorm`, `VideoBlock` | the block of Fig. 4 |
+# | `VideoEncoder`, `VideoDecoder` | to the latents and back |
+# | `normalized_mse` | an error in units of the data's variance |
+# | `VideoVQVAE`, `VideoVQVAEConfig` | the autoencoder: `encode`, `decode`, `loss`, `latent_shape` |
+#
+# All are in `lvlib.models.video_vqvae`.
+#
+# ### Scale it up
+# The configurations of Table 8, each of them trained on its own data:
+#
+# ```
+# lvlib train videogpt-vqvae-bair --out runs/vqvae --data.root BAIR --devices 8 --precision bf16-mixed
+# lvlib reconstruct runs/vqvae CLIP.mp4 --out side_by_side.mp4
+# lvlib evaluate runs/vqvae --data.root BAIR --metrics psnr
+# ```
+#
+# `lvlib describe videogpt-vqvae-bair` says 14.5M parameters, 8 x 32 x 32 latents, and about 41 GB for a batch of 32
+# in fp32: spread it over several devices. A step is 23 TFLOP, 100,000 of them 2.3 x 10^18: about 25 hours at 25
+# TFLOP/s, if the data arrives in time. (These are counts. We have not run the full size.) The paper had up to 8
+# Quadro RTX 6000 of 24 GB.
+#
+# On two CPU cores, the course's own:
+#
+# ```
+# lvlib data moving_digits --out data/moving_digits_32 --size 32 --digits 1 --digit-size 20 --speeds 1 --grid 4 \
+#     --grey --train 12000
+# lvlib train videogpt-vqvae-course --out runs/vqvae --data.root data/moving_digits_32
+# ```
+#
+# ### Questions to think about
+# 1. Latent frame 0 sees frames 0 to 7. Could a convolution be built whose latent frames never see later
+#    frames? What would the first latent frame lose?
+# 2. Axial attention sums three attentions that work side by side. Another way is one after the other: along t, then
+#    h, then w, each reading what the last one found. What can one such layer see?
+# 3. A clip of 32 frames goes through this model without any change, if the position embeddings reach. What
+#    does it take to make them reach?
+# 4. With K = 256 a code has 8 bits. Is every code worth its 8 bits? (You have its perplexity.)
+
+# %%
+progress()

@@ -18,6 +18,12 @@ from lvlib.models.subscale import Triple
 BlockKind = Literal["attention", "official", "plain"]
 
 
+def strides(downsample: Triple) -> list[Triple]:
+    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
+    halvings = max(downsample).bit_length() - 1
+    return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
+
+
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
@@ -32,22 +38,15 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
     return t, h, w
 
 
-def strides(downsample: Triple) -> list[Triple]:
-    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
-    halvings = max(downsample).bit_length() - 1
-    return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
-
-
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of each position to those that differ from it on one axis alone: "t", "h" or "w".
+    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
 
     q, k, v (b, heads, t, h, w, d) -> (b, heads, t, h, w, d).
     """
-    others = " ".join(name for name in "thw" if name != axis)
-    volume, lines = "b m t h w d", f"(b {others}) m {axis} d"
-    sizes = dict(zip(volume.split(), q.shape, strict=True))
-    out = F.scaled_dot_product_attention(*(rearrange(x, f"{volume} -> {lines}") for x in (q, k, v)))
-    return rearrange(out, f"{lines} -> {volume}", **{name: sizes[name] for name in ("b", *others.split())})
+    lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
+    b, _, t, h, w, _ = q.shape
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
 
 
 class AxisAttention(nn.Module):
