@@ -4,8 +4,8 @@ By default what VideoGPT, section 4.4, trained on: 1,000 episodes of 100 frames,
 not say how many tics lie between two frames. We take 4, the habit of trained policies and the default of Sample
 Factory, whose action space of Battle2 has the size that Table 9 implies: 21 numbers a step, 315 in 15 steps.
 
-"actions" are 0 or 1 for each button, held from a frame to the next: what actions[t] does shows in frame t + 1. Where the
-player dies before the last frame, the episode is dropped and another one played.
+"actions" are 0 or 1 for each button, held from a frame to the next: what actions[t] does shows in frame t + 1. Where
+the player dies before the last frame, the episode is dropped and another one played.
 """
 
 import contextlib
@@ -51,12 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{out} is there already, whole, and the same")
         return
     drafts = out.absolute().with_name(f".{out.absolute().name}.episodes")
-    dropped = _record(drafts, arguments, **options)
-    episodes = sorted(drafts.glob("*.npz"))
-    tenth = max(1, round(len(episodes) / 10))
-    parts = {"train": episodes[:-2 * tenth], "val": episodes[-2 * tenth:-tenth], "test": episodes[-tenth:]}
+    parts = _record(drafts, arguments, **options)
     splits = {split: _read(part) for split, part in parts.items()}
     write_clip_set(out, "vizdoom", arguments, splits, TICS / options["skip"], per_frame=("video", "actions"))
+    dropped = sum(int(np.load(file)["dropped"]) for part in parts.values() for file in part)
     shutil.rmtree(drafts)
     counts = ", ".join(f"{len(part)} for {split}" for split, part in parts.items())
     print(f"{out}: episodes of {options['frames']} frames: {counts}; {dropped} that ended early were dropped")
@@ -72,10 +70,11 @@ def _check(options: dict) -> None:
 
 
 def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int, wad: Path | None,
-            policy: Path | None, seed: int) -> int:
-    """A file an episode; those that are there already, of the same arguments, are kept. Returns how many were dropped.
+            policy: Path | None, seed: int) -> dict[str, list[Path]]:
+    """A file an episode, by split; those that are there already, of the same arguments, are kept.
 
-    What is in an episode depends on the seed and its number alone, so a run that was killed and goes on ends the same.
+    What is in an episode depends on the seed, its split and its number there alone. So a run that was killed and goes
+    on ends the same, and no split of a small set holds what is in another split of a larger one.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a game outlives its player unless it is closed
     with contextlib.ExitStack() as games:
@@ -88,25 +87,29 @@ def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int
             shutil.rmtree(drafts, ignore_errors=True)
             drafts.mkdir(parents=True)
             same.write_text(json.dumps(arguments))
-        files = [drafts / f"{i:06}.npz" for i in range(episodes)]
-        missing = [i for i, file in enumerate(files) if not file.exists()]
+        tenth = max(1, round(episodes / 10))
+        counts = {"train": episodes - 2 * tenth, "val": tenth, "test": tenth}
+        files = {split: [drafts / f"{split}_{i:06}.npz" for i in range(n)] for split, n in counts.items()}
+        missing = [(file, (seed, i, number)) for number, part in enumerate(files.values())
+                   for i, file in enumerate(part) if not file.exists()]
 
-        def play(i: int) -> None:
+        def play(episode: tuple[Path, tuple[int, int, int]]) -> None:
+            file, seeds = episode
             game, player = free.get()
             try:
-                video, actions, dropped = record_episode(game, player, frames, (seed, i))
+                video, actions, dropped = record_episode(game, player, frames, seeds)
             finally:
                 free.put((game, player))
-            draft = files[i].with_suffix(".part")
-            with open(draft, "wb") as file:
-                np.savez(file, video=video, actions=actions, dropped=dropped)
-            draft.rename(files[i])
+            draft = file.with_suffix(".part")
+            with open(draft, "wb") as whole:
+                np.savez(whole, video=video, actions=actions, dropped=dropped)
+            draft.rename(file)
 
         with ThreadPoolExecutor(GAMES) as pool:
             done = pool.map(play, missing)
             for _ in tqdm(done, initial=episodes - len(missing), total=episodes, unit=" episodes"):
                 pass
-    return sum(int(np.load(file)["dropped"]) for file in files)
+    return files
 
 
 def _read(files: list[Path]) -> Iterator[dict[str, np.ndarray]]:

@@ -216,26 +216,39 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(root, tmp_path, capsys
         played.append(arguments[-1])
         return record_episode(*arguments)
 
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
     def stopping(*arguments):
-        if next(number) >= 5:
-            raise KeyboardInterrupt
-        return counting(*arguments)
+        return counting(*arguments) if next(number) < 5 else interrupt()
 
     with pytest.raises(KeyboardInterrupt):
         run("--out", tmp_path / "set", *SMALL, record_episode=stopping)
     assert len(list((tmp_path / ".set.episodes").glob("*.npz"))) == 5 and not (tmp_path / "set").exists()
+    with pytest.raises(KeyboardInterrupt):
+        run("--out", tmp_path / "set", *SMALL, record_episode=counting, write_clip_set=interrupt)
     run("--out", tmp_path / "set", *SMALL, record_episode=counting)
-    assert sorted(played) == [(0, i) for i in range(10)]  # each of them once
+    assert sorted(played) == [*((0, 0, split) for split in range(3)), *((0, i, 0) for i in range(1, 8))]  # each once
     assert files(tmp_path / "set") == files(root) and [path.name for path in tmp_path.iterdir()] == ["set"]
     run("--out", tmp_path / "set", *SMALL, Doom=None)
     assert "is there already, whole, and the same" in capsys.readouterr().out
+
+
+def test_a_small_set_shares_no_episode_with_other_splits_of_a_larger_one(root, tmp_path):
+    run("--out", tmp_path / "set", "--episodes", 3, "--frames", 40)
+    for split in ("train", "val", "test"):
+        episode, others = open_data(tmp_path / "set", split)[0]["video"], []
+        assert (episode == open_data(root, split)[0]["video"]).all()
+        for other in {"train", "val", "test"} - {split}:
+            others += [clip["video"].tobytes() for clip in open_data(root, other)]
+        assert episode.tobytes() not in others
 
 
 def test_drafts_of_other_options_are_not_taken(tmp_path):
     pytest.importorskip("vizdoom")
     (tmp_path / ".set.episodes").mkdir()
     (tmp_path / ".set.episodes" / "arguments.json").write_text(json.dumps({"seed": 7}))
-    (tmp_path / ".set.episodes" / "000000.npz").write_text("of another seed")
+    (tmp_path / ".set.episodes" / "train_000000.npz").write_text("of another seed")
     run("--out", tmp_path / "set", "--episodes", 3, "--frames", 2)
     assert open_data(tmp_path / "set", "train")[0]["video"].shape == (2, 64, 64, 3)
 
