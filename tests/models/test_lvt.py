@@ -168,10 +168,10 @@ def test_slices_are_drawn_for_each_clip_alone():
     assert seen[0].unique().tolist() == [1, 2, 3]
 
 
-def test_a_new_model_finds_all_codes_equally_likely_and_every_weight_learns():
+def test_a_new_model_knows_nothing_and_every_weight_learns():
     model = LVTConfig(**SMALL, subscale=(2, 1, 2)).build((4, 2, 4, 2), 5)
     clips = torch.randint(5, (64, 4, 2, 4, 2))
-    assert torch.allclose(model.bits_per_dim(clips, 1), torch.tensor(math.log2(5)))
+    assert model.bits_per_dim(clips, 1).mean().item() == pytest.approx(math.log2(5), abs=0.3)
     model = random_(model)
     model.loss(clips)[0].backward()
     assert [name for name, weight in model.named_parameters() if not weight.grad.any()] == []
