@@ -66,7 +66,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 
 
 @dataclass
-class Cache:
+class KVCache:
     """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
 
     keys: Tensor
@@ -91,13 +91,13 @@ class CausalAttention(nn.Module):
         """(b, n, dim) -> query, key, value: (3, b, heads, n, d)."""
         return rearrange(self.project(x), "b n (p m d) -> p b m n d", p=3, m=self.heads)
 
-    def cache(self, batch: int, n: int) -> Cache:
+    def cache(self, batch: int, n: int) -> KVCache:
         """An empty cache for n positions."""
         weight = self.project.weight
         shape = batch, self.heads, n, weight.shape[1] // self.heads
-        return Cache(weight.new_zeros(shape), weight.new_zeros(shape))
+        return KVCache(weight.new_zeros(shape), weight.new_zeros(shape))
 
-    def step(self, x: Tensor, position: int, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, position: int, cache: KVCache) -> Tensor:
         """`forward` for one position, x (b, 1, dim), after all before it went through the cache."""
         query, key, value = self.heads_of(x)
         cache.keys[:, :, position] = key[:, :, 0]
@@ -148,7 +148,7 @@ class ConditionalNorm(nn.Module):
         return x * (1 + gain) + bias
 
 
-class Block(nn.Module):
+class GPTBlock(nn.Module):
     """One layer of the transformer: attention, cross attention where there is a memory, then two linear layers, each
     normalised before, dropped out after, and added to its input. VideoGPT, section 3.
 
@@ -175,7 +175,8 @@ class Block(nn.Module):
         """Keys and values of the memory, where there is one."""
         return None if memory is None else self.cross.remember(memory)
 
-    def step(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, position: int, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, position: int,
+             cache: KVCache) -> Tensor:
         """`forward` for one position, with what `remember` gave, after all before it went through the cache."""
         return self.layers(x, vector, remembered, partial(self.attention.step, position=position, cache=cache))
 

@@ -13,15 +13,17 @@ from lvlib.models.attention import AxialPositions
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
 
-    stride: 2 halves height and width. The time axis stays.
+    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms are of each channel
+    of a clip: over all channels together, a frame that is mostly black looks like any other.
     """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.correction = nn.Sequential(
-            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(1, width), nn.ReLU(),
-            nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(1, width),
+            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(width, width), nn.ReLU(),
+            nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
+        nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
         self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False)
 

@@ -11,25 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlib.models.attention import AxialPositions, Block, ConditionalNorm, Sparse
+from lvlib.models.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
 from lvlib.models.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
-
-
-def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
-    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
-
-    The likeliest code always stays. None: no limit.
-    """
-    if top_k is not None:
-        least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    if top_p is not None:
-        chances, order = logits.softmax(-1).sort(descending=True)
-        before = chances.cumsum(-1) - chances  # of all likelier codes together
-        rank = order.argsort(-1)
-        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
-    return logits
 
 
 class VideoGPT(nn.Module):
@@ -52,7 +35,7 @@ class VideoGPT(nn.Module):
         self.positions = AxialPositions(latent_shape, dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            Block(dim, heads, hidden, dropout, pattern, vector_dim, memory_dim) for _ in range(layers))
+            GPTBlock(dim, heads, hidden, dropout, pattern, vector_dim, memory_dim) for _ in range(layers))
         self.norm = ConditionalNorm(dim, vector_dim)
         self.out = nn.Linear(dim, codes, bias=False)
         for module in (*self.blocks.modules(), self.embedding, self.out):  # small, so that the first loss is near ln K
@@ -83,7 +66,6 @@ class VideoGPT(nn.Module):
     @torch.no_grad()
     def bits_per_dim(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Bits a code of each clip: (b, *latent_shape) -> (b,). Raises ValueError for what does not fit the model."""
-        self.check_shape(latents)
         self.check_range(latents)
         return self.nll(latents, condition).mean(1) / math.log(2)
 
@@ -165,6 +147,23 @@ class VideoGPT(nn.Module):
         low, high = latents.aminmax()
         if low < 0 or high >= self.codes:
             raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
+
+
+def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
+    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
+    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
+
+    The likeliest code always stays. None: no limit.
+    """
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    if top_p is not None:
+        chances, order = logits.softmax(-1).sort(descending=True)
+        before = chances.cumsum(-1) - chances  # of all likelier codes together
+        rank = order.argsort(-1)
+        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
+    return logits
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.models.attention import AxialPositions, Block, CausalAttention, ConditionalNorm, Sparse, attend
+from lvlib.models.attention import AxialPositions, CausalAttention, ConditionalNorm, GPTBlock, Sparse, attend
 from lvlib.models.attention import block_mask as block_mask_of
 from lvlib.models.attention import mask as mask_of
 
@@ -128,7 +128,7 @@ def test_a_window_over_the_whole_clip_is_full_attention(shape):
 @pytest.mark.parametrize("shape, local", PATTERNS)
 def test_steps_equal_one_pass_and_read_only_what_is_filled(shape, local):
     n = math.prod(shape)
-    block, x = random_(Block(6, 2, 10, pattern=pattern(shape, local))), torch.randn(2, n, 6).double()
+    block, x = random_(GPTBlock(6, 2, 10, pattern=pattern(shape, local))), torch.randn(2, n, 6).double()
     cache = block.attention.cache(2, n)
     cache.keys.fill_(math.nan)
     cache.values.fill_(math.nan)
@@ -169,7 +169,7 @@ def test_positions_are_sums_over_axes(shape):
 
 
 def test_block_adds_attention_then_two_layers():
-    block, x = random_(Block(6, 2, 10)), torch.randn(2, 5, 6).double()
+    block, x = random_(GPTBlock(6, 2, 10)), torch.randn(2, 5, 6).double()
     first, second = block.attention_norm.norm, block.hidden_norm.norm
     y = x + block.attention(F.layer_norm(x, (6,), first.weight, first.bias))
     inner, _, outer = block.hidden
@@ -178,7 +178,7 @@ def test_block_adds_attention_then_two_layers():
 
 
 def test_dropout_meets_all_that_a_block_adds():
-    block, x = random_(Block(6, 2, 10, dropout=1.0)), torch.randn(2, 5, 6).double()
+    block, x = random_(GPTBlock(6, 2, 10, dropout=1.0)), torch.randn(2, 5, 6).double()
     assert torch.equal(block.train()(x), x) and not torch.allclose(block.eval()(x), x)
 
 

@@ -164,20 +164,23 @@ def test_label_and_actions_stand_side_by_side():
 def test_the_residual_block_by_its_parts(channels, width, stride):
     block, x = ResidualBlock3d(channels, width, stride), torch.randn(2, channels, 3, 6, 5, requires_grad=True)
     first, norm1, _, second, norm2 = block.correction
+    for norm in (norm1, norm2):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
     hidden = F.conv3d(x, first.weight, stride=(1, stride, stride), padding=1)
-    hidden = F.conv3d(layer_norm(hidden, norm1).relu(), second.weight, padding=1)
+    hidden = F.conv3d(channel_norm(hidden, norm1).relu(), second.weight, padding=1)
     same = channels == width and stride == 1
     shortcut = x if same else F.conv3d(x, block.shortcut.weight, stride=(1, stride, stride))
     out = block(x)
     assert out.shape == (2, width, 3, math.ceil(6 / stride), math.ceil(5 / stride))  # all frames stay
-    assert torch.allclose(out, (shortcut + layer_norm(hidden, norm2)).relu(), atol=1e-5)
+    assert torch.allclose(out, (shortcut + channel_norm(hidden, norm2)).relu(), atol=1e-5)
     out.square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in (x, *block.parameters()))
 
 
-def layer_norm(x, norm):
-    """Over all that is of one clip, with a gain and a bias for each channel."""
-    mean, variance = x.mean((1, 2, 3, 4), keepdim=True), x.var((1, 2, 3, 4), keepdim=True, correction=0)
+def channel_norm(x, norm):
+    """Each channel of a clip on its own, with a gain and a bias."""
+    mean, variance = x.mean((2, 3, 4), keepdim=True), x.var((2, 3, 4), keepdim=True, correction=0)
     gain, bias = (p[:, None, None, None] for p in (norm.weight, norm.bias))
     return (x - mean) / (variance + 1e-5).sqrt() * gain + bias
 
@@ -185,8 +188,7 @@ def layer_norm(x, norm):
 def test_a_correction_may_be_negative():
     """In the official code a ReLU before the sum lets it only add."""
     block, x = ResidualBlock3d(4, 4, 1), torch.rand(1, 4, 2, 3, 3)
-    torch.nn.init.zeros_(block.correction[-1].weight)
-    torch.nn.init.constant_(block.correction[-1].bias, -0.5)
+    torch.nn.init.constant_(block.correction[-1].bias, -0.5)  # its gain begins at zero
     assert torch.allclose(block(x), (x - 0.5).relu())
 
 
@@ -197,6 +199,21 @@ def test_the_frame_encoder_has_the_depth_and_the_widths_of_its_name(depth, block
     assert len(found) == blocks and 2 * blocks + 2 == depth  # two convolutions each; the first, and a projection
     assert [block.correction[0].out_channels for block in (found[0], found[-1])] == [4, 32]
     assert encoder(torch.rand(2, 3, 2, 16, 10)).shape == (2, 2 * 4 * 3, 32)
+
+
+def test_the_frame_encoder_learns_to_tell_mostly_black_frames_apart():
+    """Three seeds: 0.05 to 0.2 nats after 60 steps; with norms over all channels 0.5 to 1.6."""
+    frames = -torch.ones(16, 1, 1, 16, 16)
+    for i in range(16):
+        frames[i, 0, 0, i // 4 * 4:i // 4 * 4 + 3, i % 4 * 4:i % 4 * 4 + 2] = 1
+    encoder, head = FrameEncoder(1, 1, 16, 16, 18, 16), torch.nn.Linear(16, 16)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 1e-2)
+    for _ in range(60):
+        loss = F.cross_entropy(head(encoder(frames).mean(1)), torch.arange(16))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.4
 
 
 def test_the_frame_encoder_tells_places_apart():
