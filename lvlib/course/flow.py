@@ -43,7 +43,8 @@ def turn_agreement(video: Tensor, actions: Tensor) -> Tensor:
     Args:
         video: float (b, c, t, h, w).
         actions: (b, t, n), of which [..., 0] is TURN_LEFT and [..., 1] TURN_RIGHT, held from frame t to t + 1. A turn
-            is a frame in which one of the two is held and not the other.
+            is a frame in which one of the two is held and not the other. Of a player who also walks to the side, as in
+            Battle2, the measure says little: that moves the picture too.
 
     Returns a scalar in [0, 1]: chance gives less than 0.5, as a shift of 0 is never right. Raises ValueError if the
     actions are not of these frames, or there is no turn in them.
