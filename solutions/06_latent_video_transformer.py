@@ -987,8 +987,8 @@ if profile != "smoke":
 # A single frame does not tell where a digit is going. Many futures are true now, and the model must *choose*
 # one and stay with it. Comparing with the true future would punish every right answer but one. We ask
 # instead: do the digits stay themselves? Does each move on a straight line, bounces included? Do samples
-# differ? We take the clips whose digits begin furthest apart, so that there is time before they meet, and draw
-# at two temperatures: 1, the model's own distribution, and 0.7, which prefers likely codes.
+# differ? We take the clips whose digits begin furthest apart, so that there is time before they meet, and
+# draw at two temperatures: 1, the model's own distribution, and 0.7, which prefers likely codes.
 
 # %%
 many = {"smoke": 2, "course": 8}[profile]
@@ -1029,8 +1029,8 @@ if profile != "smoke":
 # The samples differ, as they should, and most digits leave in one direction and keep it, until they meet the
 # other one. (A random walk has a straightness of 0.35.) One frame gives the model no motion to copy. It must
 # choose one with the first codes that it draws, and read it from them afterwards. A draw of unlikely codes
-# spoils this start. That is why the lower temperature helps here: it draws fewer of them. Its price is
-# variety. What neither cures is the meeting.
+# spoils this start. That is why the lower temperature helps here: it draws fewer of them. What neither cures
+# is the meeting.
 
 # %% [markdown]
 # ## 10. What the codes look like

@@ -7,7 +7,114 @@
 # ---
 
 # %% [markdown]
-# # 09 · Conditioning
+# # 09 · Conditioning: tell the model what you want
+#
+# **What you will build.** Three ways to tell VideoGPT's prior what to make: a class, the actions of each
+# frame, and given frames of video.
+#
+# **Why it matters.** A model that draws *some* clip is a toy. One that draws the clip you asked for is a
+# tool, and one that answers to actions is a small world.
+#
+# Below, the model that ships with the course got ten wishes, the digits 0 to 9, and the same random numbers
+# for each.
+
+# %%
+import os
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from lvlib.checkpoints import load_checkpoint
+from lvlib.course import check, progress
+from lvlib.data import ClipSet, MovingDigits, data_home, to_video
+from lvlib.models.attention import ConditionalNorm, CrossAttention
+from lvlib.viz import set_style, show, show_video, strip
+
+set_style()
+
+# %% tags=["parameters"]
+profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %%
+prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+wishes = []
+for label in range({"smoke": 2, "course": 10}[profile]):
+    torch.manual_seed(3)
+    wishes.append(autoencoder.decode(prior.sample(1, {"label": torch.tensor([label])}, top_p=0.9)))
+show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(len(wishes))]), limit=40_000,
+     alt="One row of 16 frames for each digit from 0 to 9. Most rows show a moving digit of the class asked for.")
+
+# %% [markdown]
+# **What it costs.** Under a minute on one core. **What it needs.** Notebook 08 (the prior without a
+# condition).
+#
+# ## 1. A norm that listens
+#
+# LayerNorm brings each vector to mean 0 and variance 1, then multiplies by a learned gain and adds a learned
+# bias. These two are the same for every clip. *Conditional norms* (section 3) make them depend on what we
+# want: a vector, for instance a one-hot label, goes through a linear layer, and comes out as a change of the
+# gain and a bias. One norm before every layer: the wish is heard everywhere.
+#
+# ### Exercise 9.1 · a norm that listens (about 10 min)
+# Normalise `x` over its last axis. Let gain and bias be the two halves of `vector @ weight.T`, in this order.
+# The result is the normalised x times (1 + gain), plus the bias.
+#
+# <details><summary>Hint</summary><code>F.layer_norm(x, x.shape[-1:])</code> and <code>.chunk(2, -1)</code>.</details>
+
+# %% tags=["exercise", "ex-9.1"]
+def conditional_norm(x: Tensor, vector: Tensor, weight: Tensor) -> Tensor:
+    """x (b, n, dim), vector (b, n, vector_dim), weight (2 * dim, vector_dim) -> (b, n, dim). VideoGPT, section 3."""
+    ### BEGIN SOLUTION
+    gain, bias = (vector @ weight.T).chunk(2, -1)
+    return F.layer_norm(x, x.shape[-1:]) * (1 + gain) + bias
+    ### END SOLUTION
+
+# %% tags=["check", "ex-9.1"]
+conditional_norm = check("9.1", conditional_norm)
+
+# %% [markdown]
+# Why 1 + gain, and not the gain alone? A vector of zeros then changes nothing: a model that is told nothing
+# behaves like one without a condition. `ConditionalNorm` of notebook 08 is this norm.
+
+# %%
+norm, x = ConditionalNorm(8, vector_dim=3), torch.randn(1, 4, 8)
+told_nothing = norm(x, torch.zeros(1, 4, 3))
+print("zeros leave the LayerNorm as it is:", torch.allclose(told_nothing, norm.norm(x)))
+label_1 = F.one_hot(torch.tensor([[1] * 4]), 3).float()
+print(f"the label 1 changes it by {(norm(x, label_1) - told_nothing).abs().mean():.2f} on average")
+
+# %% [markdown]
+# What is a label worth? The model gives each clip a number of bits. Tell it the true label, then a wrong one:
+# the difference is what the label told it.
+
+# %%
+count = {"smoke": 4, "course": 60}[profile]
+clips = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, count))
+codes, label = autoencoder.encode(to_video(torch.tensor(clips["video"]))), torch.tensor(clips["label"])
+told = {"the true label": label, "the next digit": (label + 1) % 10, "the one after": (label + 2) % 10}
+bits = {}
+for name, says in told.items():
+    bits[name] = prior.bits_per_dim(codes, {"label": says}).mean().item() * codes[0].numel()
+    print(f"told {name:<15} {bits[name]:6.1f} bits a clip")
+if profile != "smoke":
+    assert bits["the true label"] < min(bits["the next digit"], bits["the one after"]) - 3
+
+# %% [markdown]
+# A wrong label costs about 60 bits a clip (this one model, 60 test clips), far more than the 3.3 bits that
+# name one digit of ten: the model expects other strokes, and is surprised by each.
+#
+# ## 2. An action for each frame
+#
+# A label holds for the whole clip. Actions come frame by frame: which buttons were held. A latent frame
+# covers several frames of video, and gets the actions of its own frames, side by side. A code then knows the
+# actions of its latent frame from its norms, and those of earlier ones from what it reads of earlier codes.
+# It never knows later ones: that is what lets us drive.
+#
+# ### Exercise 9.2 · whose actions? (about 5 min)
+#
+# <details><summary>Hint</summary>One <code>rearrange</code>. Which of t and s moves slower?</details>
 
 # %% tags=["export:models.conditioning"]
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
@@ -21,25 +128,65 @@ from torch import Tensor, cat, int64, nn
 from lvlib.models.attention import AxialPositions
 
 
+# %% tags=["exercise", "ex-9.2", "export:models.conditioning"]
+def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
+    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
+    ### BEGIN SOLUTION
+    return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
+    ### END SOLUTION
+
+
+# %% tags=["check", "ex-9.2"]
+by_latent_frame = check("9.2", by_latent_frame)
+
+# %% [markdown]
+# ## 3. Given frames: something to look at
+#
+# "Go on from this picture" is too much for a gain and a bias. VideoGPT sends the given frames through a 3D
+# ResNet. Each position of its output is a vector that the codes can look at, by *cross attention*: queries
+# come from the codes, keys and values from the frames. The frames do not change while a clip is sampled, so
+# keys and values are computed once a clip.
+#
+# ### Exercise 9.3 · a residual block (about 5 min)
+# A ResNet is made of blocks that add a correction to their input. `self.shortcut` passes the input on (where
+# sizes change, through a 1x1x1 convolution), `self.correction` is two convolutions. Write `forward`: one
+# ReLU, after the sum.
+#
+# > **In the official code** there is another ReLU on the correction, before the sum. Then a block can only add.
+#
+# <details><summary>Hint</summary>Two terms, one <code>F.relu</code>.</details>
+
+# %% tags=["exercise", "ex-9.3", "export:models.conditioning"]
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
 
-    stride: 2 halves height and width. The time axis stays.
+    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms are of each channel
+    of a clip: over all channels together, a frame that is mostly black looks like any other.
     """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.correction = nn.Sequential(
-            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(1, width), nn.ReLU(),
-            nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(1, width),
+            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(width, width), nn.ReLU(),
+            nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
+        nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
         self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        ### BEGIN SOLUTION
         return F.relu(self.shortcut(x) + self.correction(x))
+        ### END SOLUTION
 
+# %% tags=["check", "ex-9.3"]
+ResidualBlock3d = check("9.3", ResidualBlock3d)
 
+# %% [markdown]
+# The whole encoder: a convolution that halves, four stages of blocks, one of which halves again. The time
+# axis stays.
+
+# %% tags=["export:models.conditioning"]
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each width, as in the 2D networks of that depth
 
 
@@ -69,10 +216,24 @@ class FrameEncoder(nn.Module):
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions()
 
-# %% tags=["export:models.conditioning"]
-def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
-    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
-    return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
+
+# %% [markdown]
+# Cross attention asks the keys and values of this memory. `remember` makes them.
+
+# %%
+look = CrossAttention(dim=16, heads=2, memory_dim=64)
+encoder = FrameEncoder(channels=1, frames=1, height=32, width=32, depth=18, units=64)
+first = to_video(torch.tensor(clips["video"][:2]))[:, :, :1]
+memory = encoder(first)
+remembered = look.remember(memory)
+print(f"first frames {tuple(first.shape)} -> memory {tuple(memory.shape)} -> keys and values {tuple(remembered.shape)}")
+print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), remembered).shape))
+
+# %% [markdown]
+# ## 4. One place for all conditions
+#
+# `Conditioner` turns what a clip is conditioned on into what the transformer takes: a vector for the norms
+# (label and actions, side by side), and a memory for cross attention. It refuses what does not fit.
 
 # %% tags=["export:models.conditioning"]
 def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
@@ -141,6 +302,12 @@ class Conditioner(nn.Module):
             raise ValueError(f"actions must be (b, {self.video_frames}, {self.actions}), {self.actions} numbers for "
                              f"each frame, not {tuple(actions.shape)}")
         return by_latent_frame(actions.float(), self.latent_frames)
+
+
+# %% [markdown]
+# ## 5. The configuration
+#
+# `VideoGPTConfig` names all sizes, and builds the model with its conditions.
 
 # %% tags=["export:models.videogpt"]
 import math
@@ -224,3 +391,124 @@ class VideoGPTConfig:
             conditioner = Conditioner(self.classes, self.actions, encoder, frames, latent_shape[0])
         return VideoGPT(latent_shape, codes, self.dim, self.heads, self.layers, self.hidden, self.dropout, pattern,
                         conditioner)
+
+# %% [markdown]
+# ### Who hears what?
+# We do not believe it, we measure it. A model with a label, actions of 8 frames (2 to a latent frame) and one
+# given frame: change one thing, and see which logits change.
+
+# %%
+torch.manual_seed(0)
+small = VideoGPTConfig(dim=32, heads=2, layers=2, hidden=64, dropout=0.0,
+                       classes=10, actions=3, frames=1, resnet_units=32)
+model = small.build((4, 2, 2), 16, (1, 8, 16, 16)).eval()
+latents = torch.randint(16, (1, 4, 2, 2))
+condition = {"label": torch.tensor([3]), "actions": torch.zeros(1, 8, 3), "frames": torch.randn(1, 1, 1, 16, 16)}
+before = model.logits(latents, condition)
+
+
+def changed(name: str, value: Tensor) -> list[bool]:
+    """In which latent frames do the logits change, if this part of the condition does?"""
+    difference = (model.logits(latents, {**condition, name: value}) - before).abs().amax((0, 2))
+    return (rearrange(difference, "(t s) -> t s", t=4).amax(1) > 0).tolist()
+
+
+press = condition["actions"].clone()
+press[0, 5, 0] = 1
+heard = {"another label": changed("label", torch.tensor([4])),
+         "another given frame": changed("frames", torch.randn(1, 1, 1, 16, 16)),
+         "a button in frame 5": changed("actions", press)}
+for name, frames in heard.items():
+    print(f"{name:<20} changes latent frames", [frame for frame, hears in enumerate(frames) if hears])
+assert heard["a button in frame 5"] == [False, False, True, True]
+assert all(heard["another label"]) and all(heard["another given frame"])
+
+# %% [markdown]
+# Frame 5 is in latent frame 2 (frames 4 and 5). The button is heard there and later, and never before.
+#
+# ## 6. A world with buttons
+#
+# VideoGPT's section 4.4 learns ViZDoom: a maze, and the buttons *turn left*, *turn right*, *move forward*.
+# `make data` records such clips, with the buttons that were held.
+
+# %%
+doom = data_home() / "doom"
+if (doom / "meta.json").exists():
+    recorded = ClipSet(doom, "val", 16)
+    shown = [recorded[index] for index in range(0, min(len(recorded), 40), 10)]
+    show_video(torch.stack([to_video(torch.as_tensor(clip["video"])) for clip in shown]),
+               alt="Recorded clips of a walk through a maze with green ground and grey walls.")
+    show(strip(torch.stack([to_video(torch.as_tensor(clip["video"])) for clip in shown[:2]]), frames=8),
+         alt="Two recorded clips, 8 frames each: grey walls and green ground; the view turns and moves.")
+    for clip in shown[:2]:
+        held = ["".join(name for name, on in zip("LRF", frame, strict=True) if on) or "-" for frame in clip["actions"]]
+        print("buttons held in the 16 frames:", " ".join(held))
+else:
+    print(f"no clips in {doom}: `lvlib data vizdoom --out {doom}` records them (it needs the package vizdoom)")
+
+# %% [markdown]
+# The configuration `videogpt-doom-course` learns them, with three numbers a frame. We have not finished
+# training a model of it, so none ships yet, and this notebook cannot let you drive. What it would take is
+# here. The model knows windows of 16 frames. To go on, keep the last latent frames as given, and keep their
+# actions, but for the last one: the frame that we stand in still waits for its button. Then the new button,
+# for all frames to come.
+#
+# ### Exercise 9.4 · the window moves on (about 10 min)
+# From the latents of a window and its actions make what `sample` needs for the next one: the last `keep`
+# latent frames, and the actions of a whole window. `held` are the buttons from now on.
+#
+# <details><summary>Hint</summary>A latent frame has s = t / latent frames of video. You keep keep * s - 1
+# actions.</details>
+
+# %% tags=["exercise", "ex-9.4"]
+def next_window(latents: Tensor, actions: Tensor, held: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """latents (b, t', h, w), actions (b, t, a), held (a,) -> given latents (b, keep, h, w), actions (b, t, a)."""
+    ### BEGIN SOLUTION
+    frames = actions.shape[1]
+    kept = actions[:, frames - keep * frames // latents.shape[1]:-1]
+    return latents[:, -keep:], torch.cat([kept, held.expand(len(actions), frames - kept.shape[1], -1)], 1)
+    ### END SOLUTION
+
+# %% tags=["check", "ex-9.4"]
+next_window = check("9.4", next_window)
+
+# %% [markdown]
+# ## 7. What the paper conditions on (Table 9)
+#
+# | data | condition | how |
+# |---|---|---|
+# | Moving MNIST | first frame | ResNet-18, cross attention |
+# | BAIR | first frame, and actions | ResNet-34, cross attention; norms |
+# | ViZDoom | actions | norms |
+# | UCF-101, TGIF | nothing | |
+#
+# Our label plays the part of their actions on digits: it goes the same way, through the norms. The scale is
+# another: their ViZDoom prior has 16 layers of width 512 and reads 8,192 codes a clip, ours 4 of width 192
+# and 256 codes.
+#
+# ## 8. What you built
+#
+# | name | what it does | in |
+# |---|---|---|
+# | `by_latent_frame`, `Conditioner` | conditions, ready for the transformer | `lvlib.models.conditioning` |
+# | `ResidualBlock3d`, `FrameEncoder` | given frames as a memory | `lvlib.models.conditioning` |
+# | `VideoGPTConfig` | all sizes; builds the prior with its conditions | `lvlib.models.videogpt` |
+#
+# ### Scale it up
+#
+# ```
+# lvlib data vizdoom --out data/doom
+# lvlib train videogpt-vqvae-bair --out runs/vqvae --data.root data/doom --devices 8 --precision bf16-mixed
+# lvlib train videogpt-vizdoom --autoencoder runs/vqvae --out runs/doom --data.root data/doom --devices 8
+# ```
+#
+# `lvlib describe videogpt-vizdoom` tells parameters and memory. The paper took up to 8 GPUs of 24 GB. We have
+# not run it at that size.
+#
+# ### Questions to think about
+# 1. Actions reach a code through its norms. Could they be a memory for cross attention? What would it cost?
+# 2. A code knows the actions of its own latent frame, also of the later frames in it. Is that a fault?
+# 3. What does the model do with a label of a class that it has never seen?
+
+# %%
+progress()

@@ -10,6 +10,11 @@ from torch import Tensor, cat, int64, nn
 from lvlib.models.attention import AxialPositions
 
 
+def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
+    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
+    return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
+
+
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
 
@@ -59,11 +64,6 @@ class FrameEncoder(nn.Module):
                              f"not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions()
-
-
-def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
-    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
-    return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
 
 
 def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
