@@ -67,7 +67,7 @@ show(fig, alt="Eight frames of a moving digit under a grid of 4 by 4 pixels. The
           "orange in frames 0 to 3 and blue in frames 4 to 7: two blocks, each of which becomes one code.")
 
 # %% [markdown]
-# **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 02 and 03 (vector
+# **What it costs.** A minute and a half on one CPU core. **What it needs.** Notebooks 02 and 03 (vector
 # quantization and codebooks). Attention is explained in notebook 06; we repeat what we need.
 #
 # ## 1. Convolution along one axis
@@ -96,8 +96,8 @@ show(fig, alt="The brightness of one pixel over 16 frames rises and falls as the
 
 # %% [markdown]
 # At the ends the convolution reads the zeros that we put there. Black is -1 here, so zero is a grey, and the
-# last value says that the pixel grows brighter, which it does not. Remember it: notebook 10 makes an
-# experiment of it.
+# last value says that the pixel grows brighter, which it does not. Remember it: the third system of this
+# course, TATS, makes much of it.
 #
 # With **stride** 2 every second result is left out, and 16 frames give 8. This is all that "downsampling in
 # time" means. A **3D convolution** has 3x3x3 weights in place of three, and every output looks at three
@@ -796,8 +796,7 @@ if profile != "smoke":
 
 # %% [markdown]
 # No. The four frames of a group share its codes, and the two in the middle come out best. The ends of the
-# clip are worst: there the convolutions look at padding instead of neighbours. The unevenness is small, but
-# when videos are cut into pieces it can be seen.
+# clip are worst: there the convolutions look at padding instead of neighbours.
 #
 # ### A code is not its block
 
