@@ -13,9 +13,9 @@
 # from the codes before it. Text comes with an order. A volume of codes, time by height by width, does not,
 # and "before" is ours to choose.
 #
-# LVT (section 3.2) cuts the volume into interleaved slices and writes slice after slice. How it cuts decides
-# what the model knows when it predicts, and so what it has to learn. Here is a clip when a quarter of it is
-# written, in the three orders of the paper.
+# LVT (section 3.2) cuts the volume into interleaved slices and writes slice after slice. This is *subscaling*
+# (Menick and Kalchbrenner 2018). How it cuts decides what the model knows when it predicts, and so what it
+# has to learn. Here is a clip when a quarter of it is written, in the three orders of the paper.
 
 # %%
 import itertools
@@ -198,11 +198,14 @@ except ValueError as error:
 # (k counts the codes of one position, where there are several codebooks: notebook 06.)
 #
 # ### Exercise 5.2 · the order (about 15 min)
-# Give π as one tensor: entry i is the raster index (t * H + h) * W + w of the position that is written i-th.
+# Give π as one tensor: entry i is the *raster index* of the position that is written i-th, its number when the
+# volume is counted in raster order. `slice_shape` gives the t, h and w of one slice, and the error where the
+# factor does not divide the shape.
 #
-# <details><summary>Hint</summary>Number the positions with <code>torch.arange</code>. A frame number is t * s_t + a, so
-# with <code>rearrange</code> the axis of all frames is <code>(t a)</code>, the axis of rows <code>(h
-# b)</code>. Which letters move slowest in the order?</details>
+# <details><summary>Hint</summary>Number the positions with <code>torch.arange</code>. Frame t of a slice with offset a
+# is frame t * s_t + a of the volume. So for <code>rearrange</code> the axis of all frames is <code>(t
+# a)</code>, the axis of rows <code>(h b)</code>. Tell it all the sizes: t, h, w and a, b, c. Which letters
+# move slowest in the order?</details>
 
 # %% tags=["exercise", "ex-5.2", "export:models.subscale"]
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
@@ -280,7 +283,7 @@ show(draw_moments([5, 20, 47, 63]),
 # - **priming frames**: the first frames of the clip, which are given. They are seen by every slice and never
 #   predicted. A slice that lies in them as a whole is skipped.
 #
-# What is already there of the slice *itself* is the affair of the transformer's decoder, in notebook 06.
+# What is already there of the slice *itself* is the affair of another part of the model, in notebook 06.
 #
 # ### Exercise 5.3 · what is visible (about 15 min)
 # In training each clip of a batch works on a slice of its own, so `numbers` is a tensor. Return True wherever
@@ -456,17 +459,17 @@ for name, factor in types.items():
           f"{t * h * w:4d} positions   {window}")
 
 # %% [markdown]
-# The price differs. Attention spans one slice, and its cost grows with the square of the slice. The four
-# large slices of the spatial order cost as much attention as 64 of the small ones, four times what all 16
-# slices of the other two cost together.
+# The price differs. Attention (notebook 06) compares each position of a slice with each other one, so its cost
+# grows with the square of the slice. The four large slices of the spatial order cost as much as 64 of the
+# small ones. The other two orders have 16 of these: a quarter of the price.
 #
 # ## 6. All earlier frames, or three
 #
 # Single-frame order: slice 10 is frame 10, and the paper lets it see *all* earlier slices, frames 0 to 9. The
 # official configuration reads them with a kernel of (7, 1, 1) that is centred on the frame itself. Three of
 # its seven taps lie on earlier frames. The other four lie on the frame and its future, which are hidden, so
-# they always meet padding. No later layer makes up for it, because the encoder has one vector for each place
-# of the *one* frame. We draw both.
+# they always meet padding. No later layer makes up for it: behind this convolution there is one vector for
+# each place of the *one* frame, and nothing else. We draw both.
 
 # %%
 earlier = visible((16, 16, 16), (16, 1, 1), torch.arange(16))[:, :, 0, 0]  # (slice, frame)
@@ -531,7 +534,8 @@ for name, factor in {"single frame": (2, 1, 1), "spatial": (1, 2, 2)}.items():
 # ### What a neighbour tells
 #
 # We take the codes of moving digits, from the trained autoencoder of notebook 04. How many bits does a
-# neighbour tell about a code? That is their mutual information, and pairs of codes are soon counted.
+# neighbour tell about a code? That is their mutual information: the bits of the two alone, less the bits of
+# the pair. Pairs of codes are soon counted.
 
 # %%
 autoencoder = load_checkpoint("lvt-frames-course")
@@ -578,15 +582,15 @@ for dt, ax in zip((0, -1, -2, -4), axes, strict=True):
                 fontsize=7, color="black" if dt == 0 and dh == dw == 2 or bits[dh, dw] > 1.8 else "white")
     ax.spines[:].set_visible(False)
     ax.set(xticks=[], yticks=[], title={0: "same frame", -1: "1 frame before"}.get(dt, f"{-dt} frames before"))
-show(fig, alt="Four maps of five by five neighbours with the bits that each tells. In the same frame about 1.9 next to "
-          "the code and 1.3 two columns away; one frame before 2.5 at the same place; two frames before 2.3; four "
+show(fig, alt="Four maps of five by five neighbours with the bits that each tells. In the same frame 1.9 next to "
+          "the code and 1.2 two columns away; one frame before 2.5 at the same place; two frames before 2.2; four "
           "frames before 1.9.")
 print(f"a code of the first codebook has {in_all:.1f} bits")
 
 # %% [markdown]
-# Half of a code is known from the same place in the frame before. Four frames before it is a quarter less. A
-# neighbour in the same frame tells less, too, and one that is two columns away much less. Now read the orders
-# with this map:
+# Half of a code, 2.5 of its 5.1 bits, is known from the same place in the frame before. Four frames before it
+# is a quarter less. A neighbour in the same frame tells less, too (1.9 bits), and one that is two columns
+# away half (1.2). Now read the orders with this map:
 # - **single frame** always has the frame before, complete. In its own frame it has what lies above and to the
 #   left;
 # - **spatial**: in its first slice the frame before is there, but only every second row and column of it, and
@@ -600,7 +604,8 @@ print(f"a code of the first codebook has {in_all:.1f} bits")
 # One neighbour is easy to count with. Two neighbours and a code are 128 * 128 * 128 combinations, two
 # million, and four neighbours cannot be counted at all. That is why LVT needs a network. To see the order at
 # work without one, we ask something smaller of each position: *is anything there?* Yes, where a code differs
-# from the one that an empty frame has.
+# from the one that an empty frame has. The encoder looks beyond its patch, so the answer is yes around a
+# digit, too.
 
 # %%
 empty = autoencoder.encode(-torch.ones(1, 3, 1, 64, 64))
@@ -608,12 +613,13 @@ there, val_there = ((codes != empty).any(-1).long() for codes in (train_codes, v
 answer = 2.0 * enlarge(there[0], 4).expand(3, -1, -1, -1) - 1
 show(strip([to_video(MovingDigits(1, color=True)[0]["video"]), answer], titles=["clip", "anything there?"]),
      alt="A clip of two moving digits and below it the volume of yes and no: white areas cover the digits, with a "
-     "margin of one or two codes, and move with them.")
+     "margin of two or three codes, and move with them.")
 
 # %% [markdown]
 # Now a model that only counts. For each slice, take the n most telling neighbours that are *written before*,
-# and count how often "yes" came with each of their combinations. The price of a held-out position is -log2 of
-# what was counted. `inverse_order` says who comes before whom.
+# and count how often "yes" came with each of their combinations. The share of "yes" there is its probability,
+# and the price of a held-out position is -log2 of the probability of what stands there. `inverse_order` says
+# who comes before whom.
 
 # %%
 offsets = [o for o in itertools.product(range(-4, 5), range(-2, 3), range(-2, 3)) if any(o)]
@@ -631,9 +637,10 @@ def written_before(when, position):
 def price(neighbours):
     """Bits of each held-out position (t, h, w) if these neighbours are known: the mean over clips."""
     seen, val_seen = torch.zeros_like(there), torch.zeros_like(val_there)
-    for offset in neighbours:
+    for offset in neighbours:  # the number of a combination, in base 3: a neighbour is yes, no or beyond the edge
         seen, val_seen = 3 * seen + neighbour(there, offset) + 1, 3 * val_seen + neighbour(val_there, offset) + 1
-    counts = torch.bincount((2 * seen + there).flatten(), minlength=2 * 3 ** len(neighbours)).reshape(-1, 2) + 0.5
+    counts = torch.bincount((2 * seen + there).flatten(), minlength=2 * 3 ** len(neighbours)).reshape(-1, 2)
+    counts = counts + 0.5  # what was never seen is not impossible
     return -(counts / counts.sum(1, keepdim=True))[val_seen, val_there].log2().mean(0)
 
 
@@ -672,8 +679,9 @@ axes[1].set(xlabel="% of the clip written", ylabel="bits a position", title=f"as
             ylim=(0, None))
 axes[1].legend(fontsize=8)
 show(fig, alt="Left: bits a position against the number of neighbours. The three orders differ with few neighbours and "
-          "meet with ten or more. Right: bits a position as the clip is written. Single frame is flat; spatial starts "
-          "a third higher and ends lower; spatiotemporal starts nearly twice as high and then falls below the others.")
+          "meet with eight or more. Right: bits a position as the clip is written. Single frame is flat; spatial "
+          "starts higher and ends lower; spatiotemporal starts highest by far, then goes up and down, mostly below "
+          "the others.")
 
 # %%
 few, many = counts[0], counts[-1]
@@ -702,7 +710,8 @@ if profile == "course":
 #   slice has nothing better than four frames back. With two to eight, now one order is ahead and now another,
 #   by up to a tenth. It depends on who has the neighbours that tell most.
 #
-# Beside the paper (Table 2, BAIR, 600,000 steps; bits/dim over the codes of 15 frames, one is given):
+# Beside the paper (Table 2, BAIR, 600,000 steps; bits/dim over the codes of 15 frames, one is given; n_c is the
+# number of codebooks):
 #
 # | order | n_c = 1 | n_c = 4 |
 # |---|---|---|
@@ -743,7 +752,7 @@ if profile == "course":
 # `lvt-bair-spatiotemporal`. Their windows differ, 16 x 1 x 1, 1 x 3 x 3 and 7 x 3 x 3, and so do their
 # parameters: 49.9, 49.4 and 52.9 million. Their memory differs more. `lvlib describe` counts about 10 GB for
 # the paper's batch of 64 in single-frame and spatiotemporal order, and 62 GB in spatial order: that is
-# attention over 1,024 positions. Training is notebook 06.
+# attention over 1,024 positions. Notebook 06 builds and trains the model.
 #
 # ## Questions to think about
 #
