@@ -11,11 +11,19 @@ def _taps(kernel):
     return torch.arange(torch.Size(kernel).numel()).reshape(kernel)
 
 
+def _below(size):
+    return torch.arange(size) < size // 2
+
+
 @exercise("6.1", reference=lvt.earlier_taps, wrong={
     "the centre itself is visible": lambda kernel: _taps(kernel) <= _taps(kernel).numel() // 2,
     "these are the taps after the centre": lambda kernel: _taps(kernel) > _taps(kernel).numel() // 2,
     "frames before are known whole": lambda kernel: lvt.earlier_taps(kernel) & (
         (torch.arange(kernel[1]) <= kernel[1] // 2)[:, None] & torch.ones(kernel[2], dtype=torch.bool)),
+    "what comes before in the same frame is known, too": lambda kernel: (
+        (torch.arange(kernel[0]) < kernel[0] // 2)[:, None, None].expand(kernel)),
+    "rows below come later": lambda kernel: _below(kernel[0])[:, None, None] | _below(kernel[1])[:, None] | _below(
+        kernel[2]),
     "it should work for a kernel of any odd size": lambda kernel: _taps(kernel) < 13,
     "the mask must be of type bool": lambda kernel: lvt.earlier_taps(kernel).float(),
 })
@@ -24,8 +32,13 @@ def _(fn, expect):
     expect(mask.dtype == torch.bool, "the mask must be of type bool", look_at="a comparison gives one")
     expect(mask.shape == (3, 3, 3), "the mask must have the kernel's shape", look_at="reshape(kernel)")
     expect(not mask[1, 1, 1], "the centre itself is visible", look_at="< or <=")
-    expect(mask[1, 1, 0] and not mask[1, 1, 2], "these are the taps after the centre", look_at="which side is earlier")
+    expect(not (mask[2].all() and mask[1, 1, 2]), "these are the taps after the centre",
+           look_at="which side is earlier")
     expect(mask[0].all(), "frames before are known whole", look_at="raster order: frames come first")
+    expect(mask[1, 0].all() and mask[1, 1, 0], "what comes before in the same frame is known, too",
+           look_at="the row above, and the position to the left")
+    expect(not mask[1, 2].any(), "rows below come later", look_at="the column counts only within the same row")
+    expect(not mask[2].any(), "later frames come later", look_at="raster order: frames come first")
     for kernel in ((3, 3, 3), (1, 1, 3), (3, 5, 1)):
         expect(torch.equal(fn(kernel), lvt.earlier_taps(kernel)), "it should work for a kernel of any odd size",
                look_at="how many taps the kernel has")
@@ -110,6 +123,11 @@ class _SeesNothing(lvt.CodeHeads):
         return torch.stack([self.one(k, x, torch.zeros_like(codes[..., :k])) for k in range(len(self.out))], -2)
 
 
+class _OneTooFew(lvt.CodeHeads):
+    def forward(self, x, codes):
+        return torch.stack([self.one(k, x, codes[..., :max(k - 1, 0)]) for k in range(len(self.out))], -2)
+
+
 class _CodesFirst(lvt.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], 0)
@@ -124,6 +142,7 @@ class _FirstHead(lvt.CodeHeads):
     "code k may see k codes, no more": _SeesTheNext,
     "a code may not see itself": _SeesItself,
     "a code must see those before it": _SeesNothing,
+    "a code must see those before it, all of them": _OneTooFew,
     "the shape must be (..., k, codes)": _CodesFirst,
     "each codebook has a network of its own": _FirstHead,
 })
@@ -138,10 +157,12 @@ def _(cls, expect):
     class Spied(cls):
         def one(self, k, x, earlier):
             shown[k] = earlier.shape[-1]
-            return super().one(k, x, earlier[..., :k])
+            return super().one(k, x, codes[..., :k])
 
     Spied(codes=5, codebooks=3, dim=8)(x, codes)
     expect(all(seen <= k for k, seen in shown.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
+    expect(all(seen >= k for k, seen in shown.items()), "a code must see those before it, all of them",
+           look_at="codes[..., :k]")
     with torch.no_grad():
         logits = heads(x, codes)
         expect(logits.shape == (2, 4, 3, 5), "the shape must be (..., k, codes)", look_at="torch.stack(..., -2)")

@@ -135,6 +135,12 @@ def _frame(axis, q, k, v):
     return rearrange(out, "(b t) m (h w) d -> b m t h w d", t=t, h=v.shape[2] // 5)
 
 
+def _causal(axis, q, k, v):
+    place = "bmthwd".index(axis)
+    q, k, v = (x.movedim(place, -2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).movedim(-2, place)
+
+
 def _across(axis, q, k, v):
     """Attends along the axis, but brings the lines back in another order of their places."""
     lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
@@ -158,6 +164,7 @@ def _mixes_clips(axis, q, k, v):
         "t", q, k, v),
     "clips of a batch see each other": _mixes_clips,
     "the lines come back in other places": _across,
+    "a position should see its whole line, before and after it": _causal,
     "the result should have the shape of q": lambda axis, q, k, v: video_vqvae.attend_along(
         axis, q, k, v).movedim(2, 4),
     "queries and keys are not used as such": lambda axis, q, k, v: video_vqvae.attend_along(axis, k, q, v),
@@ -182,8 +189,9 @@ def _(fn, expect):
         expect(not elsewhere, "a position sees another axis than the one asked for",
                look_at=f'for "{axis}" the length of a line is {axis}')
         on_its_line = all((changed[:, i] == spot[i]).all() for i in (2, 3, 4) if i != place)
-        expect(on_its_line and count == shape[place], "the lines come back in other places",
-               look_at="the same pattern in both directions")
+        expect(on_its_line, "the lines come back in other places", look_at="the same pattern in both directions")
+        expect(count == shape[place], "a position should see its whole line, before and after it",
+               look_at="scaled_dot_product_attention without a mask")
     expect(torch.allclose(out, video_vqvae.attend_along("w", q, k, v), atol=1e-5),
            "queries and keys are not used as such", look_at="scaled_dot_product_attention(q, k, v)")
 
@@ -254,6 +262,7 @@ def _(fn, expect):
 
 
 @exercise("7.5", reference=video_vqvae.normalized_mse, wrong={
+    "a tensor is asked for": lambda video, target, variance: F.mse_loss(video, target).item() / variance,
     "one number is asked for": lambda video, target, variance: ((video - target) ** 2).flatten(1).mean(1) / variance,
     "the error is divided by the variance": lambda video, target, variance: F.mse_loss(video, target),
     "divide by the variance, not by its root": lambda video, target, variance: (
@@ -269,7 +278,8 @@ def _(fn, expect):
     target = torch.zeros(2, 1, 2, 2, 2)
     target[0] = 0.1
     loss = fn(video, target, 0.04)
-    expect(isinstance(loss, torch.Tensor) and loss.shape == (), "one number is asked for", look_at="a mean over all")
+    expect(isinstance(loss, torch.Tensor), "a tensor is asked for", look_at="no .item(): the gradient goes through it")
+    expect(loss.shape == (), "one number is asked for", look_at="a mean over all")
     expect(loss.requires_grad, "no gradient reaches the video", look_at="no detach")
     mse = (0.16 + 0.25) / 2
     worth = loss.item()
