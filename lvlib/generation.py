@@ -27,16 +27,29 @@ def generate_video(autoencoder: nn.Module, prior: nn.Module, n: int, given: Tens
         count = min(BATCH, n - start)
         told = {name: _part(value, start) for name, value in condition.items()}
         shown = None if given is None else _part(given, start)
-        begin = None if given is None or "frames" in condition else autoencoder.encode(shown)
+        begin = None
         if isinstance(prior, VideoGPT):
+            if given is not None and "frames" not in condition:
+                begin = _begin(autoencoder, shown, prior.latent_shape[0])
             codes = prior.sample(count, told, given=begin, **sampling)
         else:
-            codes = prior.sample(count, begin, **sampling)
+            codes = prior.sample(count, autoencoder.encode(shown), **sampling)
         video = autoencoder.decode(codes)
         if shown is not None:
             video[:, :, :shown.shape[2]] = shown
         parts.append(video)
     return torch.cat(parts)
+
+
+def _begin(autoencoder: nn.Module, shown: Tensor, latent_frames: int) -> Tensor:
+    """Codes of the given frames (b, c, t0, h, w), as they are in a clip that goes on.
+
+    A space-time encoder looks ahead: the last given frame stands in for those to come, or else the codes would say that
+    the clip ends here.
+    """
+    rate = autoencoder.config.downsample[0]
+    still = shown[:, :, -1:].expand(-1, -1, latent_frames * rate - shown.shape[2], -1, -1)
+    return autoencoder.encode(torch.cat([shown, still], 2))[:, :shown.shape[2] // rate]
 
 
 def _part(clips: Tensor, start: int) -> Tensor:

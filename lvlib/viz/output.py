@@ -66,9 +66,13 @@ def bundle(picture: Any, alt: str, limit: int = 16_000) -> dict[str, str]:
         width, encoded = rasterise(picture)
     else:
         raise UserError(f"show takes a matplotlib figure or a PIL image, not {type(picture).__name__}")
-    tag = (f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto" '
-           f'src="{data_url(encoded)}">')
-    return {"text/html": tag, "text/plain": alt}
+    return {"text/html": image_tag(alt, width, encoded), "text/plain": alt}
+
+
+def image_tag(alt: str, width: int, encoded: bytes) -> str:
+    """HTML of a WebP image, `width` CSS pixels wide."""
+    return (f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto" '
+            f'src="{data_url(encoded)}">')
 
 
 def check_alt(alt: str) -> None:

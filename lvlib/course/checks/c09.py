@@ -166,69 +166,71 @@ def _(cls, expect):
            look_at="the hint")
 
 
-def next_window(latents: Tensor, actions: Tensor, held: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    frames = actions.shape[1]
-    kept = actions[:, frames - keep * frames // latents.shape[1]:-1]
-    return latents[:, -keep:], cat([kept, held.expand(len(actions), frames - kept.shape[1], -1)], 1)
-
-
-def _kept_and_new(latents, actions, held, rows):
-    return cat([rows, held.expand(len(actions), actions.shape[1] - rows.shape[1], -1)], 1)
-
-
-def _the_first(latents, actions, held, keep):
-    return latents[:, :keep], next_window(latents, actions, held, keep)[1]
-
-
-def _first_actions(latents, actions, held, keep):
+def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep: int) -> tuple[Tensor, Tensor]:
     s = actions.shape[1] // latents.shape[1]
-    return latents[:, -keep:], _kept_and_new(latents, actions, held, actions[:, :keep * s - 1])
+    return latents[:, first:first + keep], _then(actions[:, first * s:(first + keep) * s - 1], held, actions)
 
 
-def _too_late(latents, actions, held, keep):
+def _then(kept, held, actions):
+    return cat([kept, held.expand(len(actions), actions.shape[1] - kept.shape[1], -1)], 1)
+
+
+def _the_last(latents, actions, held, first, keep):
+    return latents[:, -keep:], next_window(latents, actions, held, first, keep)[1]
+
+
+def _first_actions(latents, actions, held, first, keep):
+    given, _ = next_window(latents, actions, held, first, keep)
+    return given, next_window(latents, actions, held, 0, keep)[1]
+
+
+def _too_late(latents, actions, held, first, keep):
+    given, _ = next_window(latents, actions, held, first, keep)
     s = actions.shape[1] // latents.shape[1]
-    return latents[:, -keep:], _kept_and_new(latents, actions, held, actions[:, -keep * s:])
+    return given, _then(actions[:, first * s:(first + keep) * s], held, actions)
 
 
-def _latent_rows(latents, actions, held, keep):
-    return latents[:, -keep:], _kept_and_new(latents, actions, held, actions[:, -keep:-1])
+def _latent_rows(latents, actions, held, first, keep):
+    given, _ = next_window(latents, actions, held, first, keep)
+    return given, _then(actions[:, first:first + keep - 1], held, actions)
 
 
-def _new_first(latents, actions, held, keep):
-    given, window = next_window(latents, actions, held, keep)
+def _new_first(latents, actions, held, first, keep):
+    given, window = next_window(latents, actions, held, first, keep)
     return given, window.flip(1)
 
 
-def _forgets(latents, actions, held, keep):
-    return latents[:, -keep:], held.expand_as(actions)
+def _forgets(latents, actions, held, first, keep):
+    return next_window(latents, actions, held, first, keep)[0], held.expand_as(actions)
 
 
 @exercise("9.4", reference=next_window, wrong={
-    "keep the last latent frames": _the_first,
-    "the actions of the frames that are kept come first": _first_actions,
+    "keep the latent frames from `first` on": _the_last,
+    "the actions must be those of the frames that are kept": _first_actions,
     "the last frame that is kept still waits for its action": _too_late,
-    "keep counts latent frames, and each has several frames of video": _latent_rows,
+    "first and keep count latent frames, and each has several frames of video": _latent_rows,
     "the new action comes after the kept ones": _new_first,
     "what was done in the frames that are kept must not change": _forgets,
 })
 def _(fn, expect):
-    latents = torch.arange(2 * 4 * 3).reshape(2, 4, 3, 1)
-    actions = torch.arange(2 * 8 * 2.0).reshape(2, 8, 2)
+    latents = torch.arange(2 * 6 * 3).reshape(2, 6, 3, 1)
+    actions = torch.arange(2 * 12 * 2.0).reshape(2, 12, 2)
     held = torch.tensor([-1.0, -2.0])
-    given, window = fn(latents, actions, held, 3)
+    given, window = fn(latents, actions, held, 2, 3)
     expect(torch.is_tensor(given) and given.shape == (2, 3, 3, 1), "give `keep` latent frames",
            look_at="latents[:, ...]")
-    expect(torch.equal(given, latents[:, 1:]), "keep the last latent frames", look_at="latents[:, -keep:]")
+    expect(torch.equal(given, latents[:, 2:5]), "keep the latent frames from `first` on",
+           look_at="latents[:, first:first + keep]")
     expect(window.shape == actions.shape, "a window has as many actions as before", look_at="how many are new?")
     expect(not (window == held).all(), "what was done in the frames that are kept must not change", look_at="actions")
     expect(torch.equal(window[:, -1], held.expand(2, -1)), "the new action comes after the kept ones", look_at="cat")
-    expect(not torch.equal(window[:, :2], actions[:, 6:]) and not torch.equal(window[:, :2], actions[:, 5:7]),
-           "keep counts latent frames, and each has several frames of video", look_at="t / latent frames")
-    expect(not torch.equal(window[:, 0], actions[:, 0]), "the actions of the frames that are kept come first",
-           look_at="the last of the old window")
-    expect(not torch.equal(window[:, 5], actions[:, 7]), "the last frame that is kept still waits for its action",
+    expect(not torch.equal(window[:, :2], actions[:, 2:4]),
+           "first and keep count latent frames, and each has several frames of video", look_at="t / latent frames")
+    expect(torch.equal(window[:, :2], actions[:, 4:6]), "the actions must be those of the frames that are kept",
+           look_at="where does latent frame `first` begin in the video?")
+    expect(not torch.equal(window[:, 5], actions[:, 9]), "the last frame that is kept still waits for its action",
            look_at="actions[t] is held from frame t to t + 1")
-    for keep in (1, 2, 3):
-        found, expected = fn(latents, actions, held, keep), next_window(latents, actions, held, keep)
+    for first, keep in ((0, 1), (1, 2), (3, 3)):
+        found, expected = fn(latents, actions, held, first, keep), next_window(latents, actions, held, first, keep)
         expect(all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "differs from the reference",
                look_at="the hint")
