@@ -293,7 +293,7 @@ class Sparse:
     stride: int
 
     def allows(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool: may the position `query` look at the position `key`? Both int64, of shapes that broadcast."""
+        """bool: may the position `query` look at the position `key`? Both integers, of shapes that broadcast."""
         ### BEGIN SOLUTION
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
@@ -334,7 +334,7 @@ print(f"the cross looks at {seen['full'].sum()} positions, or {seen['sparse'].su
 @lru_cache(maxsize=8)
 def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
     """bool (n, n): may the row's position look at the column's?"""
-    position = torch.arange(n, device=device)
+    position = torch.arange(n, dtype=torch.int32, device=device)
     return pattern.allows(position[:, None], position)
 
 
@@ -654,7 +654,6 @@ class VideoGPT(nn.Module):
         self.check_range(latents)
         return self.nll(latents, condition).mean(1) / math.log(2)
 
-    @torch.no_grad()
     def sample(self, n: int, condition: Mapping[str, Tensor] | None = None, temperature: float = 1.0,
                top_k: int | None = None, top_p: float | None = None, given: Tensor | None = None) -> Tensor:
         """n clips of codes, int64 (n, *latent_shape), drawn one code after another, without dropout.
@@ -681,8 +680,12 @@ class VideoGPT(nn.Module):
             self.train(training)
         return codes.view(n, *self.latent_shape)
 
+    @torch.inference_mode()
     def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
+        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
+
+        The logits have no gradients.
+        """
         vector, memory = self.conditions(condition, len(codes))
         positions = self.positions()
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]

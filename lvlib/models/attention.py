@@ -22,7 +22,7 @@ class Sparse:
     stride: int
 
     def allows(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool: may the position `query` look at the position `key`? Both int64, of shapes that broadcast."""
+        """bool: may the position `query` look at the position `key`? Both integers, of shapes that broadcast."""
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
 
@@ -35,7 +35,7 @@ class Sparse:
 @lru_cache(maxsize=8)
 def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
     """bool (n, n): may the row's position look at the column's?"""
-    position = torch.arange(n, device=device)
+    position = torch.arange(n, dtype=torch.int32, device=device)
     return pattern.allows(position[:, None], position)
 
 

@@ -69,7 +69,6 @@ class VideoGPT(nn.Module):
         self.check_range(latents)
         return self.nll(latents, condition).mean(1) / math.log(2)
 
-    @torch.no_grad()
     def sample(self, n: int, condition: Mapping[str, Tensor] | None = None, temperature: float = 1.0,
                top_k: int | None = None, top_p: float | None = None, given: Tensor | None = None) -> Tensor:
         """n clips of codes, int64 (n, *latent_shape), drawn one code after another, without dropout.
@@ -96,8 +95,12 @@ class VideoGPT(nn.Module):
             self.train(training)
         return codes.view(n, *self.latent_shape)
 
+    @torch.inference_mode()
     def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then."""
+        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
+
+        The logits have no gradients.
+        """
         vector, memory = self.conditions(condition, len(codes))
         positions = self.positions()
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]
