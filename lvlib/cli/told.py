@@ -54,7 +54,8 @@ def told_of(options: argparse.Namespace, config: "Config", run: Path, items: lis
     asked = {field: size for field, size in needs(config.prior).items() if field != "frames"}
     clips = [dict(item) for item in items] or [{} for _ in range(options.n)]
     if "label" in asked:
-        classes = about.get("classes") or [str(number) for number in range(asked["label"])]
+        named = about.get("classes", [])
+        classes = [*named, *map(str, range(len(named), asked["label"]))]  # those that the data did not name: by number
         labels = [clip.get("label", i * asked["label"] // options.n) for i, clip in enumerate(clips)]
         if options.label is not None:
             labels = options.n * [label_number(options.label, classes)]

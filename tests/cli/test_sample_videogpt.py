@@ -73,6 +73,13 @@ def test_without_a_label_the_classes_take_turns(runs, sample):
     assert "labels: run, run, jump, jump, sit, sit, lie, lie, 7, 7" in sample(runs["label"], "--n", 10)[1]
 
 
+def test_classes_that_the_data_did_not_name_go_by_their_number(sample, tmp_path):
+    for name, classes, words in ("some", ["run", "jump"], "run, jump, 2, 3, 4"), ("none", [], "0, 1, 2, 3, 4"):
+        run = make_videogpt_run(tmp_path / name, {"fps": 10, "classes": classes}, prior__classes="5")
+        assert f"labels: {words}" in sample(run, "--n", 5)[1]
+        assert "labels: 4" in sample(run, "--n", 1, "--label", 4)[1]
+
+
 def test_actions_from_a_file(runs, sample, tmp_path):
     clips = []
     for name, actions in ("left", [[1, 0]] * 4), ("then right", [[1, 0]] * 2 + [[0, 1]] * 2):
