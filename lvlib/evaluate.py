@@ -23,7 +23,7 @@ PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "mse": ms
 Scores = dict[str, dict[str, float]]
 
 
-def spread(data: Dataset, clips: int) -> Subset:
+def evenly_spaced(data: Dataset, clips: int) -> Subset:
     """At most `clips` clips, evenly spaced over the data set, from the first to the last."""
     count = min(clips, len(data))
     return Subset(data, torch.linspace(0, len(data) - 1, count).round().long().tolist())

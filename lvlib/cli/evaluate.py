@@ -78,7 +78,7 @@ def chosen(metrics: str | None, allowed: tuple[str, ...], kind: str) -> list[str
 
 
 def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
-    from lvlib.evaluate import AUTOENCODER_METRICS, evaluate_autoencoder, spread
+    from lvlib.evaluate import AUTOENCODER_METRICS, evaluate_autoencoder, evenly_spaced
     from lvlib.run_data import open_split
     from lvlib.runs import load_autoencoder
 
@@ -88,7 +88,7 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
                             f"--{name.replace('_', '-')} out")
     metrics = chosen(options.metrics, AUTOENCODER_METRICS, "an autoencoder")
     data = open_split(config, options.split)
-    clips = spread(data, options.clips)
+    clips = evenly_spaced(data, options.clips)
     model = load_autoencoder(options.run)
     scores = evaluate_autoencoder(model, clips, metrics, config.autoencoder.codes)
     return {**measured_with(options, config, "autoencoder", len(clips), len(data)), **finite(scores)}
@@ -97,7 +97,7 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.cli.prime import prime_frames_of
     from lvlib.conditions import check_data, needs
-    from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, spread
+    from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, evenly_spaced
     from lvlib.models.lvt import LVTConfig
     from lvlib.run_data import check_rate, open_split, rate
     from lvlib.runs import load_autoencoder, load_model
@@ -114,8 +114,8 @@ def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     data = open_split(config, options.split)
     check_data({options.split: data}, asked, config.data.frames)
     check_rate(config.data.root, rate(data), config.data.stride, options.run, "--data.stride")
-    counted = spread(open_split(config, "train"), BASELINE_CLIPS) if "bits_per_dim" in metrics else None
-    clips = spread(data, options.clips)
+    counted = evenly_spaced(open_split(config, "train"), BASELINE_CLIPS) if "bits_per_dim" in metrics else None
+    clips = evenly_spaced(data, options.clips)
     model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)
     import torch
 

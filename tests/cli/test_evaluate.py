@@ -11,7 +11,7 @@ from PIL import Image
 from small_runs import make_prior_run
 
 from lvlib.data import to_video
-from lvlib.evaluate import spread
+from lvlib.evaluate import evenly_spaced
 from lvlib.runs import load_autoencoder, load_model
 
 
@@ -130,9 +130,9 @@ def test_a_still_clip_s_psnr_is_infinite_and_still_json(run, evaluate, lvlib, tm
 
 
 def test_clips_are_spread_over_the_split():
-    assert list(spread(range(100), 4)) == [0, 33, 66, 99]
-    assert list(spread(range(3), 9)) == [0, 1, 2]
-    assert list(spread(range(9), 1)) == [0]
+    assert list(evenly_spaced(range(100), 4)) == [0, 33, 66, 99]
+    assert list(evenly_spaced(range(3), 9)) == [0, 1, 2]
+    assert list(evenly_spaced(range(9), 1)) == [0]
 
 
 def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
