@@ -15,7 +15,7 @@
 # **Why it matters.** LVT's autoencoder (notebooks 02 to 04) looks at every frame alone. A digit that floats
 # by is described sixteen times, from scratch each time. But most of a frame is known from the frame before.
 # If one code stands for four frames, a clip has four times fewer codes, and the model that must write them
-# has four times less to say. Attention costs the square of that.
+# has four times less to say. Attention, whose cost grows with the square, is sixteen times cheaper.
 
 # %%
 import os
@@ -89,10 +89,11 @@ fig, ax = plt.subplots(figsize=(6.4, 2.6))
 ax.plot(pixel, ".-", label="the pixel")
 ax.plot(by_hand, ".-", label="convolved in time")
 ax.plot(range(0, 16, 2), every_second, "o", mfc="none", ms=10, label="with stride 2")
-ax.set(xlabel="frame", xticks=range(0, 16, 2))
+ax.set(xlabel="frame", ylabel="brightness", xticks=range(0, 16, 2))
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-show(fig, alt="The brightness of one pixel over 16 frames rises and falls as the digit passes. Its convolution is "
-          "positive where it rises and negative where it falls. Circles mark every second value of it: stride 2.")
+show(fig, alt="The brightness of one pixel over 16 frames rises and falls twice as the digit passes, then stays at -1. "
+          "Its convolution is highest on the long rise, negative on the long fall, then 0, but 0.5 in the last frame. "
+          "Circles mark every second value of it: stride 2.")
 
 # %% [markdown]
 # At the ends the convolution reads the zeros that we put there. Black is -1 here, so zero is a grey, and the
@@ -128,7 +129,10 @@ show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
 
 # %% tags=["exercise", "ex-7.1"]
 def frames_seen(position: int, layers: list[tuple[int, int, int]]) -> tuple[int, int]:
-    """First and last frame that a position sees. layers: (kernel, stride, padding) of each, from the clip on."""
+    """First and last frame that a position of the last output sees.
+
+    layers: (kernel, stride, padding) of each, the one that reads the clip first.
+    """
     ### BEGIN SOLUTION
     first = last = position
     for kernel, stride, padding in reversed(layers):
@@ -141,8 +145,9 @@ frames_seen = check("7.1", frames_seen)
 
 # %% [markdown]
 # VideoGPT's encoder that downsamples by 4 has two convolutions of stride 2 and one of stride 1, each of three
-# frames (Table 8). Latent frame 1 stands for frames 4 to 7. What does it see? We ask your function, and then
-# a network: the gradient of a latent frame is zero at frames that it does not see.
+# frames (Table 8). Latent frame 1 stands for frames 4 to 7. What does it see through these three? (The blocks
+# that follow, in section 4, look further still.) We ask your function, and then a network: the gradient of a
+# latent frame is zero at frames that it does not see.
 
 # %%
 layers = [(3, 2, 1), (3, 2, 1), (3, 1, 1)]
@@ -157,10 +162,10 @@ for j in range(4):
     assert (seen[0], seen[-1]) == (max(first, 0), min(last, 15))
 
 # %% [markdown]
-# Blocks overlap, and this has a price: latent frame 0 sees frames 0 to 7. Who knows its codes knows something
-# of the future. Keep this in mind when a model is given "the first latent frame" and asked to go on: it was
-# given more than four frames. When VideoGPT is given a frame, it is the frame itself and not its codes
-# (notebook 09).
+# What they see overlaps, and this has a price: latent frame 0 sees frames 0 to 7. Who knows its codes knows
+# something of the future. Keep this in mind when a model is given "the first latent frame" and asked to go
+# on: it was given more than four frames. When VideoGPT is given a frame, it is the frame itself and not its
+# codes (notebook 09).
 #
 # ## 2. Down by any factor, and up again
 #
@@ -389,14 +394,15 @@ for t, h, w in sizes:
     print(f"{t} x {h:>2} x {w:>2} {n * n:>17,} {full_seconds[n]:>9.4f} {n * (t + h + w):>15,} {axial_seconds[n]:>9.4f}"
           f" {n / (t + h + w):>12.0f}x {full_seconds[n] / axial_seconds[n]:>6.1f}x")
 show(curves({"full": full_seconds, "axial": axial_seconds}, xlabel="positions", ylabel="CPU seconds", log=True),
-     alt="Seconds against positions, log scale. Full attention starts near axial attention and grows much faster.")
+     alt="Seconds against positions, log scale. Full attention starts below axial attention and grows much faster.")
 if profile != "smoke":
     assert full_seconds[n] > 4 * axial_seconds[n]
 
 # %% [markdown]
-# At the paper's size axial attention has 114 times fewer scores. It is not 114 times faster: it goes through
-# the volume three times and reorders it each time, and many short lines keep a processor less busy than one
-# long one. For 256 positions full attention is the faster one. Axial attention pays where latents are large.
+# At the paper's size axial attention has 114 times fewer scores. It is faster by much less (the last column): it
+# goes through the volume three times and reorders it each time, and many short lines keep a processor less
+# busy than one long one. For 256 positions full attention is the faster one. Axial attention pays where
+# latents are large.
 #
 # ## 4. The residual block of Fig. 4
 #
@@ -421,7 +427,17 @@ class SharedPositions(nn.Module):
         t, h, w = (table[:size] for table, size in zip(self.tables, shape, strict=True))
         return t[:, None, None] + h[:, None] + w
 
+# %% [markdown]
+# A block adds a correction to its input: norm, ReLU, a 3x3x3 convolution; norm, ReLU, a 1x1x1 convolution;
+# norm, ReLU, axial attention. There are three kinds:
+#
+# | kind | norm | attention | positions | used for |
+# |---|---|---|---|---|
+# | `attention` | LayerNorm | axial | shared, learned | the paper's Fig. 4 |
+# | `official` | BatchNorm | axial | none | what the official code really has |
+# | `plain` | none | none | none | Moving MNIST in Table 8 |
 
+# %% tags=["export:models.video_vqvae"]
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of volumes (b, channels, t, h, w)."""
 
@@ -473,16 +489,8 @@ class VideoBlocks(nn.Module):
         return F.relu(self.norm(x))
 
 # %% [markdown]
-# A block adds a correction to its input: norm, ReLU, a 3x3x3 convolution; norm, ReLU, a 1x1x1 convolution;
-# norm, ReLU, axial attention. There are three kinds:
-#
-# | kind | norm | attention | positions | used for |
-# |---|---|---|---|---|
-# | `attention` | LayerNorm | axial | shared, learned | the paper's Fig. 4 |
-# | `official` | BatchNorm | axial | none | what the official code really has |
-# | `plain` | none | none | none | Moving MNIST in Table 8 |
-#
-# Does a block know the order of the frames? We shuffle them and look if the results are just shuffled.
+# Does its attention know the order of the frames? We shuffle them and look whether the results are just
+# shuffled.
 
 # %%
 torch.manual_seed(0)
@@ -571,8 +579,8 @@ for name, guess in {"one grey": constant, "black": black}.items():
 
 # %% [markdown]
 # The best picture in one grey has a normalised error of exactly 1. Whatever the data, a model below 1 has
-# learned something: this is what makes the number useful. The PSNR of a black picture is a warning, too. Most
-# of these clips *is* black, so even nothing at all has a good part of the 20 dB that we are after.
+# learned something: this is what makes the number useful. The PSNR of a black picture is a warning. Most of
+# each clip *is* black, so even nothing at all has 14.7 dB, and the 20 dB that we are after are not far above.
 #
 # ## 6. All of it
 #
@@ -803,7 +811,8 @@ if profile != "smoke":
 # %%
 show_codes(test[1], codes[1], n_codes=256, frames=16,
            alt="Sixteen frames; below them the 8 by 8 codes of each group of four frames, as coloured squares; below "
-               "those, in yellow, codes that differ from the group before: nearly all of them, in black corners too.")
+               "those, in yellow, codes that differ from the group before: nearly all of them, where it is black, "
+               "too.")
 
 # %% [markdown]
 # One picture of codes serves four frames. Did you expect yellow only where the digit is, as with LVT's codes
@@ -896,17 +905,16 @@ show(strip([test[1], *(made_by_step[few][1] for made_by_step in trade.values())]
 # 32 x 32 has the best FVD, though 16 x 32 x 32 rebuilds better.
 #
 # ### Is it the attention? (Table 3)
-# The paper takes attention out, adds residual blocks until the number of weights is about the same, and
-# measures what is lost. We do the same: two blocks in place of one, with a linear layer at each position
-# where attention was.
+# The paper takes attention out, adds residual blocks to make up for its weights, and measures what is lost. We
+# do the same: two blocks in place of one, with a linear layer at each position where attention was.
 
 # %%
-looks_nowhere = new(replace(config, residual_blocks=2))
-for block in looks_nowhere.modules():
+no_attention = new(replace(config, residual_blocks=2))
+for block in no_attention.modules():
     if isinstance(block, VideoBlock):
         block.attention = nn.Linear(config.hidden, config.hidden)
-without = fit(looks_nowhere, few, every)
-for name, its_model, made in (("attention", model, by_step), ("no attention", looks_nowhere, without)):
+without = fit(no_attention, few, every)
+for name, its_model, made in (("attention", model, by_step), ("no attention", no_attention, without)):
     print(f"{name:<13} {sum(p.numel() for p in its_model.parameters()):,} weights: {decibels(made[few]):.1f} dB, "
           f"normalised MSE {normalized_mse(made[few], test, variance):.3f} after {few} steps")
 if profile != "smoke":
@@ -966,7 +974,7 @@ if profile != "smoke":
 # ### Questions to think about
 # 1. Latent frame 0 sees frames 0 to 7. Could a convolution be built whose latent frames never see later
 #    frames? What would the first latent frame lose?
-# 2. In a black corner codes change although nothing happens there. How would you build or train an
+# 2. Where it is black codes change although nothing happens there. How would you build or train an
 #    autoencoder whose codes stay? What would it cost?
 # 3. Axial attention sums three attentions that work side by side. Another way is one after the other: along
 #    t, then h, then w, each reading what the last one found. What can one such layer see?
