@@ -51,10 +51,10 @@ course = Config(
     VideoGPTConfig(dim=192, layers=4, heads=6, hidden=768, dropout=0.0, classes=10))
 # Health Gathering Supreme with the buttons that were held: left, right, forward.
 vqvae_doom_course = Config(
-    DataConfig(), replace(vqvae_course.autoencoder, channels=3, downsample=(2, 8, 8), codes=512, code_dim=64,
-            variance=0.035),
+    DataConfig(),
+    replace(vqvae_course.autoencoder, channels=3, downsample=(2, 8, 8), codes=512, code_dim=64, variance=0.035),
     replace(vqvae_course.training, steps=2000, batch=16))
-doom_course = Config(DataConfig(), vqvae_doom_course.autoencoder, replace(course.training, steps=2000, batch=8),
+doom_course = Config(DataConfig(), vqvae_doom_course.autoencoder, replace(course.training, steps=5000, batch=8),
                      replace(course.prior, classes=0, actions=3))
 
 bench = Config(
