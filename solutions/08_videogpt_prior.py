@@ -638,7 +638,7 @@ class VideoGPT(nn.Module):
         return self.out(self.norm(x, vector))
 
     def nll(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for what does not fit the model."""
+        """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for another shape, or condition."""
         self.check_shape(latents)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
@@ -710,8 +710,7 @@ class VideoGPT(nn.Module):
             return None, None
         vector, memory = self.conditioner(condition or {})
         if vector is not None:
-            frames = self.latent_shape[0] // vector.shape[1]
-            vector = vector.repeat_interleave(frames * self.n // self.latent_shape[0], 1)
+            vector = vector.repeat_interleave(self.n // vector.shape[1], 1)
         for seen in (vector, memory):
             if seen is not None and len(seen) not in (1, n):
                 raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(seen)}")
