@@ -35,15 +35,6 @@ class MaskedConv3d(nn.Conv3d):
         return F.conv3d(x, self.weight * self.mask, self.bias, padding=1)
 
 
-def sinusoid(shape: Triple, dim: int) -> Tensor:
-    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
-    waves = dim // 6
-    frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
-    grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
-    angle = (grid[..., None] * frequency).flatten(1)
-    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
-
-
 class CodeEmbedding(nn.Module):
     """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
 
@@ -55,6 +46,15 @@ class CodeEmbedding(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         rows = (codes + self.first_rows).flatten(0, -2)
         return F.embedding_bag(rows, self.table, mode="sum").unflatten(0, codes.shape[:-1])
+
+
+def sinusoid(shape: Triple, dim: int) -> Tensor:
+    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
+    waves = dim // 6
+    frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
+    grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
+    angle = (grid[..., None] * frequency).flatten(1)
+    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
 
 
 class ContextEncoder(nn.Module):
