@@ -23,9 +23,9 @@ def _one_after_the_other(layer, x):
     return torch.stack(columns, 1)
 
 
-def _means(weights):
-    """A layer that takes fixed means of its input: (b, n, dim) -> (b, n, dim)."""
-    return lambda x: weights @ x
+def _sums(weights):
+    """A layer that takes fixed sums of its input, every second channel negative: (b, n, dim) -> (b, n, dim)."""
+    return lambda x: weights @ x * (-1.0) ** torch.arange(x.shape[-1])
 
 
 @exercise("8.1", reference=who_sees_whom, wrong={
@@ -34,15 +34,22 @@ def _means(weights):
     "it must find out by changing the input": lambda layer, x: torch.ones(len(x), len(x)).tril().bool(),
     "a position can see itself, too": lambda layer, x: who_sees_whom(layer, x) & ~torch.eye(len(x)).bool(),
     "each copy must differ from x at one position alone": _one_after_the_other,
+    "a change may be negative, too": lambda layer, x: (
+        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).amin(-1) > 1e-6).T,
+    "channels may cancel each other": lambda layer, x: (
+        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).sum(-1).abs() > 1e-6).T,
 })
 def _(fn, expect):
     x, causal = torch.randn(6, 4), torch.ones(6, 6).tril()
-    seen = fn(_means(causal), x)
+    seen = fn(_sums(causal), x)
     expect(seen.shape == (6, 6), "the shape must be (n, n)", look_at="a row for each output, a column for each input")
     expect(seen.dtype == torch.bool, "the result must be of type bool", look_at="a comparison gives one")
     expect(not torch.equal(seen, causal.T.bool()), "rows and columns have changed places", look_at="a row is an output")
+    falls, rises = fn(lambda x: -causal @ x, x), fn(lambda x: causal @ x, x)
+    expect(falls.any() or not rises.any(), "a change may be negative, too", look_at="abs()")
+    expect(seen.any() or not rises.any(), "channels may cancel each other", look_at="the largest change of any channel")
     for sees in (causal, torch.eye(6), torch.ones(6, 6), torch.eye(6).roll(1, 0), torch.eye(6).roll(-2, 0)):
-        found = fn(_means(sees), x)
+        found = fn(_sums(sees), x)
         expect(torch.equal(sees, causal) or not torch.equal(found, causal.bool()),
                "it must find out by changing the input", look_at="this layer is not causal")
         expect((found | ~sees.bool() | ~torch.eye(6).bool()).all(), "a position can see itself, too",
@@ -125,6 +132,17 @@ class _Exchanged(attention.CausalAttention):
         return self.join(rearrange(attended, "b m n d -> b n (m d)"))
 
 
+class _FirstAlone(attention.CausalAttention):
+    """`is_causal` with a single query: the mask's first row, in which there is the first slot and no other."""
+
+    def step(self, x, position, cache):
+        query, key, value = self.heads_of(x)
+        cache.keys[:, :, position], cache.values[:, :, position] = key[:, :, 0], value[:, :, 0]
+        attended = F.scaled_dot_product_attention(
+            query, cache.keys[:, :, :position + 1], cache.values[:, :, :position + 1], is_causal=True)
+        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+
+
 @exercise("8.3", reference=attention.CausalAttention, wrong={
     "it reads slots that are not filled yet": _step(lambda position: slice(None)),
     "a position sees itself, too": _step(lambda position: slice(max(position, 1))),
@@ -133,11 +151,12 @@ class _Exchanged(attention.CausalAttention):
     "the value is not in the cache afterwards": _step(lambda position: slice(position + 1), write=(True, False)),
     "the sparse pattern makes no difference": _step(lambda position: slice(position + 1), pattern=False),
     "keys and values have changed places": _Exchanged,
+    "it sees the first position alone": _FirstAlone,
 })
 @torch.no_grad()
 def _(cls, expect):
     layer, x = cls(8, 2), torch.randn(3, 6, 8)
-    cache, whole = layer.cache(3, 6), layer(x)
+    cache, whole, steps = layer.cache(3, 6), layer(x), []
     cache.keys.fill_(float("nan"))
     cache.values.fill_(float("nan"))
     reference = attention.CausalAttention(8, 2)
@@ -153,11 +172,15 @@ def _(cls, expect):
         expect(torch.equal(cache.values[:, :, i], value[:, :, 0]), "the value is not in the cache afterwards",
                look_at="cache.values[:, :, position] = ...")
         expect(not out.isnan().any(), "it reads slots that are not filled yet", look_at="position + 1")
-        itself, all_but = (_attended(reference, x, i, slots) for slots in (slice(i, i + 1), slice(i)))
+        itself, first, all_but = (_attended(reference, x, i, slots) for slots in (slice(i, i + 1), slice(1), slice(i)))
         expect(i == 0 or not torch.allclose(out, itself, atol=1e-5), "it forgets what came before",
                look_at="all slots up to this one")
-        expect(i == 0 or not torch.allclose(out, all_but, atol=1e-5), "a position sees itself, too",
+        expect(i < 2 or not torch.allclose(out, first, atol=1e-5), "it sees the first position alone",
+               look_at="no is_causal: it is made for as many queries as keys")
+        expect(i < 2 or not torch.allclose(out, all_but, atol=1e-5), "a position sees itself, too",
                look_at="position or position + 1")
+        steps.append(out)
+    for i, out in enumerate(steps):
         expect(torch.allclose(out, whole[:, i:i + 1], atol=1e-5), f"step {i} differs from what forward gives there",
                look_at="attention, then join")
     sparse, full = cls(8, 2, attention.Sparse(1, 2)), cls(8, 2)
