@@ -8,7 +8,8 @@ import torch
 
 from lvlib.checkpoints import FOLDER, load_checkpoint
 from lvlib.course.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
-from lvlib.data import MovingDigits, to_video
+from lvlib.course.flow import horizontal_shift
+from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.errors import UserError
 from lvlib.metrics.pixels import psnr
 
@@ -62,6 +63,30 @@ def test_videogpt_makes_the_digits_that_its_row_says():
     # 60 other samples: one standard deviation of the shares is about 5%.
     assert (read == labels[:, None]).float().mean().item() == pytest.approx(right, abs=0.15)
     assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
+
+
+def test_videogpt_turns_as_its_buttons_say():
+    """On recorded test clips. The measure is checked on these first: see also tests/course/test_flow.py."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    prior, autoencoder = load_checkpoint("videogpt-doom-course"), load_checkpoint("videogpt-doom-course/autoencoder")
+    bits, others, left, right = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code .* buttons: ([\d.]+)\).* right in (\d+)% .* left in (\d+)%",
+        recorded("videogpt-doom-course")).groups())
+    clips = list(ClipSet(data_home() / "doom", "test", 16))
+    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
+    video = to_video(video)
+    codes = torch.cat([autoencoder.encode(part) for part in video.split(20)])
+    assert prior.bits_per_dim(codes, {"actions": held}).mean().item() == pytest.approx(bits, abs=0.01)
+    assert prior.bits_per_dim(codes, {"actions": held.roll(1, 0)}).mean().item() == pytest.approx(others, abs=0.02)
+    torch.manual_seed(3)
+    for way, share, buttons in ((1, left, [1, 0, 0]), (-1, right, [0, 1, 0])):
+        told = held.clone()
+        told[:, 7:] = torch.tensor(buttons)  # frame 7 is the last given one
+        made = autoencoder.decode(prior.sample(len(clips), {"actions": told}, given=codes[:, :4], top_p=0.9))
+        agrees = way * horizontal_shift(made)[:, 8:]
+        assert (agrees > 0).float().mean().item() == pytest.approx(share / 100, abs=0.05)
+        assert (agrees.mean(1) > 0).float().mean() > 0.9
 
 
 def test_every_checkpoint_has_a_row_and_a_command():
