@@ -1179,7 +1179,7 @@ for k in bits:
     print(f"K = {k:>3}: {bits[k]:.2f} bits a code, rebuilds at {decibels[k]:.1f} dB")
 show(strip([test_clips[0], *(video[0] for video in by_codes.values())], frames=16,
            titles=["clip", *(f"K = {k}" for k in by_codes)]),
-     alt="Four rows of 16 frames: a clip of a moving digit; rebuilt with 256 codes, softer; with 32 codes, hardly worse "
+     alt="Four rows of 16 frames: a clip of a moving digit; rebuilt with 256 codes, softer; with 32, hardly worse "
          "to the eye; and with one code: black frames.")
 if profile != "smoke":
     assert bits[256] > bits[32] + 0.3 and decibels[256] > decibels[32] + 0.5 > decibels[1] + 1
