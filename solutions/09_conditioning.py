@@ -455,10 +455,10 @@ def dot_world(n: int) -> tuple[Tensor, dict[str, Tensor]]:
 # the second frame shows it. From then on nothing is open. So a clip has 9 bits. Tell the model the way (a
 # label), and 6 should remain. Show it the first frame, and 3 should. Do both, and nothing is left to say.
 #
-# We train four models that differ in their condition alone, each for 400 steps.
+# We train four models that differ in their condition alone, each for 500 steps.
 
 # %%
-steps = {"smoke": 2, "course": 400}[profile]
+steps = {"smoke": 2, "course": 500}[profile]
 tellings = {"nothing": {}, "the way": {"classes": 8}, "the first frame": {"frames": 1},
             "both": {"classes": 8, "frames": 1}}
 torch.manual_seed(1)
@@ -486,7 +486,7 @@ for name, telling in tellings.items():
           + ", ".join(f"{bits:.2f}" for bits in dot_bits[name]))
 if profile != "smoke":
     for name, bits in zip(tellings, (9, 6, 3, 0), strict=True):
-        assert -0.2 < dot_bits[name].sum() - bits < 0.8
+        assert -0.2 < dot_bits[name].sum() - bits < 0.5
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.3), sharey=True)
@@ -648,7 +648,7 @@ for plan in plans.values():
     walks.append(torch.cat(frames, 2)[0])
 show_video(torch.stack(walks), titles=list(plans), frames=10,
            alt="Four walks from the same start. Told left, walls and ground slide to the right; told right, to the "
-               "left; told forward, what is ahead grows; told left and then right, the picture slides one way and back.")
+               "left; told forward, what is ahead grows; told left, then right, the picture slides there and back.")
 
 # %% [markdown]
 # ### Drive
@@ -668,7 +668,8 @@ def press(name: str) -> Tensor:
     return answer
 
 
-pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75, alt="What the player sees: a maze, rebuilt by the autoencoder.")
+pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
+    alt="What the player sees: the way ahead between two grey walls, with white boxes on green ground.")
 
 # %% [markdown]
 # ### What it has learned, and what not
