@@ -39,6 +39,10 @@ class ResidualBlock3d(nn.Module):
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each width, as in the 2D networks of that depth
 
 
+def described(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
 class FrameEncoder(nn.Module):
     """A 3D ResNet over the given frames: (b, channels, n, h, w) in [-1, 1] -> (b, n * h/4 * w/4, units).
 
@@ -81,10 +85,6 @@ def side_by_side(vectors: list[Tensor]) -> Tensor | None:
         raise ValueError(f"label and actions must be of the same clips, not of {vectors[0].shape[0]} and "
                          f"{vectors[1].shape[0]}")
     return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
-
-
-def described(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 class Conditioner(nn.Module):

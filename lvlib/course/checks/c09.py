@@ -133,12 +133,18 @@ class _NoShortcut(conditioning.ResidualBlock3d):
         return F.relu(x + self.correction(x)) if isinstance(self.shortcut, torch.nn.Identity) else self.correction(x)
 
 
+class _SeesNothing(conditioning.ResidualBlock3d):
+    def forward(self, x):
+        return F.relu(self.shortcut(x) + self.correction(torch.zeros_like(x)))
+
+
 @exercise("9.3", reference=conditioning.ResidualBlock3d, wrong={
     "a correction must be able to take away": _OnlyAdds,
     "the result must not be negative": _NoReLU,
     "the input itself is missing": _NoInput,
     "the shortcut has no ReLU of its own": _TwoReLUs,
     "where the size changes the input goes through the shortcut": _NoShortcut,
+    "differs from the ReLU of shortcut plus correction": _SeesNothing,
 })
 def _(cls, expect):
     block, x = cls(4, 4, 1), torch.randn(2, 4, 2, 6, 6)
@@ -160,6 +166,7 @@ def _(cls, expect):
         torch.nn.init.zeros_(narrow.correction[-1].weight)
         expect(torch.allclose(narrow(x), narrow.shortcut(x).relu(), atol=1e-5),
                "where the size changes the input goes through the shortcut", look_at="self.shortcut(x), always")
+        torch.nn.init.normal_(narrow.correction[-1].weight)
     reference = conditioning.ResidualBlock3d(4, 8, 2)
     reference.load_state_dict(narrow.state_dict())
     expect(torch.allclose(narrow(x), reference(x), atol=1e-5), "differs from the ReLU of shortcut plus correction",
@@ -204,6 +211,11 @@ def _forgets(latents, actions, held, first, keep):
     return next_window(latents, actions, held, first, keep)[0], held.expand_as(actions)
 
 
+def _two_frames(latents, actions, held, first, keep):
+    given, _ = next_window(latents, actions, held, first, keep)
+    return given, _then(actions[:, 2 * first:2 * (first + keep) - 1], held, actions)
+
+
 @exercise("9.4", reference=next_window, wrong={
     "keep the latent frames from `first` on": _the_last,
     "the actions must be those of the frames that are kept": _first_actions,
@@ -211,6 +223,7 @@ def _forgets(latents, actions, held, first, keep):
     "first and keep count latent frames, and each has several frames of video": _latent_rows,
     "the new action comes after the kept ones": _new_first,
     "what was done in the frames that are kept must not change": _forgets,
+    "differs from the reference": _two_frames,
 })
 def _(fn, expect):
     latents = torch.arange(2 * 6 * 3).reshape(2, 6, 3, 1)
@@ -230,7 +243,8 @@ def _(fn, expect):
            look_at="where does latent frame `first` begin in the video?")
     expect(not torch.equal(window[:, 5], actions[:, 9]), "the last frame that is kept still waits for its action",
            look_at="actions[t] is held from frame t to t + 1")
-    for first, keep in ((0, 1), (1, 2), (3, 3)):
-        found, expected = fn(latents, actions, held, first, keep), next_window(latents, actions, held, first, keep)
+    for n, first, keep in ((6, 0, 1), (6, 1, 2), (6, 3, 3), (4, 1, 2)):  # with 4 latent frames each has 3 of video
+        case = latents[:, :n], actions, held, first, keep
+        found, expected = fn(*case), next_window(*case)
         expect(all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "differs from the reference",
                look_at="the hint")
