@@ -13,12 +13,13 @@ import nbformat
 from lvlib.course.build import kernel_environment
 from lvlib.course.notebook import code_cells, parsed
 
-BUDGET = 150.0  # seconds for one notebook
+BUDGET = 150.0  # seconds for one notebook, on two quiet cores
+LIMIT = 2.0  # budgets: what a machine that others use too may take
 PYTEST = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "-n2", "--dist=loadscope"]
 
 
 def timing(root: Path, notebooks: list[Path], profile: str) -> bool:
-    """Prints pytest's report and a table of seconds, cells and assertions. True if all passed within the budget."""
+    """Prints pytest's report and a table of seconds, cells and assertions. True if all passed within the limit."""
     if not notebooks:
         print("no notebooks yet")
         return True
@@ -36,7 +37,7 @@ def timing(root: Path, notebooks: list[Path], profile: str) -> bool:
         cells = code_cells(nbformat.read(root / path, as_version=4))
         assertions = sum(isinstance(node, ast.Assert) for cell in cells for node in ast.walk(parsed(cell)))
         spent = seconds[path.stem]
+        passed &= spent <= LIMIT * BUDGET
         note = f"  over {BUDGET:.0f} s" if spent > BUDGET else ""
-        passed &= not note
         print(f"{path.stem:{width}}  {spent:7.1f}  {len(cells):5}  {assertions:10}{note}")
     return passed

@@ -301,7 +301,11 @@ def test_timing(course, monkeypatch, capfd):
     out = capfd.readouterr().out
     assert re.search(r"notebook +seconds +cells +assertions\n91_first +\d+\.\d +8 +1\n92_second +\d+\.\d +3 +1\n", out)
 
-    monkeypatch.setattr(timing, "BUDGET", 0.01)
+    monkeypatch.setattr(timing, "BUDGET", 0.001)
+    assert main(["timing", "92", "--profile", "smoke"], root=course) == 1  # over the limit
+    monkeypatch.setattr(timing, "LIMIT", 1e6)
+    assert main(["timing", "92", "--profile", "smoke"], root=course) == 0  # over the budget alone: that is said
+    assert "over 0 s" in capfd.readouterr().out
     edit_notebook(course, EXECUTED, lambda cells: cells[-1].update(source="print(7)"))
     assert main(["timing", "91", "--profile", "smoke"], root=course) == 1
     out = capfd.readouterr().out
