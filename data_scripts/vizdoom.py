@@ -86,7 +86,9 @@ def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int
         if not same.exists() or json.loads(same.read_text()) != json.loads(json.dumps(arguments)):
             shutil.rmtree(drafts, ignore_errors=True)
             drafts.mkdir(parents=True)
-            same.write_text(json.dumps(arguments))
+            draft = same.with_suffix(".part")
+            draft.write_text(json.dumps(arguments))
+            draft.rename(same)
         tenth = max(1, round(episodes / 10))
         counts = {"train": episodes - 2 * tenth, "val": tenth, "test": tenth}
         files = {split: [drafts / f"{split}_{i:06}.npz" for i in range(n)] for split, n in counts.items()}

@@ -1,6 +1,8 @@
 """What a prior is told of a clip besides its codes: its label, its actions, its first frames."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from lvlib.configs import PriorConfig
 from lvlib.data.tensors import as_inputs
 from lvlib.errors import UserError
 from lvlib.models.videogpt import VideoGPTConfig
+from lvlib.training import load_run
 
 
 def needs(prior: PriorConfig) -> dict[str, int]:
@@ -50,6 +53,20 @@ def check_data(data: Mapping[str, Dataset], needs: Mapping[str, int], frames: in
             condition_of(clips[0], needs, frames)
         except UserError as error:
             raise UserError(f"clips of {split}: {error}") from error
+
+
+def check_classes(classes: Sequence[str], run: Path) -> None:
+    """Raises UserError if a data set names its classes otherwise than the one that the run learned from.
+
+    A set or a run without names says nothing: then labels are numbers.
+    """
+    learned = load_run(run).get("classes", [])
+    if not classes or not learned:
+        return
+    for number, (here, there) in enumerate(zip_longest(classes, learned, fillvalue="missing")):
+        if here != there:
+            raise UserError(f"class {number} is {here} in the data, and {there} in what {run} learned from: its labels "
+                            "would mean others")
 
 
 def example_condition(needs: Mapping[str, int], video_shape: tuple[int, ...], clips: int) -> dict[str, Tensor]:

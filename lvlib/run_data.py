@@ -24,11 +24,6 @@ def open_split(config: Config, split: str) -> Dataset:
     return data
 
 
-def rate(data: Dataset) -> float | None:
-    """Frames a second of a clip: what a prior continues should come at the same rate. None where images have none."""
-    return None if any(video.images for video in getattr(data, "videos", ())) else data.fps
-
-
 def check_rate(path: Path | str, fps: float | None, stride: int, run: Path, option: str) -> None:
     """Raises UserError if the frames taken follow each other faster or slower than those the run learned from.
 

@@ -17,6 +17,7 @@ from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import new_folder
 from lvlib.errors import UserError
+from lvlib.models.frame_vqvae import FrameVQVAEConfig
 from lvlib.runs import load_model
 from lvlib.training import load_run
 from lvlib.training.checkpoint import Checkpoint, save_checkpoint
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="NEW_RUN", help="run folder to write")
     options = parser.parse_args(argv)
     config, model = load_model(options.run)
+    if config.prior or not isinstance(config.autoencoder, FrameVQVAEConfig):
+        raise UserError(f"{options.run} is not the run of a frame VQ-VAE")
     if not 1 <= options.codes < config.autoencoder.codes:
         raise UserError(f"--codes must be from 1 to {config.autoencoder.codes - 1}, fewer than there are, "
                         f"not {options.codes}")

@@ -60,6 +60,14 @@ def check_positive(name: str, value: float) -> None:
         raise UserError(f"{name} must be {allowed}, not {value}")
 
 
+def check_sampling(options: argparse.Namespace) -> None:
+    """Raises UserError for a --temperature (None: as usual) or a --seed that no sampler takes."""
+    if options.temperature is not None and not 0.001 <= options.temperature < float("inf"):
+        raise UserError(f"--temperature must be at least 0.001, not {options.temperature}")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"--seed must be from 0 to 2**63 - 1, not {options.seed}")
+
+
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Takes `--part.field VALUE ...` and `--part.field=VALUE` out: the other arguments, field -> values."""
     rest, overrides, values = [], {}, None

@@ -2,8 +2,7 @@
 
 import json
 
-from lvlib.cli.arguments import ConfigParser
-from lvlib.errors import UserError
+from lvlib.cli.arguments import ConfigParser, check_positive
 
 SAMPLING = {"autoencoder": "decoding codes    ", "prior": "sampling codes    "}
 
@@ -14,8 +13,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
-    if options.threads < 1:
-        raise UserError(f"--threads must be at least 1, not {options.threads}")
+    check_positive("--threads", options.threads)
     from lvlib.bench import bench
 
     report = {"config": options.config, **bench(config, options.threads)}

@@ -5,7 +5,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import Parser, check_positive, override, split_overrides
+from lvlib.cli.arguments import Parser, check_positive, check_sampling, override, split_overrides
 from lvlib.errors import UserError
 from lvlib.suggest import unknown
 
@@ -43,8 +43,7 @@ def main(arguments: list[str]) -> None:
 
     options.run = run_folder(options.run)
     check_positive("--clips", options.clips)
-    if options.temperature is not None:
-        check_positive("--temperature", options.temperature)
+    check_sampling(options)
     config = with_data(load_config(options.run), overrides)
     report = (score_autoencoder if config.prior is None else score_prior)(options, config)
     print(json.dumps(report) if options.json else table(report))
@@ -96,10 +95,10 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.cli.prime import prime_frames_of
-    from lvlib.conditions import check_data, needs
+    from lvlib.conditions import check_classes, check_data, needs
     from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, evenly_spaced
     from lvlib.models.lvt import LVTConfig
-    from lvlib.run_data import check_rate, open_split, rate
+    from lvlib.run_data import check_rate, open_split
     from lvlib.runs import load_autoencoder, load_model
 
     asked, temperature = needs(config.prior), 1.0 if options.temperature is None else options.temperature
@@ -111,9 +110,13 @@ def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     else:
         metrics = ("bits_per_dim",)
     metrics = chosen(options.metrics, metrics, "a prior" if prime_frames else "a prior that is given no frames")
+    if options.temperature is not None and metrics == ["bits_per_dim"]:
+        raise UserError("bits_per_dim draws no samples: leave --temperature out")
     data = open_split(config, options.split)
     check_data({options.split: data}, asked, config.data.frames)
-    check_rate(config.data.root, rate(data), config.data.stride, options.run, "--data.stride")
+    if "label" in asked:
+        check_classes(data.classes, options.run)
+    check_rate(config.data.root, data.fps, config.data.stride, options.run, "--data.stride")
     counted = evenly_spaced(open_split(config, "train"), BASELINE_CLIPS) if "bits_per_dim" in metrics else None
     clips = evenly_spaced(data, options.clips)
     model, autoencoder = load_model(options.run)[1], load_autoencoder(options.run)

@@ -48,6 +48,9 @@ def prime_frames_of(config: "Config", asked: int | None) -> int:
         given, step = prior.frames, 0
     else:
         given = step = frames // latent_shape(config)[0]
+        if step == frames:
+            raise UserError(f"the {frames} frames of this prior's clips are one latent frame: it cannot go on from a "
+                            "clip, leave --prime out")
     if asked is None:
         return given
     if not step and asked != given:
@@ -79,10 +82,11 @@ def video_clip(path: Path, config: "Config", stride: int, prime_frames: int) -> 
     return Clips(clip, [path.name], None if video.images else video.fps / stride, true, [])
 
 
-def data_set_clips(root: Path, n: int, config: "Config", stride: int) -> Clips:
-    """The first n test clips of a data set. Raises UserError if it has fewer, or others than the model takes."""
+def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path) -> Clips:
+    """The first n test clips of a data set. Raises UserError if it has fewer, or others than the run's model takes."""
     import torch
 
+    from lvlib.conditions import check_classes, needs
     from lvlib.data import ClipSet, to_video
 
     clips = ClipSet(root, "test", config.data.frames, stride)
@@ -90,6 +94,8 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int) -> Clips:
     if (height, width, channels) != (size, size, own):
         raise UserError(f"clips in {root} are {height} x {width} with {channels} channels, the model's {size} x {size} "
                         f"with {own}: give another set, or video files, which are resized")
+    if "label" in needs(config.prior):
+        check_classes(clips.classes, run)
     if len(clips) < n:
         raise UserError(f"{root} has {len(clips)} test clips: --n must be at most that, not {n}")
     items = [clips[i] for i in range(n)]

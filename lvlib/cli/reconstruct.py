@@ -69,4 +69,5 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
         reconstruction = model.decode(model.encode(clip))[:, :, :len(frames)]
         squared_error += mse(reconstruction, original).item() * len(frames)
         yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
-    print(f"{video.path}: PSNR {10 * np.log10(4 * video.frames / squared_error):.2f} dB, {video.frames} frames")
+    decibels = 10 * np.log10(4 * video.frames / squared_error) if squared_error else np.inf
+    print(f"{video.path}: PSNR {decibels:.2f} dB, {video.frames} frames")

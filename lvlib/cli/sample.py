@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import Parser, check_positive
+from lvlib.cli.arguments import Parser, check_positive, check_sampling
 from lvlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def parser() -> Parser:
 
 def check_numbers(options: argparse.Namespace) -> None:
     """Raises UserError for a number out of range."""
-    for name in ("n", "temperature", "stride", "top_k"):
+    check_sampling(options)
+    for name in ("n", "stride", "top_k"):
         value = getattr(options, name)
         if value is not None:
             check_positive("--" + name.replace("_", "-"), value)
@@ -106,7 +107,7 @@ def primed(options: argparse.Namespace, config: "Config", run: Path) -> tuple[in
     prime_frames = prime_frames_of(config, options.prime_frames)
     stride = config.data.stride if options.stride is None else options.stride
     if (options.prime / "meta.json").exists():
-        clips = data_set_clips(options.prime, options.n, config, stride)
+        clips = data_set_clips(options.prime, options.n, config, stride, run)
     else:
         clips = video_clip(options.prime, config, stride, prime_frames)
     check_rate(options.prime, clips.fps, stride, run, "--stride")

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,13 +44,14 @@ def print_scores(samples: Samples) -> None:
 def write(out: Path, samples: Samples, fps: float) -> None:
     """The samples, each true clip before its own. fps: where the clips do not say theirs. Tells what it wrote."""
     from lvlib.data import from_video, write_video
+    from lvlib.data.video_writer import draft_of, write_array
     from lvlib.viz.continuations import Continuation, continuation_panels, continuation_strip, parts_in_words
 
     pixels = from_video(samples.video).numpy()
     clips, given = samples.clips, samples.given
     if out.suffix.lower() == ".npy":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        np.save(out, pixels)
+        with draft_of(out) as draft:
+            write_array(draft, pixels)
     else:
         shown = [Continuation(name, video, given) for name, video in zip(samples.names, pixels, strict=True)]
         if clips and clips.true:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def read_actions(path: Path) -> np.ndarray:
         actions = np.load(path)
     except OSError as error:
         raise UserError(f"--actions: cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, BadZipFile):
         actions = None
     if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "biuf":
         raise UserError(f"--actions: {path} is not a .npy file of numbers")

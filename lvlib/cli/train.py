@@ -34,7 +34,6 @@ def main(arguments: list[str]) -> None:
     from lvlib import frozen
     from lvlib.conditions import check_data, needs
     from lvlib.describe import build
-    from lvlib.run_data import rate
     from lvlib.training import train
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
@@ -50,7 +49,7 @@ def main(arguments: list[str]) -> None:
     if config.prior:
         asked = needs(config.prior)
         check_data(data, asked, config.data.frames)
-        about |= {"fps": rate(data["train"]), "codes": frozen.made_from(autoencoder, data, config)}
+        about |= {"fps": data["train"].fps, "codes": frozen.made_from(autoencoder, data, config)}
         about |= {"classes": data["train"].classes} if "label" in asked else {}
         check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
         data = frozen.codes_of(data, autoencoder, options.out, config)
@@ -72,12 +71,12 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
 
 
 def _check_folder(run: Path) -> None:
-    """A run may start in a new folder, an empty one, or one where a run was begun (which may have left its lock)."""
+    """A run may start in a new folder, an empty one, or one where a run was begun (which may have left a lock)."""
     from lvlib.frozen import FILES
 
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
-    others = {path.name for path in run.iterdir()} - {"lock"} - FILES if run.exists() else set()
+    others = {path.name for path in run.iterdir()} - {"lock", "config.tmp"} - FILES if run.exists() else set()
     if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 

@@ -30,7 +30,7 @@ class ClipSet(Dataset):
 
     An item is a dict: "video" uint8 (t, h, w, c), and the fields that the set has, such as "label" (int). Fields
     with a time axis are cut as the video is; others, and units such as pixels a frame, speak of the stored clip.
-    `shape` is (h, w, c), `fps` the rate of the frames of an item, `meta` what meta.json says.
+    `shape` is (h, w, c), `fps` the rate of the frames of an item (None: not known), `meta` what meta.json says.
 
     Raises UserError if there is no such set or split, it is damaged, or its clips are shorter than asked for.
     """
@@ -49,7 +49,7 @@ class ClipSet(Dataset):
         self._parts = (stored - (self._span - stride + 1)) // self._span + 1
         if self._parts < 1:
             raise UserError(f"clips in {root} have {stored} frames, too few for {frames} with stride {stride}")
-        self.fps = self.meta["fps"] / stride
+        self.fps = self.meta["fps"] and self.meta["fps"] / stride
         self.classes = self.meta["classes"]
         self._arrays  # noqa: B018  a damaged file shows here, not in the middle of an epoch
 

@@ -135,7 +135,8 @@ class TrainedPolicy(Policy):
     """A policy like the paper's, from a TorchScript file: a frame in, one button drawn by its probability out.
 
     The module takes a float frame (1, 3, 64, 64) in [-1, 1], and gives logits (1, 1 + n): of no button, then of each of
-    the n buttons. Raises UserError if the file is no such module.
+    the n buttons. Raises UserError if the file is no such module, and where it
+    gives others while it plays.
     """
 
     def __init__(self, path: Path, buttons: int):
@@ -162,7 +163,10 @@ class TrainedPolicy(Policy):
 
     def _logits(self, frame: np.ndarray) -> Tensor:
         with torch.no_grad():
-            return self.module(rearrange(to_video(frame[None]), "c 1 h w -> 1 c h w"))
+            logits = self.module(rearrange(to_video(frame[None]), "c 1 h w -> 1 c h w"))
+        if not isinstance(logits, Tensor) or not logits.isfinite().all():
+            raise UserError(f"{self.path} must give logits, one tensor of finite numbers")
+        return logits
 
 
 def record_episode(game: Doom, policy: Policy, frames: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:

@@ -40,7 +40,8 @@ class VideoFolder(Dataset):
     their number at the end; `skipped` keeps them, path -> reason. Damage inside a file shows only when it is decoded:
     then it is named too, and a clip of the next video takes the place of the one that cannot be decoded.
 
-    `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`.
+    `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`; None if
+    some are images.
 
     Raises UserError if no usable video is left, saying what was found.
     """
@@ -69,7 +70,8 @@ class VideoFolder(Dataset):
         if not self.videos:
             reasons = "; ".join(list(self.skipped.values())[:3])
             raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
-        self.fps = median(video.fps for video in self.videos) / stride
+        known = not any(video.images for video in self.videos)
+        self.fps = median(video.fps for video in self.videos) / stride if known else None
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
 
     def fingerprint(self, fields: Iterable[str] = ()) -> str:

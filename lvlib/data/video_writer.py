@@ -1,7 +1,7 @@
 """Writing a video: a file to play, a strip to print, or the bare numbers."""
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,16 +30,29 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float = 8) ->
         raise UserError(f"write_video takes uint8 (t, h, w, 1 or 3), not {video.dtype} {video.shape}")
     if not 0 < fps <= 1000:
         raise UserError(f"fps must be above 0 and up to 1000, not {fps}")
+    with draft_of(path) as draft:
+        write(draft, video, fps)
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which it replaces once it is complete. Raises UserError if that cannot be."""
     draft = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(draft, video, fps)
+        yield draft
         draft.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
             draft.unlink()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """A .npy file under this very name."""
+    with open(path, "wb") as file:  # given a name, NumPy may add its suffix to it
+        np.save(file, array)
 
 
 def writer_of(path: Path) -> Callable[[Path, np.ndarray, float], None]:
@@ -73,7 +86,7 @@ def _write_png(path: Path, video: np.ndarray, _fps: float) -> None:
 
 
 def _write_npy(path: Path, video: np.ndarray, _fps: float) -> None:
-    np.save(path, video)
+    write_array(path, video)
 
 
 def _strip(video: np.ndarray) -> np.ndarray:

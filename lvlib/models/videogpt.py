@@ -239,11 +239,11 @@ class VideoGPTConfig:
         """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k), of clips of
         video_shape (c, t, h, w).
 
-        Raises ValueError if more frames are to be given than a clip has.
+        Raises ValueError if all frames of a clip are to be given, or more.
         """
         channels, frames, height, width = video_shape
-        if self.frames > frames:
-            raise ValueError(f"frames must be at most the {frames} of a clip, not {self.frames}")
+        if self.frames >= frames:
+            raise ValueError(f"frames must be fewer than the {frames} of a clip, not {self.frames}")
         pattern = Sparse(self.local, math.prod(latent_shape[1:])) if self.attention == "sparse" else None
         conditioner = None
         if self.fields:

@@ -46,8 +46,9 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("steps", "batch", "log_every", "validate_every", "checkpoint_every", "keep"):
             self._require(name, "a whole number, 1 or more", _whole, lambda value: value >= 1)
-        for name in ("workers", "seed", "warmup"):
+        for name in ("workers", "warmup"):
             self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)
+        self._require("seed", "a whole number from 0 to 2**63 - 1", _whole, lambda value: 0 <= value < 2**63)
         self._require("learning_rate", "above 0", _real, lambda value: 0 < value < float("inf"))
         for name in ("weight_decay", "gradient_clip"):
             self._require(name, "0 or more", _real, lambda value: 0 <= value < float("inf"))

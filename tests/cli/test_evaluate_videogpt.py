@@ -83,8 +83,22 @@ def test_what_cannot_be_evaluated_is_one_line(refused, told, framed, acted, digi
     assert "conditioned on 2 frames: leave --prime-frames out, it cannot be 1" in message(framed, "--prime-frames", 1)
     assert "the data has 100 classes, the prior 5" in message(told, root=digits)
     assert "frames must be a multiple of 2, not 3" in message(framed / "autoencoder", "--data.frames", 3)
+    assert "bits_per_dim draws no samples: leave --temperature out" in message(told, "--temperature", 1)
+    assert "--temperature must be at least 0.001, not 1e-40" in message(framed, "--temperature", 1e-40)
+    assert "--seed must be from 0 to 2**63 - 1" in message(framed, "--seed", 10**20)
     for option in "--prime-frames", "--temperature":
         assert f"draws no samples: leave {option} out" in message(told / "autoencoder", option, 1)
+
+
+def test_labels_that_would_mean_other_classes_are_refused(refused, acted, tmp_path, monkeypatch):
+    """The clips' classes are run, jump, sit, lie, 7."""
+    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)
+    for name, classes, words in (("exchanged", ["jump", "run", "sit", "lie", "7"], "0 is run in the data, and jump"),
+                                 ("fewer", ["run", "jump", "sit", "lie"], "4 is 7 in the data, and missing")):
+        run = make_videogpt_run(tmp_path / name, {"fps": 10, "classes": classes}, prior__classes="5")
+        message = f"class {words} in what {run} learned from"
+        assert message in refused("evaluate", run, "--data.root", acted)
+        assert message in refused("sample", run, "--prime", acted, "--n", 1, "--out", tmp_path / "out.mp4")
 
 
 def test_clips_of_another_rate_are_refused_with_a_way_out(refused, acted, tmp_path, monkeypatch):

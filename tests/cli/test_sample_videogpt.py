@@ -153,6 +153,9 @@ def test_what_does_not_fit_the_prior_is_refused_before_any_work(runs, refused, m
     for share in (0, 1.5, "nan"):
         assert "--top-p must be above 0 and at most 1" in message("nothing", "--top-p", share)
     assert "learned from 10" in message("nothing", "--prime", mp4, "--stride", 2)
+    whole = make_videogpt_run(tmp_path / "whole", {"fps": 10}, autoencoder__downsample="4 8 8")
+    assert "are one latent frame: it cannot go on from a clip" in refused(
+        "sample", whole, "--prime", mp4, "--out", tmp_path / "out.mp4")
     assert not list(tmp_path.glob("out*"))
 
 
@@ -170,6 +173,8 @@ def test_an_action_file_that_does_not_match_is_refused(runs, refused, tmp_path):
     for wrong in np.full((4, 2), "left"), np.array([{}], object):
         assert f"{file} is not a .npy file of numbers" in message(save(file, wrong))
     file.write_text("1 0\n")
+    assert f"{file} is not a .npy file of numbers" in message(file)
+    file.write_bytes(b"PK\x03\x04 cut off")
     assert f"{file} is not a .npy file of numbers" in message(file)
     file.write_bytes(b"")
     assert f"{file} is not a .npy file of numbers" in message(file)

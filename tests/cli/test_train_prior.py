@@ -137,6 +137,17 @@ def test_on_a_folder_of_videos(train, frames, tmp_path, mp4):
     assert load_run(tmp_path / "second")["fps"] is None
 
 
+def test_weights_without_the_optimizers_state_are_not_trained_further(train, lvlib, frames, digits, tmp_path):
+    assert train("--autoencoder", frames)[0] == 0
+    kept = tmp_path / "run" / "autoencoder"
+    before = content(kept)
+    status, _, errors = lvlib("train", "lvt-frames-course", "--out", kept, "--data.root", digits, *LATENTS,
+                              "--autoencoder.hidden", "8", "--autoencoder.residual_hidden", "4",
+                              "--training.steps", "30")
+    assert status == 2 and "holds weights without the optimizer's state" in errors
+    assert content(kept) == before
+
+
 def test_killed_while_it_encodes(frames, digits, train, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text("import os, sys\nfrom lvlib.cli import main\nfrom lvlib.data import codes, tensors\n"

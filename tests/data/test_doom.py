@@ -108,6 +108,10 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
         TrainedPolicy(tmp_path / "text.pt", 3)
     with pytest.raises(UserError, match=r"gives logits \(1, 4\), not \(1, 7\)"):
         TrainedPolicy(saved(BrightnessPolicy(), tmp_path / "policy.pt"), 6)
+    for forward in (lambda frame: (frame.mean().expand(1, 4), frame), lambda frame: frame.mean().expand(1, 4).log()):
+        torch.jit.trace(forward, -torch.ones(1, 3, 64, 64), check_trace=False).save(str(tmp_path / "others.pt"))
+        with pytest.raises(UserError, match="must give logits, one tensor of finite numbers"):
+            TrainedPolicy(tmp_path / "others.pt", 3)
     module = torch.jit.trace(nn.Linear(8, 4), torch.zeros(1, 8))
     module.save(tmp_path / "vectors.pt")
     with pytest.raises(UserError, match=r"does not take a frame \(1, 3, 64, 64\): .*shapes"):

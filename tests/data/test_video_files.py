@@ -175,6 +175,8 @@ def test_png_is_a_strip_and_npy_the_array(tmp_path, channels):
     assert all((strip[:, 64 * i : 64 * i + 64] == frame).all() for i, frame in enumerate(video))
     write_video(tmp_path / "a.npy", video)
     assert (np.load(tmp_path / "a.npy") == video).all()
+    write_video(tmp_path / "A.NPY", video)
+    assert (np.load(tmp_path / "A.NPY") == video).all()
 
 
 @pytest.mark.parametrize(
@@ -197,8 +199,8 @@ def test_what_cannot_be_written(tmp_path, name, video, fps, message):
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     write_video(tmp_path / "a.npy", numbered(3))
 
-    def full(path, _video):
-        path.write_bytes(b"the beginning")
+    def full(file, _video):
+        file.write(b"the beginning")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)

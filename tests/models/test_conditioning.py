@@ -334,9 +334,9 @@ def test_sizes_that_do_not_fit_together(options, message):
         VideoGPTConfig(**options)
 
 
-def test_more_given_frames_than_a_clip_has():
-    with pytest.raises(ValueError, match="frames must be at most the 8 of a clip, not 9"):
-        replace(SMALL, frames=9).build((4, 2, 2), 7, VIDEO)
+def test_a_clip_that_is_given_whole():
+    with pytest.raises(ValueError, match="frames must be fewer than the 8 of a clip, not 8"):
+        replace(SMALL, frames=8).build((4, 2, 2), 7, VIDEO)
 
 
 @pytest.mark.parametrize("options, fields", [

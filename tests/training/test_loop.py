@@ -331,6 +331,8 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), Clips(0), config(), tmp_path / "run")
     with pytest.raises(UserError, match="validation set has no clips"):
         train(line(), DATA, config(), tmp_path / "run", val_data=Clips(0))
+    with pytest.raises(UserError, match="validation set has 1 clips: it needs one for each of 2 processes"):
+        train(line(), DATA, config(), tmp_path / "run", val_data=Clips(1), devices=2)
     with pytest.raises(UserError, match="training.batch is 4: with 3 processes it must be a multiple of 3"):
         train(line(), DATA, config(), tmp_path / "run", devices=3)
     with pytest.raises(UserError, match="devices is 0 and nodes is 1"):
