@@ -1263,9 +1263,9 @@ if profile != "smoke":
     assert shares["written, top-p 0.9"] > 0.6, "guessing gives 0.1"
 
 # %% [markdown]
-# Real clips are read rightly in 98% of frames, rebuilt ones in 94%. Over 200 samples (20 of each digit, one
-# seed) we measured 72% without and 81% with top-p 0.9; the same digit in the first and in the last frame in
-# 71% and 80%. The few samples here scatter around that: in three runs of this cell 70 to 79% without top-p
+# Real clips are read rightly in 98% of frames, rebuilt ones in 94%. Over 600 samples (20 of each digit,
+# three seeds) we measured 75% without and 80% with top-p 0.9; the same digit in the first and in the last
+# frame in 72% and 78%. The few samples here scatter around that: in three runs of this cell 70 to 79% without top-p
 # and 74 to 83% with it. Forty samples cannot say which is better. Where a clip fails, look at the sheet: its
 # strokes move well, and are not that digit.
 #

@@ -62,8 +62,8 @@ def check_positive(name: str, value: float) -> None:
 
 def check_sampling(options: argparse.Namespace) -> None:
     """Raises UserError for a --temperature (None: as usual) or a --seed that no sampler takes."""
-    if options.temperature is not None and not 0.001 <= options.temperature < float("inf"):
-        raise UserError(f"--temperature must be at least 0.001, not {options.temperature}")
+    if options.temperature is not None and not 1e-6 <= options.temperature < float("inf"):
+        raise UserError(f"--temperature must be at least 1e-6, not {options.temperature}")
     if not 0 <= options.seed < 2**63:
         raise UserError(f"--seed must be from 0 to 2**63 - 1, not {options.seed}")
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_evaluated_is_one_line(refused, told, framed, acted, digi
     assert "the data has 100 classes, the prior 5" in message(told, root=digits)
     assert "frames must be a multiple of 2, not 3" in message(framed / "autoencoder", "--data.frames", 3)
     assert "bits_per_dim draws no samples: leave --temperature out" in message(told, "--temperature", 1)
-    assert "--temperature must be at least 0.001, not 1e-40" in message(framed, "--temperature", 1e-40)
+    assert "--temperature must be at least 1e-6, not 1e-40" in message(framed, "--temperature", 1e-40)
     assert "--seed must be from 0 to 2**63 - 1" in message(framed, "--seed", 10**20)
     for option in "--prime-frames", "--temperature":
         assert f"draws no samples: leave {option} out" in message(told / "autoencoder", option, 1)

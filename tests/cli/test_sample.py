@@ -139,8 +139,8 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(refused, run, digits,
     for frames in (0, 4, -1):
         assert f"--prime-frames must be 1 to 3, not {frames}" in message("--prime-frames", frames)
     assert "--n must be at least 1, not 0" in message("--n", 0)
-    assert "--temperature must be above 0, not 0.0" in message("--temperature", 0)
-    assert "--temperature must be above 0, not nan" in message("--temperature", "nan")
+    assert "--temperature must be at least 1e-6, not 0.0" in message("--temperature", 0)
+    assert "--temperature must be at least 1e-6, not nan" in message("--temperature", "nan")
     assert "--stride must be at least 1" in message("--stride", 0)
     assert ".mp4 .gif .png .npy" in message(out="out.avi")
     assert "No such file" in message(prime=tmp_path / "none.mp4")

@@ -123,7 +123,7 @@ def test_a_label_out_of_range_is_found_while_the_clips_are_encoded(lvlib, argume
 
 def test_a_configuration_that_does_not_fit_is_one_line(refused, arguments, tmp_path):
     assert "the data has 5 classes, the prior 4: set --prior.classes 5" in refused(*arguments("--prior.classes", 4))
-    assert "frames must be at most the 4 of a clip, not 5" in refused(*arguments("--prior.frames", 5))
+    assert "frames must be fewer than the 4 of a clip, not 5" in refused(*arguments("--prior.frames", 5))
     assert "--prior.attention takes one of full, sparse" in refused(*arguments("--prior.attention", "half"))
     line = refused("train", "lvt-bair-nc1", *arguments()[2:6], "--autoencoder", arguments()[7])
     assert "is a VideoVQVAE, and this configuration learns the codes of a FrameVQVAE" in line
