@@ -60,7 +60,7 @@ def check_positive(name: str, value: float) -> None:
         raise UserError(f"{name} must be {allowed}, not {value}")
 
 
-def check_sampling(options: argparse.Namespace) -> None:
+def check_temperature_and_seed(options: argparse.Namespace) -> None:
     """Raises UserError for a --temperature (None: as usual) or a --seed that no sampler takes."""
     if options.temperature is not None and not 1e-6 <= options.temperature < float("inf"):
         raise UserError(f"--temperature must be at least 1e-6, not {options.temperature}")

@@ -5,7 +5,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import Parser, check_positive, check_sampling, override, split_overrides
+from lvlib.cli.arguments import Parser, check_positive, check_temperature_and_seed, override, split_overrides
 from lvlib.errors import UserError
 from lvlib.suggest import unknown
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
 
     options.run = run_folder(options.run)
     check_positive("--clips", options.clips)
-    check_sampling(options)
+    check_temperature_and_seed(options)
     config = with_data(load_config(options.run), overrides)
     report = (score_autoencoder if config.prior is None else score_prior)(options, config)
     print(json.dumps(report) if options.json else table(report))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import Parser, check_positive, check_sampling
+from lvlib.cli.arguments import Parser, check_positive, check_temperature_and_seed
 from lvlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def parser() -> Parser:
 
 def check_numbers(options: argparse.Namespace) -> None:
     """Raises UserError for a number out of range."""
-    check_sampling(options)
+    check_temperature_and_seed(options)
     for name in ("n", "stride", "top_k"):
         value = getattr(options, name)
         if value is not None:

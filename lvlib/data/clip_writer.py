@@ -19,7 +19,7 @@ def write_clip_set(
     name: str,
     arguments: dict,
     splits: Mapping[str, Iterable[Batch]],
-    fps: float,
+    fps: float | None,
     per_frame: Iterable[str] = ("video",),
     classes: Iterable[str] = (),
 ) -> None:
@@ -28,7 +28,7 @@ def write_clip_set(
     Args:
         name, arguments: of the script and its options, all that the content depends on (see `is_finished`).
         splits: "train", "val", ... -> batches, each a dict of arrays with the same first axis n; "video" among them.
-        fps: frames a second that the videos show.
+        fps: frames a second that the videos show; None if that is not known.
         per_frame: the fields that have a time axis after n.
         classes: the names that go with the field "label".
 

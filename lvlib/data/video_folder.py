@@ -40,8 +40,8 @@ class VideoFolder(Dataset):
     their number at the end; `skipped` keeps them, path -> reason. Damage inside a file shows only when it is decoded:
     then it is named too, and a clip of the next video takes the place of the one that cannot be decoded.
 
-    `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`; None if
-    some are images.
+    `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`. Images have none:
+    with some among the videos it is None.
 
     Raises UserError if no usable video is left, saying what was found.
     """

@@ -44,10 +44,10 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
     describe: further entries for config.json, plain values by name; `train` adds "training" and "clips".
     progress: show a tqdm bar.
 
-    On one kind of CPU the final weights do not depend on where the training was stopped. They do depend on the
-    weights that `model` comes with: seed before you build it. What `loss` draws at random depends on the process that
-    draws it: a model that draws ends elsewhere with two processes than with one. A GPU adds numbers in
-    an order of its own: there two runs agree up to rounding. A finished run takes 0 steps.
+    On one kind of CPU the final weights do not depend on where the training was stopped; a GPU adds in an order of its
+    own, and two runs agree up to rounding. They do depend on the weights that `model` comes with: seed before you build
+    it. What `loss` draws at random depends on the process that draws it: a model that draws ends elsewhere with two
+    processes than with one. A finished run takes 0 steps.
 
     Raises UserError for a config that the run was not started with, a damaged checkpoint or devices that are not there;
     TrainingStopped at a loss that is not finite, a disk that is full, and (after a checkpoint) ctrl-C or SIGTERM.
@@ -58,7 +58,8 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
     settings = (describe or {}) | {"training": asdict(config), "clips": len(train_data)}
     world = math.prod(processes(config, devices, nodes))
     if val_data is not None and len(val_data) < world:
-        raise UserError(f"the validation set has {len(val_data)} clips: it needs one for each of {world} processes")
+        raise UserError(f"the validation set has {len(val_data)} clips: take more, "
+                        f"or fewer processes than {world}")
     training = _Training(launch(config, devices, nodes), model, config, Path(run))
     try:
         start = training.open(settings)
@@ -110,8 +111,9 @@ class _Training:
                 raise UserError(f"cannot write to the run folder {self.run}: {error.strerror}") from error
             check_agrees(self.run, settings)
             on_disk.remove_unfinished(self.run)
-            step = max(steps_saved(self.run), default=0)
-            if 0 < step < self.config.steps and not (on_disk.folder_of(self.run, step) / STATE).exists():
+            saved = steps_saved(self.run)
+            states = [on_disk.folder_of(self.run, step) / STATE for step in saved]
+            if saved and saved[-1] < self.config.steps and not any(map(Path.exists, states)):
                 raise UserError(f"{self.run} holds weights without the optimizer's state: they can be used, not "
                                 "trained further")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_videos import cut, numbers, save_video
+from small_videos import cut, numbers, save_images, save_video
 
 import lvlib
 from lvlib.data import ClipSet, MovingDigits
@@ -80,6 +80,13 @@ def test_video_folder_cuts_videos_into_clips(tmp_path, capsys):
     save_video(source / "train" / "a" / "5.mp4", 20)
     with pytest.raises(UserError, match="holds something else already"):
         run("video_folder", *options)
+
+
+def test_a_set_made_of_images_has_no_rate(tmp_path):
+    for split in ("train", "val"):
+        save_images(tmp_path / "images" / split / "walk", 8)
+    run("video_folder", tmp_path / "images", "--out", tmp_path / "set", "--frames", 4, "--size", 32)
+    assert ClipSet(tmp_path / "set").fps is None
 
 
 def test_video_folder_refuses_a_folder_without_videos(tmp_path):
