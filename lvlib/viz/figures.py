@@ -58,6 +58,7 @@ def bars(values: Mapping[str, float], ylabel: str, title: str = "", log: bool = 
 
     figure, axes = pyplot.subplots()
     axes.bar_label(axes.bar(list(values), list(values.values()), width=0.6), fmt="{:.3g}", padding=2)
+    axes.margins(y=0.12)  # room for the highest bar's value
     axes.set(ylabel=ylabel, title=title, yscale="log" if log else "linear")
     axes.grid(axis="x", visible=False)
     return figure
