@@ -25,7 +25,7 @@ from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import is_finished, write_clip_set
 from lvlib.data.clips import sha256
-from lvlib.data.doom import BUTTONS, FIGHT_BUTTONS, TICS, Doom, TrainedPolicy, Walker, record_episode
+from lvlib.data.recorders.doom import BUTTONS, FIGHT_BUTTONS, TICS, Doom, TrainedPolicy, Walker, record_episode
 from lvlib.errors import UserError
 
 GAMES = 4  # played at once: a game mostly waits for its next message

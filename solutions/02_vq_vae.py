@@ -89,7 +89,7 @@ show_video(clip[0], alt="Two grey handwritten digits drift across a black square
 # is flat there, its gradient is almost zero, and training stays stuck at a black picture. We tried: after 400
 # steps, still black.
 
-# %% tags=["export:models.frame_vqvae"]
+# %% tags=["export:models.lvt.frame_vqvae"]
 """LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, sections 3.1 and 4.1."""
 
 import torch
@@ -153,7 +153,7 @@ print("one frame:", tuple(clip[0, :, 0].shape), " its vectors:", tuple(vectors.s
 # Vectors go *last* in the middle, `(b, t, h, w, d)`: a quantizer need not know whether they came from a
 # picture.
 
-# %% tags=["export:models.frame_vqvae"]
+# %% tags=["export:models.lvt.frame_vqvae"]
 class FrameVQVAE(nn.Module):
     """An encoder, a quantizer and a decoder, frame by frame.
 
@@ -258,7 +258,7 @@ show(strip([clip[0], model.frames(z)[0].detach()], titles=["clip", "autoencoder"
 # <details><summary>Hint</summary>Write the squared distance out: |z - e|^2 = |z|^2 - 2 z·e + |e|^2.
 # Which term is the same for all codes? The middle one is a matrix product.</details>
 
-# %% tags=["export:models.quantize"]
+# %% tags=["export:models.common.quantize"]
 """Vector quantization: nearest code, straight-through gradient, codebooks that learn, and the signs of their health.
 
 Every quantizer here maps vectors (..., d) to (quantized vectors (..., d), codes int64 (...), loss (), metrics).
@@ -269,7 +269,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-# %% tags=["exercise", "ex-2.1", "export:models.quantize"]
+# %% tags=["exercise", "ex-2.1", "export:models.common.quantize"]
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     """Index of the code nearest to each vector (Euclidean). z (..., d), codebook (k, d) -> int64 (...)."""
     ### BEGIN SOLUTION
@@ -339,7 +339,7 @@ print("does a gradient reach the encoder's vectors?", q_probe.requires_grad)
 # <details><summary>Hint</summary>z + (q - z) is worth q. Which part of it must be a constant? See
 # <code>Tensor.detach</code>.</details>
 
-# %% tags=["exercise", "ex-2.2", "export:models.quantize"]
+# %% tags=["exercise", "ex-2.2", "export:models.common.quantize"]
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
     """Worth q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
     ### BEGIN SOLUTION
@@ -374,7 +374,7 @@ print("the gradient that reaches each vector:", z_probe.grad[0, :4].tolist(), ".
 #
 # <details><summary>Hint</summary><code>F.mse_loss(a, b.detach())</code> moves only a.</details>
 
-# %% tags=["exercise", "ex-2.3", "export:models.quantize"]
+# %% tags=["exercise", "ex-2.3", "export:models.common.quantize"]
 def vq_losses(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """(codebook loss, which moves q; commitment loss, which moves z), both (). VideoGPT, section 2.1."""
     ### BEGIN SOLUTION
@@ -388,7 +388,7 @@ vq_losses = check("2.3", vq_losses)
 # %% [markdown]
 # Together they make the first codebook that learns. VQ-VAE weighs the commitment by 0.25.
 
-# %% tags=["export:models.quantize"]
+# %% tags=["export:models.common.quantize"]
 class GradientCodebook(nn.Module):
     """Codes learned by gradient descent: the objective of VideoGPT, section 2.1, less the reconstruction."""
 
@@ -429,7 +429,7 @@ class GradientCodebook(nn.Module):
 # <details><summary>Hint</summary><code>torch.bincount</code> with <code>minlength</code>; for the sums,
 # <code>index_add_</code> on zeros.</details>
 
-# %% tags=["exercise", "ex-2.4", "export:models.quantize"]
+# %% tags=["exercise", "ex-2.4", "export:models.common.quantize"]
 def code_statistics(z: Tensor, codes: Tensor, n_codes: int) -> tuple[Tensor, Tensor]:
     """How many vectors chose each code (n_codes,), and their sum (n_codes, d). z (n, d), codes int64 (n,)."""
     ### BEGIN SOLUTION
@@ -580,8 +580,8 @@ if profile == "course":
 # ## What you built
 #
 # ```python
-# from lvlib.models.quantize import nearest_code, straight_through, vq_losses, code_statistics, GradientCodebook
-# from lvlib.models.frame_vqvae import ResidualBlock, Encoder, Decoder, FrameVQVAE
+# from lvlib.models.common.quantize import nearest_code, straight_through, vq_losses, code_statistics, GradientCodebook
+# from lvlib.models.lvt.frame_vqvae import ResidualBlock, Encoder, Decoder, FrameVQVAE
 # ```
 # They are the code you just saw, taken from this notebook.
 #

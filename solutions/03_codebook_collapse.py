@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
-from lvlib.models.frame_vqvae import Decoder, Encoder, FrameVQVAE
-from lvlib.models.quantize import GradientCodebook, code_statistics, nearest_code, straight_through, vq_losses
+from lvlib.models.common.quantize import GradientCodebook, code_statistics, nearest_code, straight_through, vq_losses
+from lvlib.models.lvt.frame_vqvae import Decoder, Encoder, FrameVQVAE
 from lvlib.viz import curves, set_style, show, strip
 
 set_style()
@@ -59,7 +59,7 @@ K = 512
 # <details><summary>Hint</summary><code>torch.bincount(codes.flatten(), minlength=n_codes)</code>, then which counts are
 # above zero?</details>
 
-# %% tags=["exercise", "ex-3.1", "export:models.quantize"]
+# %% tags=["exercise", "ex-3.1", "export:models.common.quantize"]
 def usage(codes: Tensor, n_codes: int) -> Tensor:
     """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
     ### BEGIN SOLUTION
@@ -80,7 +80,7 @@ usage = check("3.1", usage)
 #
 # <details><summary>Hint</summary><code>torch.special.entr(p)</code> is -p log p, and 0 at p = 0.</details>
 
-# %% tags=["exercise", "ex-3.2", "export:models.quantize"]
+# %% tags=["exercise", "ex-3.2", "export:models.common.quantize"]
 def perplexity(codes: Tensor, n_codes: int) -> Tensor:
     """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, n_codes]."""
     ### BEGIN SOLUTION
@@ -180,7 +180,7 @@ show(fig, alt="Two scatter plots. Before training all encoder vectors form one t
 # <details><summary>Hint</summary><code>torch.where(dead, new, old)</code>; for (k, d) tensors use
 # <code>dead[:, None]</code>. What must total be so that total / share is the fresh vector?</details>
 
-# %% tags=["exercise", "ex-3.3", "export:models.quantize"]
+# %% tags=["exercise", "ex-3.3", "export:models.common.quantize"]
 def restart_codes(
     dead: Tensor, fresh: Tensor, share: Tensor, embedding: Tensor, count: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,7 +211,7 @@ restart_codes = check("3.3", restart_codes)
 #   checkpoint forgets;
 # - **half precision**: quantization stays in float32. Tiny changes to a running mean vanish in 16 bits.
 
-# %% tags=["export:models.quantize"]
+# %% tags=["export:models.common.quantize"]
 import torch.distributed as dist
 
 
@@ -493,7 +493,7 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 # ## What you built
 #
 # ```python
-# from lvlib.models.quantize import usage, perplexity, restart_codes, EMACodebook
+# from lvlib.models.common.quantize import usage, perplexity, restart_codes, EMACodebook
 # ```
 #
 # ## Scale it up

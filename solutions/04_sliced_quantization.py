@@ -24,12 +24,12 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, data_home, read_video, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.frame_vqvae import Decoder, Encoder, FrameVQVAE
-from lvlib.models.quantize import perplexity
+from lvlib.models.common.quantize import perplexity
+from lvlib.models.lvt.frame_vqvae import Decoder, Encoder, FrameVQVAE
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -69,11 +69,11 @@ show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks
 #
 # <details><summary>Hint</summary><code>math.prod</code> gives the number of codes, however long the shape.</details>
 
-# %% tags=["export:models.quantize"]
+# %% tags=["export:models.common.quantize"]
 import math
 
 
-# %% tags=["exercise", "ex-4.1", "export:models.quantize"]
+# %% tags=["exercise", "ex-4.1", "export:models.common.quantize"]
 def code_bits(latent_shape: tuple[int, ...], n_codes: int) -> float:
     """Bits that a grid of codes takes, at log2(n_codes) bits a code."""
     ### BEGIN SOLUTION
@@ -106,7 +106,7 @@ for name, shape in {"LVT, n_c = 1": (1, 16, 16), "LVT, n_c = 4": (1, 16, 16, 4)}
 # <code>torch.stack(..., -1)</code> for the codes.
 # <code>{name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}</code> makes the means.</details>
 
-# %% tags=["exercise", "ex-4.2", "export:models.quantize"]
+# %% tags=["exercise", "ex-4.2", "export:models.common.quantize"]
 class SlicedQuantizer(nn.Module):
     """n codebooks side by side, each for its own slice of the channels. LVT, section 3.1."""
 
@@ -160,10 +160,10 @@ joint_code = check("4.3", joint_code)
 # two residual blocks (four for Kinetics), and either one codebook of 512 or four. It writes "K = 2048" for
 # the four; the official code has four times 512, so 2,048 is the sum.
 
-# %% tags=["export:models.frame_vqvae"]
+# %% tags=["export:models.lvt.frame_vqvae"]
 from dataclasses import dataclass
 
-from lvlib.models.quantize import EMACodebook, SlicedQuantizer
+from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
 
 
 @dataclass(frozen=True)
@@ -402,8 +402,8 @@ else:
 # ## What you built
 #
 # ```python
-# from lvlib.models.quantize import code_bits, SlicedQuantizer
-# from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
+# from lvlib.models.common.quantize import code_bits, SlicedQuantizer
+# from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 # ```
 #
 # ## Scale it up

@@ -29,9 +29,9 @@ from matplotlib.colors import ListedColormap
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import set_style, show, slider, strip
 
 set_style()
@@ -71,7 +71,7 @@ show(strip(rows, titles=list(written)),
 # column c, and takes every s_t-th frame, s_h-th row and s_w-th column. Every offset with a < s_t, b < s_h and
 # c < s_w gives a slice, s_t * s_h * s_w in all, and each position is in exactly one.
 
-# %% tags=["export:models.subscale"]
+# %% tags=["export:models.lvt.subscale"]
 """Subscale order: a volume of codes as interleaved slices that are generated one after the other. LVT, section 3.2.
 
 A volume has shape (t, h, w), a subscale factor is (s_t, s_h, s_w), and each of the s_t * s_h * s_w slices holds every
@@ -87,7 +87,7 @@ Triple = tuple[int, int, int]
 UNKNOWN = -1  # in place of a code
 
 
-# %% tags=["export:models.subscale"]
+# %% tags=["export:models.lvt.subscale"]
 def slice_shape(shape: Triple, factor: Triple) -> Triple:
     """(t, h, w) of one slice: (t / s_t, h / s_h, w / s_w).
 
@@ -113,7 +113,7 @@ def slice_shape(shape: Triple, factor: Triple) -> Triple:
 # <details><summary>Hint</summary>Like hours, minutes and seconds: c runs fastest and starts over every s_w slices, b
 # every s_h * s_w.</details>
 
-# %% tags=["exercise", "ex-5.1", "export:models.subscale"]
+# %% tags=["exercise", "ex-5.1", "export:models.lvt.subscale"]
 def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
     """Offset (a, b, c) of slice `number`, an int or a tensor of them. Slices count in the order they are generated."""
     ### BEGIN SOLUTION
@@ -129,7 +129,7 @@ slice_offset = check("5.1", slice_offset)
 # With the offset a slice is nothing but Python's `start::step`, three times. And each position can say which
 # slice it belongs to.
 
-# %% tags=["export:models.subscale"]
+# %% tags=["export:models.lvt.subscale"]
 def take_slice(volume: Tensor, number: int, factor: Triple) -> Tensor:
     """The positions of slice `number`: volume (b, t, h, w, ...) -> (b, t / s_t, h / s_h, w / s_w, ...), a view."""
     a, b, c = slice_offset(number, factor)
@@ -207,7 +207,7 @@ except ValueError as error:
 # a)</code>, the axis of rows <code>(h b)</code>. Tell it all the sizes: t, h, w and a, b, c. Which letters
 # move slowest in the order?</details>
 
-# %% tags=["exercise", "ex-5.2", "export:models.subscale"]
+# %% tags=["exercise", "ex-5.2", "export:models.lvt.subscale"]
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
     """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
 
@@ -229,7 +229,7 @@ generation_order = check("5.2", generation_order)
 # π tells where the next code goes. Its **inverse** tells of each position *when* it is written. A volume read
 # in the order π and put back with the inverse is the volume again.
 
-# %% tags=["export:models.subscale"]
+# %% tags=["export:models.lvt.subscale"]
 def inverse_order(order: Tensor) -> Tensor:
     """int64 (n,) -> int64 (n,): when each raster position is generated."""
     return order.argsort()
@@ -293,7 +293,7 @@ show(draw_moments([5, 20, 47, 63]),
 # <code>numbers[:, None, None, None]</code> is (b, 1, 1, 1). For the priming frames compare
 # <code>torch.arange(t)</code>, as (t, 1, 1).</details>
 
-# %% tags=["exercise", "ex-5.3", "export:models.subscale"]
+# %% tags=["exercise", "ex-5.3", "export:models.lvt.subscale"]
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
     """What the slices `numbers` (b,) may be told: bool (b, t, h, w), True in earlier slices and in priming frames."""
     ### BEGIN SOLUTION
@@ -339,7 +339,7 @@ show(fig, alt="Three rows of four frames. Slice 0 sees frame 0 alone and predict
 # So we move the volumes: `context` hides what is not visible, puts padding around, and cuts so that the first
 # window of each clip begins at 0. Hidden and padding are one and the same to the model: "nothing known here".
 
-# %% tags=["export:models.subscale"]
+# %% tags=["export:models.lvt.subscale"]
 def window_reach(shape: Triple, factor: Triple) -> tuple[tuple[int, int], ...]:
     """How far each position of a slice looks around for its context: (before, after) along t, h and w.
 
@@ -732,8 +732,8 @@ if profile == "course":
 # ## What you built
 #
 # ```python
-# from lvlib.models.subscale import slice_shape, slice_offset, take_slice, slice_numbers
-# from lvlib.models.subscale import generation_order, inverse_order, visible, window_reach, context
+# from lvlib.models.lvt.subscale import slice_shape, slice_offset, take_slice, slice_numbers
+# from lvlib.models.lvt.subscale import generation_order, inverse_order, visible, window_reach, context
 # ```
 #
 # ## Scale it up

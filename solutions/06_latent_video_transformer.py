@@ -33,10 +33,10 @@ from einops import rearrange
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from lvlib.baselines import count_codes, repeat_last_frame
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
-from lvlib.course.digits import (
+from lvlib.data import MovingDigits, to_video
+from lvlib.evaluation.baselines import count_codes, repeat_last_frame
+from lvlib.evaluation.digits import (
     digit_pictures,
     identity,
     locate,
@@ -45,9 +45,9 @@ from lvlib.course.digits import (
     straightness,
     train_digit_classifier,
 )
-from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -131,7 +131,7 @@ print("codes of the training clips", tuple(train_codes.shape), f"| the autoencod
 # <details><summary>Hint</summary>Raster order is the order of <code>arange(27).reshape(3, 3, 3)</code>. The
 # centre is number 13.</details>
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 """The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by position, code by code.
 
 LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
@@ -147,8 +147,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.relative_attention import Block, Kind
-from lvlib.models.subscale import (
+from lvlib.models.lvt.relative_attention import Block, Kind
+from lvlib.models.lvt.subscale import (
     UNKNOWN,
     Triple,
     context,
@@ -159,7 +159,7 @@ from lvlib.models.subscale import (
 )
 
 
-# %% tags=["exercise", "ex-6.1", "export:models.lvt"]
+# %% tags=["exercise", "ex-6.1", "export:models.lvt.prior"]
 def earlier_taps(kernel: Triple) -> Tensor:
     """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
     ### BEGIN SOLUTION
@@ -170,7 +170,7 @@ def earlier_taps(kernel: Triple) -> Tensor:
 # %% tags=["check", "ex-6.1"]
 earlier_taps = check("6.1", earlier_taps)
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 class MaskedConv3d(nn.Conv3d):
     """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
 
@@ -236,7 +236,7 @@ show(fig, alt="Three frames of 5 by 5 positions. The changed position, marked wi
 # square size 1 on the axes that it does not know, add, and let <code>rearrange</code> flatten both
 # triples.</details>
 
-# %% tags=["export:models.relative_attention"]
+# %% tags=["export:models.lvt.relative_attention"]
 """Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
 
 from dataclasses import dataclass
@@ -249,7 +249,7 @@ from torch import Tensor, nn
 
 Kind = Literal["query-key", "key", "relative"]
 
-# %% tags=["exercise", "ex-6.2", "export:models.relative_attention"]
+# %% tags=["exercise", "ex-6.2", "export:models.lvt.relative_attention"]
 class RelativeBias(nn.Module):
     """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
 
@@ -320,7 +320,7 @@ show(fig, alt="Left: a matrix of 72 by 72 biases with a regular blocked pattern.
 #
 # Here are all three. `step` and `Cache` are for sampling; we come to them in section 8.
 
-# %% tags=["export:models.relative_attention"]
+# %% tags=["export:models.lvt.relative_attention"]
 @dataclass
 class Cache:
     """What one attention layer keeps while it goes through n positions: their keys and values (b, heads, n, d).
@@ -398,7 +398,7 @@ class Attention(nn.Module):
 # A layer is attention and two linear layers. They are not widened by four as in most transformers: LVT's
 # official code keeps the width.
 
-# %% tags=["export:models.relative_attention"]
+# %% tags=["export:models.lvt.relative_attention"]
 class Block(nn.Module):
     """One layer of the transformer: attention, then two linear layers, each added to its input. (b, n, dim)."""
 
@@ -421,7 +421,7 @@ class Block(nn.Module):
 #
 # Codes become vectors first: a table for each codebook, and the sum of what they say.
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 class CodeEmbedding(nn.Module):
     """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
 
@@ -438,7 +438,7 @@ class CodeEmbedding(nn.Module):
 # The biases know distances, not places. So a fixed vector of waves is added that says *where* a position is:
 # slow waves tell roughly, fast ones exactly. Each axis has a third of the channels.
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 def sinusoid(shape: Triple, dim: int) -> Tensor:
     """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
     waves = dim // 6
@@ -454,7 +454,7 @@ def sinusoid(shape: Triple, dim: int) -> Tensor:
 # at a place. A learned vector for each slice (`slices`) says which one is written. Then attention spreads the
 # news over the slice.
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 class ContextEncoder(nn.Module):
     """What is known besides the slice itself: earlier slices and priming frames, one vector for each of its positions.
 
@@ -489,7 +489,7 @@ class ContextEncoder(nn.Module):
 # The decoder adds up the masked convolution, the position, and the context, and lets masked attention work on
 # it. (`walk` does the same one position at a time. Skip it for now.)
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 class SliceDecoder(nn.Module):
     """One slice: a vector for each position that knows the context, and of the slice only what comes before."""
 
@@ -555,7 +555,7 @@ class SliceDecoder(nn.Module):
 # <details><summary>Hint</summary>A list over k, then <code>torch.stack</code> on the axis before the last. How
 # many codes may code k see?</details>
 
-# %% tags=["exercise", "ex-6.3", "export:models.lvt"]
+# %% tags=["exercise", "ex-6.3", "export:models.lvt.prior"]
 class CodeHeads(nn.Module):
     """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
 
@@ -588,7 +588,7 @@ CodeHeads = check("6.3", CodeHeads)
 # 15 times the work. Multiplied by the number of slices, it is right on average. `bits_per_dim` adds up all
 # the slices, and is exact.
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 class LatentVideoTransformer(nn.Module):
     """A prior over the codes of one clip, given its first frames. LVT, section 3.2.
 
@@ -694,7 +694,7 @@ class LatentVideoTransformer(nn.Module):
             raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
-# %% tags=["export:models.lvt"]
+# %% tags=["export:models.lvt.prior"]
 @dataclass(frozen=True)
 class LVTConfig:
     """Sizes of a `LatentVideoTransformer`. The defaults are those of LVT's official code, with the 50M parameters that
@@ -930,7 +930,7 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "made", "true", "made"]
          "loses their shapes.")
 
 # %% [markdown]
-# Numbers need a measure that we can explain. `lvlib.course.digits` looks for each digit's own picture and
+# Numbers need a measure that we can explain. `lvlib.evaluation.digits` looks for each digit's own picture and
 # takes the place where it fits best. On true clips it is off by a fraction of a pixel on average: two white
 # digits can hide each other. Then a small classifier, trained now in a few seconds, reads what stands there.
 #
@@ -1220,10 +1220,10 @@ if profile != "smoke":
 #
 # | name | what it does | in |
 # |---|---|---|
-# | `earlier_taps`, `MaskedConv3d` | a convolution that cannot see ahead | `lvlib.models.lvt` |
-# | `RelativeBias`, `Attention`, `Block` | attention of three kinds | `lvlib.models.relative_attention` |
-# | `ContextEncoder`, `SliceDecoder`, `CodeHeads` | what is known, one slice, code by code | `lvlib.models.lvt` |
-# | `LatentVideoTransformer`, `LVTConfig` | the prior: `loss`, `bits_per_dim`, `sample` | `lvlib.models.lvt` |
+# | `earlier_taps`, `MaskedConv3d` | a convolution that cannot see ahead | `lvlib.models.lvt.prior` |
+# | `RelativeBias`, `Attention`, `Block` | attention of three kinds | `lvlib.models.lvt.relative_attention` |
+# | `ContextEncoder`, `SliceDecoder`, `CodeHeads` | what is known, one slice, code by code | `lvlib.models.lvt.prior` |
+# | `LatentVideoTransformer`, `LVTConfig` | the prior: `loss`, `bits_per_dim`, `sample` | `lvlib.models.lvt.prior` |
 #
 # ### Scale it up
 # First the frames, then the prior on their codes. The codes are computed once, and kept on disk.

@@ -28,11 +28,11 @@ from einops import rearrange
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.quantize import code_bits, perplexity, usage
+from lvlib.models.common.quantize import code_bits, perplexity, usage
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -172,7 +172,7 @@ for j in range(4):
 # Each axis may have a downsampling of its own. One convolution halves all axes that are to be halved; the
 # next halves those that want more. Here is the beginning of the module that this notebook writes.
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 """VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
 
 Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
@@ -186,12 +186,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.quantize import EMACodebook, SlicedQuantizer
-from lvlib.models.subscale import Triple
+from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.models.lvt.subscale import Triple
 
 BlockKind = Literal["attention", "official", "plain"]
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 def strides(downsample: Triple) -> list[Triple]:
     """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
     halvings = max(downsample).bit_length() - 1
@@ -212,7 +212,7 @@ for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
 # <details><summary>Hint</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The multiple
 # below is <code>length // factor * factor</code>. Zero frames are no clip.</details>
 
-# %% tags=["exercise", "ex-7.2", "export:models.video_vqvae"]
+# %% tags=["exercise", "ex-7.2", "export:models.videogpt.vqvae"]
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
@@ -274,7 +274,7 @@ for size in (3, 4):
 # <code>b=, h=, w=</code>. Write down the pattern of the lines for each axis, and use it for both
 # directions.</details>
 
-# %% tags=["exercise", "ex-7.3", "export:models.video_vqvae"]
+# %% tags=["exercise", "ex-7.3", "export:models.videogpt.vqvae"]
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
 
@@ -294,7 +294,7 @@ attend_along = check("7.3", attend_along)
 # Around it go the usual parts: three projections for queries, keys and values, several heads, and a
 # projection of what they found.
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 class AxisAttention(nn.Module):
     """Multi-head attention along one axis of volumes (b, t, h, w, dim)."""
 
@@ -314,7 +314,7 @@ class AxisAttention(nn.Module):
 #
 # <details><summary>Hint</summary>One line. The three work side by side, none reads another's result.</details>
 
-# %% tags=["exercise", "ex-7.4", "export:models.video_vqvae"]
+# %% tags=["exercise", "ex-7.4", "export:models.videogpt.vqvae"]
 class AxialAttention(nn.Module):
     """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
 
@@ -410,7 +410,7 @@ if profile != "smoke":
 # VideoGPT adds **position embeddings**: a learned vector for each time, each row and each column. Their sum
 # tells a position where it is. All attention layers in encoder and decoder share them.
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 class SharedPositions(nn.Module):
     """A learned vector for each place on each axis; a position's is the sum of its three. VideoGPT, section 3."""
 
@@ -437,7 +437,7 @@ class SharedPositions(nn.Module):
 # | `official` | BatchNorm | axial | none | what the official code really has |
 # | `plain` | none | none | none | Moving MNIST in Table 8 |
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of volumes (b, channels, t, h, w)."""
 
@@ -508,7 +508,7 @@ for name, where in {"without positions": None, "with positions": positions((4, 6
 # ### Encoder and decoder
 # The encoder is: one convolution for each halving, one more, and the blocks. The decoder is its reverse.
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 class VideoEncoder(nn.Module):
     """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w')."""
 
@@ -558,7 +558,7 @@ class VideoDecoder(nn.Module):
 # <details><summary>Hint</summary>One line. Everything is a mean over all pixels: no square root, no mean by
 # clip.</details>
 
-# %% tags=["exercise", "ex-7.5", "export:models.video_vqvae"]
+# %% tags=["exercise", "ex-7.5", "export:models.videogpt.vqvae"]
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
     """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
     ### BEGIN SOLUTION
@@ -588,7 +588,7 @@ for name, guess in {"one grey": constant, "black": black}.items():
 # and dead ones are restarted. Both are what VideoGPT asks for (section 4.1). A 1x1x1 convolution before and
 # after brings the vectors to the dimension of the codes.
 
-# %% tags=["export:models.video_vqvae"]
+# %% tags=["export:models.videogpt.vqvae"]
 class VideoVQVAE(nn.Module):
     """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT, section 3.
 
@@ -947,7 +947,7 @@ if profile != "smoke":
 # | `normalized_mse` | an error in units of the data's variance |
 # | `VideoVQVAE`, `VideoVQVAEConfig` | the autoencoder: `encode`, `decode`, `loss`, `latent_shape` |
 #
-# All are in `lvlib.models.video_vqvae`.
+# All are in `lvlib.models.videogpt.vqvae`.
 #
 # ### Scale it up
 # The configurations of Table 8, each of them trained on its own data:

@@ -34,14 +34,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
-from lvlib.course.digits import recognise, train_digit_classifier
 from lvlib.data import MovingDigits, to_video
 from lvlib.data.moving_digits import bounce, mnist_digits
+from lvlib.evaluation.digits import recognise, train_digit_classifier
 from lvlib.metrics.pixels import psnr
-from lvlib.models.quantize import nearest_code, usage
-from lvlib.models.video_vqvae import VideoVQVAEConfig
+from lvlib.models.common.quantize import nearest_code, usage
+from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -190,7 +190,7 @@ show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in 
 #
 # The notebook makes two modules of `lvlib`. This is how they begin. They only import, so read on.
 
-# %% tags=["export:models.videogpt"]
+# %% tags=["export:models.videogpt.prior"]
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
 
 import math
@@ -200,9 +200,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlib.models.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
+from lvlib.models.common.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 """Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
 
 from collections.abc import Callable
@@ -305,7 +305,7 @@ assert not seen.triu().any() and seen[1:, 0].all()
 # <details><summary>Hint</summary>How far behind the query does the key stand? Everything follows from that
 # number. It must not be negative.</details>
 
-# %% tags=["exercise", "ex-8.2", "export:models.attention"]
+# %% tags=["exercise", "ex-8.2", "export:models.common.attention"]
 @dataclass(frozen=True)
 class Sparse:
     """Local and strided attention, VideoGPT, section 4.1: a code sees the `local` codes up to itself, and of all
@@ -369,7 +369,7 @@ assert (knows > 0).sum() == seen["full"].sum()
 # On a GPU, *FlexAttention* skips the blocks of the mask that are empty, and time is saved. On a CPU we hand
 # over the mask: the same numbers, no time saved. The tests hold the two against each other.
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 @lru_cache(maxsize=8)
 def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
     """bool (n, n): may the row's position look at the column's?"""
@@ -422,7 +422,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 # are <code>cache.keys[:, :, :position + 1]</code>. Nothing lies ahead of the query any more, so
 # <code>F.scaled_dot_product_attention</code> needs no mask.</details>
 
-# %% tags=["exercise", "ex-8.3", "export:models.attention"]
+# %% tags=["exercise", "ex-8.3", "export:models.common.attention"]
 @dataclass
 class KVCache:
     """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
@@ -514,7 +514,7 @@ assert not growth, "linear: always the same"
 # `vector` of `ConditionalNorm`, through which a class or an action steers every layer. Without a condition
 # neither is there, and the norm is a plain LayerNorm. Skip them for now.
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 class CrossAttention(nn.Module):
     """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT, section 3."""
 
@@ -535,7 +535,7 @@ class CrossAttention(nn.Module):
         attended = F.scaled_dot_product_attention(query, *remembered)
         return self.join(rearrange(attended, "b h n d -> b n (h d)"))
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 class ConditionalNorm(nn.Module):
     """LayerNorm; with a vector, its gain and bias are affine functions of it. VideoGPT, section 3.
 
@@ -555,7 +555,7 @@ class ConditionalNorm(nn.Module):
         gain, bias = self.steer(vector).chunk(2, -1)
         return x * (1 + gain) + bias
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 class GPTBlock(nn.Module):
     """One layer of the transformer: attention, cross attention where there is a memory, then two linear layers, each
     normalised before, dropped out after, and added to its input. VideoGPT, section 3.
@@ -616,7 +616,7 @@ for name, added in {"without positions": torch.zeros(8, 32), "with positions": p
 # them side by side, a third of the width each; it then wants a width that 3 divides, and cannot build the
 # paper's own 512.)
 
-# %% tags=["export:models.attention"]
+# %% tags=["export:models.common.attention"]
 class AxialPositions(nn.Module):
     """A learned vector for each place on each axis; a position's is the sum over its axes. VideoGPT, section 3.
 
@@ -639,7 +639,7 @@ class AxialPositions(nn.Module):
 # `walk` is the sampling direction: one position at a time, with a cache for each layer. (`conditions` belongs
 # to notebook 09. `keep_likely` comes in section 8.)
 
-# %% tags=["export:models.videogpt"]
+# %% tags=["export:models.videogpt.prior"]
 class VideoGPT(nn.Module):
     """Predicts each code of a clip from all codes before it, in raster order.
 
@@ -944,7 +944,7 @@ if profile != "smoke":
 # have less than p together: then the likeliest always stays, and so does the one that reaches p. To get from
 # the sorted order back, <code>order.argsort(-1)</code> says where each code went.</details>
 
-# %% tags=["exercise", "ex-8.4", "export:models.videogpt"]
+# %% tags=["exercise", "ex-8.4", "export:models.videogpt.prior"]
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
     """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
     then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
@@ -966,7 +966,7 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
 # %% tags=["check", "ex-8.4"]
 keep_likely = check("8.4", keep_likely)
 
-# %% tags=["export:models.videogpt"]
+# %% tags=["export:models.videogpt.prior"]
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises ValueError for a value that no distribution can be drawn with."""
     if not temperature > 0:
@@ -1285,10 +1285,10 @@ if profile != "smoke":
 #
 # | name | what it does | in |
 # |---|---|---|
-# | `Sparse`, `attend` | which positions are seen; attention over them | `lvlib.models.attention` |
-# | `CausalAttention`, `KVCache`, `GPTBlock` | a layer, all at once or step by step | `lvlib.models.attention` |
-# | `AxialPositions` | where a code stands | `lvlib.models.attention` |
-# | `VideoGPT`, `keep_likely` | the prior: `loss`, `nll`, `bits_per_dim`, `sample` | `lvlib.models.videogpt` |
+# | `Sparse`, `attend` | which positions are seen; attention over them | `lvlib.models.common.attention` |
+# | `CausalAttention`, `KVCache`, `GPTBlock` | a layer, all at once or step by step | `lvlib.models.common.attention` |
+# | `AxialPositions` | where a code stands | `lvlib.models.common.attention` |
+# | `VideoGPT`, `keep_likely` | the prior: `loss`, `nll`, `bits_per_dim`, `sample` | `lvlib.models.videogpt.prior` |
 #
 # ### Scale it up
 # First the autoencoder, then the prior on its codes. The codes are computed once, and kept on disk.

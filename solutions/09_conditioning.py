@@ -29,12 +29,12 @@ from einops import rearrange
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from lvlib.checkpoints import load_checkpoint
 from lvlib.course import check, progress
-from lvlib.course.flow import horizontal_shift, turn_agreement
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
+from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
-from lvlib.models.attention import ConditionalNorm, CrossAttention
+from lvlib.models.common.attention import ConditionalNorm, CrossAttention
+from lvlib.runs.shipped import load_checkpoint
 from lvlib.viz import curves, pad, set_style, show, show_video, strip
 
 set_style()
@@ -124,7 +124,7 @@ if profile != "smoke":
 # <details><summary>Hint</summary>One <code>rearrange</code>. Which of t and s moves slower? And which of s and
 # a?</details>
 
-# %% tags=["export:models.conditioning"]
+# %% tags=["export:models.common.conditioning"]
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
 from collections.abc import Mapping
@@ -133,10 +133,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
-from lvlib.models.attention import AxialPositions
+from lvlib.models.common.attention import AxialPositions
 
 
-# %% tags=["exercise", "ex-9.2", "export:models.conditioning"]
+# %% tags=["exercise", "ex-9.2", "export:models.common.conditioning"]
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
     """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
     ### BEGIN SOLUTION
@@ -164,7 +164,7 @@ by_latent_frame = check("9.2", by_latent_frame)
 #
 # <details><summary>Hint</summary>Two terms, one <code>F.relu</code>.</details>
 
-# %% tags=["exercise", "ex-9.3", "export:models.conditioning"]
+# %% tags=["exercise", "ex-9.3", "export:models.common.conditioning"]
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
 
@@ -194,7 +194,7 @@ ResidualBlock3d = check("9.3", ResidualBlock3d)
 # The whole encoder: a convolution that halves, four stages of blocks, one of which halves again. The time
 # axis stays.
 
-# %% tags=["export:models.conditioning"]
+# %% tags=["export:models.common.conditioning"]
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each width, as in the 2D networks of that depth
 
 
@@ -247,7 +247,7 @@ print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), remembered)
 # `Conditioner` turns what a clip is conditioned on into what the transformer takes: a vector for the norms
 # (label and actions, side by side), and a memory for cross attention. It refuses what does not fit.
 
-# %% tags=["export:models.conditioning"]
+# %% tags=["export:models.common.conditioning"]
 def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
     """The names of those parts of a condition that a model takes: the ones that are neither 0 nor None."""
     parts = {"label": label, "actions": actions, "frames": frames}
@@ -317,14 +317,14 @@ class Conditioner(nn.Module):
 #
 # `VideoGPTConfig` names all sizes, and builds the model with its conditions.
 
-# %% tags=["export:models.videogpt"]
+# %% tags=["export:models.videogpt.prior"]
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lvlib.models.attention import Sparse
-from lvlib.models.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
-from lvlib.models.videogpt import VideoGPT
+from lvlib.models.common.attention import Sparse
+from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
+from lvlib.models.videogpt.prior import VideoGPT
 
 AttentionKind = Literal["full", "sparse"]
 
@@ -706,9 +706,9 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 #
 # | name | what it does | in |
 # |---|---|---|
-# | `by_latent_frame`, `Conditioner` | conditions, ready for the transformer | `lvlib.models.conditioning` |
-# | `ResidualBlock3d`, `FrameEncoder` | given frames as a memory | `lvlib.models.conditioning` |
-# | `VideoGPTConfig` | all sizes; builds the prior with its conditions | `lvlib.models.videogpt` |
+# | `by_latent_frame`, `Conditioner` | conditions, ready for the transformer | `lvlib.models.common.conditioning` |
+# | `ResidualBlock3d`, `FrameEncoder` | given frames as a memory | `lvlib.models.common.conditioning` |
+# | `VideoGPTConfig` | all sizes; builds the prior with its conditions | `lvlib.models.videogpt.prior` |
 #
 # ### Scale it up
 #

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from lvlib import __version__
-from lvlib.errors import TrainingStopped, UserError
-from lvlib.suggest import unknown
+from lvlib.errors import TrainingStopped, UserError, unknown
 
 COMMANDS = {
     "configs": "list the configurations",

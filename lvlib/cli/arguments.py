@@ -6,8 +6,7 @@ import dataclasses
 import io
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from lvlib.configs import Config

@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
     check_positive("--threads", options.threads)
-    from lvlib.bench import bench
+    from lvlib.reports.bench import bench
 
     report = {"config": options.config, **bench(config, options.threads)}
     print(json.dumps(report) if options.json else _table(report))

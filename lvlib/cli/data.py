@@ -6,8 +6,7 @@ from pathlib import Path
 
 import lvlib
 from lvlib.cli.arguments import Parser
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 SCRIPTS = Path(lvlib.__file__).parents[1] / "data_scripts"
 

@@ -9,7 +9,7 @@ def main(arguments: list[str]) -> None:
     parser = ConfigParser("describe", "Parameters per part, latent shape, tokens a clip, memory to train.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
-    from lvlib.describe import describe
+    from lvlib.reports.describe import describe
 
     report = {"config": options.config, **describe(config)}
     print(json.dumps(report) if options.json else _table(report))

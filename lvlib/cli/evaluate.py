@@ -6,8 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lvlib.cli.arguments import Parser, check_positive, check_temperature_and_seed, override, split_overrides
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from lvlib.configs import Config
@@ -38,8 +37,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     rest, overrides = split_overrides(arguments)
     options = parser.parse_args(rest)
-    from lvlib.checkpoints import run_folder
-    from lvlib.runs import load_config
+    from lvlib.runs.load import load_config
+    from lvlib.runs.shipped import run_folder
 
     options.run = run_folder(options.run)
     check_positive("--clips", options.clips)
@@ -56,7 +55,7 @@ def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
         if not name.startswith("data."):
             raise UserError(f"--{name} cannot be set, the run was trained with its own: set fields of data alone, "
                             "such as --data.root")
-    from lvlib.describe import latent_shape
+    from lvlib.reports.describe import latent_shape
 
     changed = override(config, overrides)
     latent_shape(changed)
@@ -77,9 +76,9 @@ def chosen(metrics: str | None, allowed: tuple[str, ...], kind: str) -> list[str
 
 
 def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
-    from lvlib.evaluate import AUTOENCODER_METRICS, evaluate_autoencoder, evenly_spaced
-    from lvlib.run_data import open_split
-    from lvlib.runs import load_autoencoder
+    from lvlib.evaluation.scores import AUTOENCODER_METRICS, evaluate_autoencoder, evenly_spaced
+    from lvlib.runs.data import open_split
+    from lvlib.runs.load import load_autoencoder
 
     for name in ("prime_frames", "temperature"):
         if getattr(options, name) is not None:
@@ -95,11 +94,11 @@ def score_autoencoder(options: argparse.Namespace, config: "Config") -> dict:
 
 def score_prior(options: argparse.Namespace, config: "Config") -> dict:
     from lvlib.cli.prime import prime_frames_of
-    from lvlib.conditions import check_classes, check_data, needs
-    from lvlib.evaluate import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, evenly_spaced
-    from lvlib.models.lvt import LVTConfig
-    from lvlib.run_data import check_rate, open_split
-    from lvlib.runs import load_autoencoder, load_model
+    from lvlib.data.conditions import check_classes, check_data, needs
+    from lvlib.evaluation.scores import BASELINE_CLIPS, PRIOR_METRICS, count_baselines, evaluate_prior, evenly_spaced
+    from lvlib.models.lvt.prior import LVTConfig
+    from lvlib.runs.data import check_rate, open_split
+    from lvlib.runs.load import load_autoencoder, load_model
 
     asked, temperature = needs(config.prior), 1.0 if options.temperature is None else options.temperature
     metrics, prime_frames = PRIOR_METRICS, 0

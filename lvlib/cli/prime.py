@@ -38,8 +38,8 @@ def prime_frames_of(config: "Config", asked: int | None) -> int:
     LVT is given any number, by default that of its training; VideoGPT those that it is conditioned on, or else whole
     latent frames, by default one. Raises UserError for another number.
     """
-    from lvlib.describe import latent_shape
-    from lvlib.models.lvt import LVTConfig
+    from lvlib.models.lvt.prior import LVTConfig
+    from lvlib.reports.describe import latent_shape
 
     frames, prior = config.data.frames, config.prior
     if isinstance(prior, LVTConfig):
@@ -86,8 +86,8 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path)
     """The first n test clips of a data set. Raises UserError if it has fewer, or others than the run's model takes."""
     import torch
 
-    from lvlib.conditions import check_classes, needs
     from lvlib.data import ClipSet, to_video
+    from lvlib.data.conditions import check_classes, needs
 
     clips = ClipSet(root, "test", config.data.frames, stride)
     (height, width, channels), (own, _, size, _) = clips.shape, config.video_shape

@@ -22,12 +22,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
     options = parser.parse_args(arguments)
-    from lvlib.checkpoints import run_folder
     from lvlib.data import write_video
     from lvlib.data.video_files import probe
     from lvlib.data.video_writer import writer_of
-    from lvlib.models.quantize import code_bits
-    from lvlib.runs import load_autoencoder, load_config
+    from lvlib.models.common.quantize import code_bits
+    from lvlib.runs.load import load_autoencoder, load_config
+    from lvlib.runs.shipped import run_folder
 
     writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
@@ -54,7 +54,7 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
     from lvlib.data.tensors import as_channels
     from lvlib.data.video_files import decode
     from lvlib.metrics.pixels import mse
-    from lvlib.models.frame_vqvae import FrameVQVAEConfig
+    from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 
     device = next(model.parameters()).device
     squared_error = 0.0

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
-    from lvlib.checkpoints import run_folder
     from lvlib.cli.prime import require_prior
     from lvlib.cli.sample_output import Samples, print_scores, write
     from lvlib.cli.told import check_taken, told_of
-    from lvlib.conditions import needs
+    from lvlib.data.conditions import needs
     from lvlib.data.video_writer import writer_of
-    from lvlib.runs import load_autoencoder, load_config, load_model
+    from lvlib.runs.load import load_autoencoder, load_config, load_model
+    from lvlib.runs.shipped import run_folder
 
     writer_of(options.out)
     run = run_folder(options.run)
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     model, autoencoder = load_model(run)[1], load_autoencoder(run)
     import torch
 
-    from lvlib.generation import generate_video
+    from lvlib.evaluation.generate import generate_video
 
     torch.manual_seed(options.seed)
     device = next(model.parameters()).device
@@ -94,8 +94,8 @@ def primed(options: argparse.Namespace, config: "Config", run: Path) -> tuple[in
     Raises UserError if the prior needs frames and gets none, or for clips that it cannot go on with.
     """
     from lvlib.cli.prime import data_set_clips, prime_frames_of, video_clip
-    from lvlib.models.lvt import LVTConfig
-    from lvlib.run_data import check_rate
+    from lvlib.models.lvt.prior import LVTConfig
+    from lvlib.runs.data import check_rate
 
     if options.prime is None:
         if isinstance(config.prior, LVTConfig) or config.prior.frames:

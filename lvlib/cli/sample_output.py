@@ -22,7 +22,7 @@ class Samples:
 
 def print_scores(samples: Samples) -> None:
     """PSNR over the generated frames of each sample, and of the baseline, where the true ones are known."""
-    from lvlib.baselines import repeat_last_frame
+    from lvlib.evaluation.baselines import repeat_last_frame
     from lvlib.metrics.pixels import psnr
     from lvlib.viz.continuations import span
 

@@ -9,8 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +31,8 @@ class Told:
 
 def check_taken(config: "Config", label: str | None, actions: Path | None, sampling: Iterable[str]) -> None:
     """Raises UserError for an option that the prior cannot use. sampling: names of those for drawing that were set."""
-    from lvlib.conditions import needs
-    from lvlib.models.lvt import LVTConfig
+    from lvlib.data.conditions import needs
+    from lvlib.models.lvt.prior import LVTConfig
 
     for field, words, given in (("label", "a label", label), ("actions", "actions", actions)):
         if given is not None and field not in needs(config.prior):
@@ -48,7 +47,7 @@ def told_of(options: argparse.Namespace, config: "Config", run: Path, items: lis
 
     Raises UserError for a label or an action file that the prior cannot take, and where there are no actions.
     """
-    from lvlib.conditions import conditions_of, needs
+    from lvlib.data.conditions import conditions_of, needs
     from lvlib.training import load_run
 
     about, names = load_run(run), [f"sample {i + 1}" for i in range(options.n)]

@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
     _check_folder(options.out)
     import torch
 
-    from lvlib import frozen
-    from lvlib.conditions import check_data, needs
-    from lvlib.describe import build
+    from lvlib.data.conditions import check_data, needs
+    from lvlib.reports.describe import build
+    from lvlib.runs import latents as frozen
     from lvlib.training import train
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
 
 def _open_data(config: "Config") -> dict[str, "Dataset"]:
     """The clips of "train", and of "val" if there are any."""
-    from lvlib.run_data import open_split
+    from lvlib.runs.data import open_split
 
     data = {"train": open_split(config, "train")}
     try:
@@ -72,7 +72,7 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
 
 def _check_folder(run: Path) -> None:
     """A run may start in a new folder, an empty one, or one where a run was begun (which may have left a lock)."""
-    from lvlib.frozen import FILES
+    from lvlib.runs.latents import FILES
 
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lvlib.configs import lvt, videogpt
 from lvlib.configs.config import AutoencoderConfig, Config, DataConfig, PriorConfig, config_from_dict
-from lvlib.suggest import unknown
+from lvlib.errors import unknown
 
 __all__ = ["CONFIGS", "AutoencoderConfig", "Config", "DataConfig", "PriorConfig", "config_from_dict", "named_config"]
 

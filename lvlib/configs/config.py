@@ -4,10 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from lvlib.errors import UserError
-from lvlib.models.frame_vqvae import FrameVQVAEConfig
-from lvlib.models.lvt import LVTConfig
-from lvlib.models.video_vqvae import VideoVQVAEConfig
-from lvlib.models.videogpt import VideoGPTConfig
+from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt.prior import LVTConfig
+from lvlib.models.videogpt.prior import VideoGPTConfig
+from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
 from lvlib.training.config import TrainingConfig
 
 AutoencoderConfig = FrameVQVAEConfig | VideoVQVAEConfig  # the next system joins with `| ItsConfig`

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from lvlib.configs.config import Config, DataConfig
-from lvlib.models.frame_vqvae import FrameVQVAEConfig
-from lvlib.models.lvt import LVTConfig
+from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt.prior import LVTConfig
 from lvlib.training.config import TrainingConfig
 
 # The paper counts its batch in images, hence one frame a clip. Section 4.1 gives Adam and the learning rate,
@@ -37,7 +37,7 @@ def priors(frames: Config) -> dict[str, Config]:
             for name, factor in SUBSCALE.items()}
 
 
-# On codes of course_48 that `python -m lvlib.checkpoints.merge_codes` has brought from 128 to 64.
+# On codes of course_48 that `python -m lvlib.cli.merge_codes` has brought from 128 to 64.
 prior_course = Config(
     DataConfig(frames=16, size=48), replace(course_48.autoencoder, codes=64),
     TrainingConfig(steps=24_000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,

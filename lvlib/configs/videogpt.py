@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from lvlib.configs.config import Config, DataConfig
-from lvlib.models.video_vqvae import VideoVQVAEConfig
-from lvlib.models.videogpt import VideoGPTConfig
+from lvlib.models.videogpt.prior import VideoGPTConfig
+from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
 from lvlib.training.config import TrainingConfig
 
 # Table 8 gives batch, rate and steps. Neither the paper nor its code has a schedule or a weight decay here.

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from lvlib.course.agree import disagreements
-from lvlib.course.build import build, executed_path
-from lvlib.course.notebook import Source, read_sources
-from lvlib.course.timing import timing
+from lvlib.course.tool.build import build, executed_path
+from lvlib.course.tool.notebook import Source, read_sources
+from lvlib.course.tool.timing import timing
+from lvlib.course.tool.verify import disagreements
 from lvlib.errors import UserError
 
 ROOT = Path(__file__).parents[2]

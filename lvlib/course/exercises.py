@@ -21,7 +21,7 @@ from typing import Any
 from torch import nn
 
 from lvlib.course import checks
-from lvlib.course.guard import NotYet, guarded
+from lvlib.course.sandbox import NotYet, guarded
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 FORMAT = 1
 _KEYS = {"name", "format", "fps", "arguments", "splits", "fields", "classes", "sha256"}

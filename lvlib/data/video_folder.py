@@ -14,8 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Size, Video, decode, probe
-from lvlib.errors import UserError
-from lvlib.suggest import unknown
+from lvlib.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test")
 

@@ -8,7 +8,7 @@ import torch
 
 from lvlib.cli.arguments import override
 from lvlib.configs import Config, named_config
-from lvlib.describe import build
+from lvlib.reports.describe import build
 from lvlib.training.checkpoint import Checkpoint, save_checkpoint
 
 SMALL = {"data.size": "32", "data.frames": "4", "autoencoder.hidden": "8", "autoencoder.residual_hidden": "4",

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
-from lvlib.bench import bench, cpu_seconds
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
-from lvlib.models.videogpt import VideoGPT
+from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.reports.bench import bench, cpu_seconds
 
 
 def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -59,7 +59,7 @@ def test_shares_follow_from_times(report):
 
 def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
     asked = []
-    monkeypatch.setattr("lvlib.bench.bench", lambda config, threads: asked.append((config, threads)) or report)
+    monkeypatch.setattr("lvlib.reports.bench.bench", lambda config, threads: asked.append((config, threads)) or report)
     status, out, _ = lvlib("bench", "bench-lvt", "--data.frames", "2", "--threads", "3", "--json")
     assert status == 0 and json.loads(out) == {"config": "bench-lvt", **report}
     assert asked == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3)]
@@ -73,8 +73,8 @@ def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
 
 def test_videogpt_s_stages(monkeypatch):
     """The autoencoder takes the prior's batch. Sampling draws all codes of a clip, told what the prior is told."""
-    monkeypatch.setattr("lvlib.bench._in_fresh_process", lambda work, *arguments: work(*arguments))
-    monkeypatch.setattr("lvlib.bench.cpu_seconds", lambda step: (1.0, 1.0))
+    monkeypatch.setattr("lvlib.reports.bench._in_fresh_process", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr("lvlib.reports.bench.cpu_seconds", lambda step: (1.0, 1.0))
     sampled = []
     monkeypatch.setattr(VideoGPT, "sample", lambda self, n, condition: sampled.append((n, condition)))
     fields = {"data.frames": "4", "data.size": "16", "prior.classes": "5", "prior.actions": "3", "prior.frames": "1",

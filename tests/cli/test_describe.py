@@ -68,7 +68,7 @@ def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
     """Counted once more on real tensors, of a prior small enough to be real."""
     from lvlib.cli.arguments import override
     from lvlib.configs import named_config
-    from lvlib.describe import build, latent_shape, training_bytes
+    from lvlib.reports.describe import build, latent_shape, training_bytes
 
     fields = {"data.size": ["32"], "prior.encoder_layers": ["1"], "prior.decoder_layers": ["1"]}
     config = override(named_config("bench-lvt"), fields)

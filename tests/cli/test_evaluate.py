@@ -11,8 +11,8 @@ from PIL import Image
 from small_runs import make_prior_run
 
 from lvlib.data import to_video
-from lvlib.evaluate import evenly_spaced
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.evaluation.scores import evenly_spaced
+from lvlib.runs.load import load_autoencoder, load_model
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_clips_are_spread_over_the_split():
 
 
 def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)  # the work begins with it
+    monkeypatch.setattr("lvlib.runs.load.load_autoencoder", None)  # the work begins with it
 
     def message(*arguments, run=run, root=digits) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)

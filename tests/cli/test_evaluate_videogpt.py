@@ -8,7 +8,7 @@ import torch
 from small_runs import make_prior_run, make_videogpt_run
 
 from lvlib.data import ClipSet, to_video
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.runs.load import load_autoencoder, load_model
 
 ABOUT = {"fps": 10, "classes": ["run", "jump", "sit", "lie", "7"]}
 
@@ -72,7 +72,7 @@ def test_pixels_of_a_prior_that_is_given_frames(lvlib, framed, acted):
 
 
 def test_what_cannot_be_evaluated_is_one_line(refused, told, framed, acted, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)  # the work begins with it
+    monkeypatch.setattr("lvlib.runs.load.load_autoencoder", None)  # the work begins with it
 
     def message(run, *arguments, root=acted) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)
@@ -92,7 +92,7 @@ def test_what_cannot_be_evaluated_is_one_line(refused, told, framed, acted, digi
 
 def test_labels_that_would_mean_other_classes_are_refused(refused, acted, tmp_path, monkeypatch):
     """The clips' classes are run, jump, sit, lie, 7."""
-    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)
+    monkeypatch.setattr("lvlib.runs.load.load_autoencoder", None)
     for name, classes, words in (("exchanged", ["jump", "run", "sit", "lie", "7"], "0 is run in the data, and jump"),
                                  ("fewer", ["run", "jump", "sit", "lie"], "4 is 7 in the data, and missing")):
         run = make_videogpt_run(tmp_path / name, {"fps": 10, "classes": classes}, prior__classes="5")
@@ -103,7 +103,7 @@ def test_labels_that_would_mean_other_classes_are_refused(refused, acted, tmp_pa
 
 def test_clips_of_another_rate_are_refused_with_a_way_out(refused, acted, tmp_path, monkeypatch):
     """The clips have 10 frames a second."""
-    monkeypatch.setattr("lvlib.runs.load_autoencoder", None)
+    monkeypatch.setattr("lvlib.runs.load.load_autoencoder", None)
     half = make_prior_run(tmp_path / "half", fps=5.0, data__root=str(acted))
     assert f"{acted} gives 10 frames a second, {half} learned from 5: add --data.stride 2" in refused("evaluate", half)
     assert "convert it to that rate" in refused("evaluate", make_prior_run(tmp_path / "odd", fps=7.0),

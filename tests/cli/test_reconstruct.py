@@ -12,7 +12,7 @@ from small_runs import make_videogpt_run
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
 from lvlib.data import from_video, read_video, to_video, write_video
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.runs.load import load_autoencoder, load_model
 from lvlib.training.checkpoint import Checkpoint, folder_of, save_checkpoint
 
 SMALL = {"autoencoder.hidden": ["8"], "autoencoder.residual_hidden": ["4"], "autoencoder.codes": ["16"],

@@ -11,7 +11,7 @@ from small_runs import make_prior_run
 
 from lvlib.data import from_video, read_video, to_video, write_clip_set, write_video
 from lvlib.data.tensors import as_channels
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.runs.load import load_autoencoder, load_model
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_seed_and_the_temperature_decide(run, sample, mp4):
 
 
 def test_more_samples_than_go_together(run, sample, mp4, monkeypatch):
-    monkeypatch.setattr("lvlib.generation.BATCH", 2)
+    monkeypatch.setattr("lvlib.evaluation.generate.BATCH", 2)
     clips, printed = sample(run, mp4, "--n", 5)
     assert len(clips) == len(scores(printed)) == 5
     assert len(np.unique(clips.reshape(5, -1), axis=0)) == 5
@@ -126,7 +126,7 @@ def test_clips_of_another_rate_are_refused_with_a_way_out(refused, sample, mp4, 
 
 
 def test_what_cannot_be_sampled_is_refused_before_any_work(refused, run, digits, mp4, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.runs.load_model", None)  # the work begins with it
+    monkeypatch.setattr("lvlib.runs.load.load_model", None)  # the work begins with it
 
     def message(*arguments, run=run, prime=mp4, out="out.mp4") -> str:
         return refused("sample", run, "--prime", prime, "--out", tmp_path / out, *arguments)

@@ -7,7 +7,7 @@ from PIL import Image
 from small_runs import make_prior_run, make_videogpt_run
 
 from lvlib.data import ClipSet, from_video, read_video, to_video
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.runs.load import load_autoencoder, load_model
 
 CLASSES = ["run", "jump", "sit", "lie", "7"]
 
@@ -129,7 +129,7 @@ def test_pictures_name_the_class(runs, lvlib, tmp_path):
 
 
 def test_what_does_not_fit_the_prior_is_refused_before_any_work(runs, refused, mp4, acted, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.runs.load_model", None)  # the work begins with it
+    monkeypatch.setattr("lvlib.runs.load.load_model", None)  # the work begins with it
 
     def message(run, *arguments) -> str:
         return refused("sample", runs[run], *arguments, "--out", tmp_path / "out.mp4")

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lvlib import frozen
 from lvlib.data import ClipSet, read_video, to_video
 from lvlib.data.codes import write_codes
-from lvlib.runs import load_autoencoder, load_model
+from lvlib.runs import latents as frozen
+from lvlib.runs.load import load_autoencoder, load_model
 from lvlib.training import load_run
 from lvlib.training.checkpoint import folder_of, load_tensors, steps_saved
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lvlib.configs import CONFIGS, config_from_dict, named_config
-from lvlib.describe import build, latent_shape
 from lvlib.errors import UserError
+from lvlib.reports.describe import build, latent_shape
 from lvlib.training import build_optimizer
 
 PRIORS = [f"lvt-{data}{codebooks}{order}" for data in ("bair", "kinetics600") for codebooks in ("", "-nc1")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lvlib.configs import named_config
-from lvlib.describe import build, latent_shape
-from lvlib.models.video_vqvae import VideoVQVAE
+from lvlib.models.videogpt.vqvae import VideoVQVAE
+from lvlib.reports.describe import build, latent_shape
 
 TABLE_8 = {  # input, latent size, beta, batch, rate, hidden, residual units and layers, attention, codes, dim, steps
     "moving-mnist": ((16, 64, 64), (4, 16, 16), 0.25, 32, 7e-4, 240, 128, 2, False, 512, 64, 20_000),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_course import write_sources
 
-from lvlib.course.build import build
+from lvlib.course.tool.build import build
 
 
 @pytest.fixture(scope="session")

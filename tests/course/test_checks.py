@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lvlib.course.exercises import examine, exercises_of, notebooks_with_checks
-from lvlib.course.notebook import code_cells, read_sources
+from lvlib.course.tool.notebook import code_cells, read_sources
 
 CALL = r'check\("(\d+\.\d+)"'  # an exercise's check cell has it, by the rules of a source; so has an example
 SOURCES = read_sources(Path(__file__).parents[2])

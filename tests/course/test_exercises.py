@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lvlib.course import check, exercises, guard, progress
+from lvlib.course import check, exercises, progress
 
 
 def double(x: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ import papermill
 import pytest
 from jupytext.config import find_jupytext_configuration_file, load_jupytext_configuration_file
 
-from lvlib.course.agree import disagreements
-from lvlib.course.build import kernel_environment, student_path
-from lvlib.course.extract import exports
-from lvlib.course.forms import dumps
-from lvlib.course.notebook import code_cells, read_sources, tagged, tags
+from lvlib.course.tool.build import kernel_environment, student_path
+from lvlib.course.tool.extract import exports
+from lvlib.course.tool.forms import dumps
+from lvlib.course.tool.notebook import code_cells, read_sources, tagged, tags
+from lvlib.course.tool.verify import disagreements
 
 ROOT = Path(__file__).parents[2]
 SOURCES = read_sources(ROOT)

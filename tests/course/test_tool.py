@@ -9,10 +9,10 @@ import nbformat
 import pytest
 from small_course import SECOND, write_sources
 
-from lvlib.course import agree, build, timing
 from lvlib.course.__main__ import main
-from lvlib.course.forms import dumps
-from lvlib.course.notebook import code_cells, tags
+from lvlib.course.tool import build, timing, verify
+from lvlib.course.tool.forms import dumps
+from lvlib.course.tool.notebook import code_cells, tags
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENT, EXECUTED, MODULE = "notebooks/91_first.ipynb", "solutions/91_first.ipynb", "lvlib/models/numbers.py"
@@ -35,7 +35,7 @@ def edit_notebook(root: Path, path: str, change) -> None:
 
 
 def problems(root: Path) -> list[str]:
-    return list(agree.disagreements(root))
+    return list(verify.disagreements(root))
 
 
 # ---- what build makes

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lvlib.data import ClipSet, to_video, write_clip_set
 from lvlib.data.codes import CodesDataset, open_codes, write_codes
 from lvlib.errors import UserError
-from lvlib.models.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 
 
 class Clips(Dataset):

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 import lvlib
-from lvlib.course.flow import turn_agreement
 from lvlib.data import open_data, to_video
-from lvlib.data.doom import BUTTONS, Doom, TrainedPolicy, Walker, record_episode
+from lvlib.data.recorders.doom import BUTTONS, Doom, TrainedPolicy, Walker, record_episode
 from lvlib.errors import UserError
+from lvlib.evaluation.flow import turn_agreement
 
 SCRIPT = Path(lvlib.__file__).parents[1] / "data_scripts" / "vizdoom.py"
 SMALL = ["--episodes", "10", "--frames", "40"]

@@ -8,8 +8,8 @@ import torch
 from toys import Codes, ConditionedCodes, conditioned_prior, config, prior
 
 from lvlib.errors import UserError
-from lvlib.models.lvt import LatentVideoTransformer
-from lvlib.models.videogpt import VideoGPT
+from lvlib.models.lvt.prior import LatentVideoTransformer
+from lvlib.models.videogpt.prior import VideoGPT
 from lvlib.training import train
 from lvlib.training.batches import STEP, for_model, global_batch, seed_everything, training_batches, validation_batches
 from lvlib.training.checkpoint import (

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lvlib.models.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
-from lvlib.models.lvt import LatentVideoTransformer, LVTConfig
-from lvlib.models.videogpt import VideoGPT, VideoGPTConfig
+from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
+from lvlib.models.lvt.prior import LatentVideoTransformer, LVTConfig
+from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
 from lvlib.training import TrainingConfig
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from lvlib.course.exercises import exercise
-from lvlib.models import quantize
+from lvlib.models.common import quantize
 
 
 @exercise("2.1", reference=quantize.nearest_code, wrong={

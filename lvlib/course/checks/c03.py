@@ -3,7 +3,7 @@
 import torch
 
 from lvlib.course.exercises import exercise
-from lvlib.models import quantize
+from lvlib.models.common import quantize
 
 
 @exercise("3.1", reference=quantize.usage, wrong={

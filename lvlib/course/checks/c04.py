@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lvlib.course.exercises import exercise
-from lvlib.models import quantize
+from lvlib.models.common import quantize
 
 
 @exercise("4.1", reference=quantize.code_bits, wrong={

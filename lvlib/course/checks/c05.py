@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 
 from lvlib.course.exercises import exercise
-from lvlib.models import subscale
+from lvlib.models.lvt import subscale
 
 
 @exercise("5.1", reference=subscale.slice_offset, wrong={

@@ -4,7 +4,8 @@ import torch
 from einops import rearrange
 
 from lvlib.course.exercises import exercise
-from lvlib.models import lvt, relative_attention
+from lvlib.models.lvt import prior as lvt
+from lvlib.models.lvt import relative_attention
 
 
 def _taps(kernel):

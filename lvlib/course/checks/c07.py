@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import nn
 
 from lvlib.course.exercises import exercise
-from lvlib.models import video_vqvae
+from lvlib.models.videogpt import vqvae as video_vqvae
 
 
 def frames_seen(position, layers):

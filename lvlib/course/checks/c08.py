@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from lvlib.course.exercises import exercise
-from lvlib.models import attention, videogpt
+from lvlib.models.common import attention
+from lvlib.models.videogpt import prior as videogpt
 
 
 def who_sees_whom(layer, x):

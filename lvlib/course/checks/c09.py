@@ -6,8 +6,8 @@ from einops import rearrange
 from torch import Tensor, cat
 
 from lvlib.course.exercises import exercise
-from lvlib.models import conditioning
-from lvlib.models.attention import ConditionalNorm
+from lvlib.models.common import conditioning
+from lvlib.models.common.attention import ConditionalNorm
 
 
 def conditional_norm(x: Tensor, vector: Tensor, weight: Tensor) -> Tensor:

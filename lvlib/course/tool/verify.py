@@ -1,0 +1,72 @@
+"""Do the generated files agree with their sources? Rebuilds all of them in memory; runs nothing, writes nothing."""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+from lvlib.course.tool.build import executed_path, read_executed, student_path
+from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
+from lvlib.course.tool.forms import code_digest, dumps, executed_form, output_problems, stale, student_form
+from lvlib.course.tool.notebook import PACKAGES, Source, code_cells, read_sources, tagged
+
+REMEDY = "change the source, then run `python -m lvlib.course build`"
+
+
+def disagreements(root: Path) -> Iterator[str]:
+    """A line for each rule that a source breaks, and for each file that is not what its source makes."""
+    sources = read_sources(root)
+    for source in sources:
+        yield from source.problems
+    modules = exports(sources)
+    yield from export_problems(modules)
+
+    sound = [source for source in sources if not source.problems]
+    for source in sound:
+        yield from _difference(root, student_path(source), dumps(student_form(source)), str(source.path))
+        yield from _executed(root, source)
+    for module, cells in modules.items():
+        paths = {cell.path for cell in cells}
+        if paths <= {source.path for source in sound} and not any(cell.problems for cell in cells):
+            yield from _difference(root, module_path(module), module_text(cells), " and ".join(map(str, sorted(paths))))
+    yield from _orphans(root, sources)
+
+
+def _executed(root: Path, source: Source) -> Iterator[str]:
+    path, notebook = executed_path(source), read_executed(root, source)
+    if notebook is None:
+        yield f"{path}: missing, or not a notebook; run `python -m lvlib.course build`"
+        return
+    if reason := stale(notebook, source):
+        yield f"{path}: {reason}; run `python -m lvlib.course build`"
+    elif code_digest(notebook) != code_digest(source.notebook):
+        yield f"{path}: its code is not that of {source.path}; {REMEDY}"
+    else:
+        yield from _difference(root, path, dumps(executed_form(source, notebook)), str(source.path))
+    yield from (f"{path}: {problem}" for problem in output_problems(notebook))
+
+
+def _difference(root: Path, path: Path, expected: str, origin: str) -> Iterator[str]:
+    if not (root / path).exists():
+        yield f"{path}: missing; run `python -m lvlib.course build`"
+        return
+    found = (root / path).read_bytes().decode(errors="replace")
+    if found == expected:
+        return
+    pairs = enumerate(zip_longest(found.split("\n"), expected.split("\n")), 1)
+    number, line = next((number, line) for number, (line, other) in pairs if line != other)
+    shown = f" (`{line.strip()[:60]}`)" if line else ""
+    yield f"{path}: edited, or older than {origin}: it differs from line {number} on{shown}; {REMEDY}"
+
+
+def _orphans(root: Path, sources: list[Source]) -> Iterator[str]:
+    notebooks = {path for source in sources for path in (student_path(source), executed_path(source))}
+    tags = {tagged(cell, "export:") for source in sources for cell in code_cells(source.notebook)}
+    modules = {module_path(tag) for tag in tags if tag}
+    for folder in "notebooks", "solutions":
+        for file in sorted((root / folder).glob("*.ipynb")):
+            if file.relative_to(root) not in notebooks:
+                yield f"{file.relative_to(root)}: orphan: no source in solutions/ makes it; delete it"
+    for package in PACKAGES:
+        for file in sorted((root / "lvlib" / package).rglob("*.py")):
+            if file.name != "__init__.py" and file.relative_to(root) not in modules:
+                yield f"{file.relative_to(root)}: orphan: no notebook exports it; delete it, or export it from one"

@@ -1,0 +1,1 @@
+"""Games and simulators that clips are recorded from."""

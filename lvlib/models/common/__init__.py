@@ -1,0 +1,1 @@
+"""What several systems share: extracted from the notebooks."""

@@ -1,0 +1,147 @@
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/02_vq_vae.py and
+# solutions/04_sliced_quantization.py.
+"""LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, sections 3.1 and 4.1."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+
+
+class ResidualBlock(nn.Module):
+    """x plus a correction: ReLU, 3x3 convolution, ReLU, 1x1 convolution. (n, channels, h, w) in and out."""
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.correction = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(channels, hidden, 3, padding=1),
+            nn.ReLU(), nn.Conv2d(hidden, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.correction(x)
+
+
+class Encoder(nn.Sequential):
+    """Frames (n, channels, h, w) -> vectors (n, hidden, h/4, w/4)."""
+
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):
+        super().__init__(
+            nn.Conv2d(channels, hidden // 2, 4, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(hidden // 2, hidden, 4, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            *[ResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks)],
+        )
+
+
+class Decoder(nn.Sequential):
+    """Vectors (n, hidden, h/4, w/4) -> frames (n, channels, h, w). No tanh at the end: it stalls on black frames."""
+
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):
+        super().__init__(
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            *[ResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks)], nn.ReLU(),
+            nn.ConvTranspose2d(hidden, hidden // 2, 4, stride=2, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(hidden // 2, channels, 4, stride=2, padding=1),
+        )
+
+
+class FrameVQVAE(nn.Module):
+    """An encoder, a quantizer and a decoder, frame by frame.
+
+    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
+    and lookup(codes) -> vectors.
+    """
+
+    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+
+    def vectors(self, video: Tensor) -> Tensor:
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d)."""
+        z = self.encoder(rearrange(video, "b c t h w -> (b t) c h w"))
+        return rearrange(z, "(b t) d h w -> b t h w d", b=len(video))
+
+    def frames(self, q: Tensor) -> Tensor:
+        """Vectors (b, t, h/4, w/4, d) -> video (b, c, t, h, w)."""
+        x = self.decoder(rearrange(q, "b t h w d -> (b t) d h w"))
+        return rearrange(x, "(b t) c h w -> b c t h w", b=len(q))
+
+    @torch.no_grad()
+    def encode(self, video: Tensor) -> Tensor:
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks."""
+        return self.quantizer(self.vectors(video))[1]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes int64 (b, t, h/4, w/4) or (..., k) -> video (b, c, t, h, w) in [-1, 1]."""
+        return self.frames(self.quantizer.lookup(codes)).clamp(-1, 1)
+
+    def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error plus the quantizer's own loss, LVT eq. (1); and the parts by name."""
+        q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
+        reconstruction_loss = F.mse_loss(self.frames(q), video)
+        return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
+
+    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+        """(c, t, h, w) of a clip -> (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
+
+        Raises ValueError if h or w is not a multiple of 4.
+        """
+        _, t, h, w = video_shape
+        if h % 4 or w % 4:
+            raise ValueError(f"frames of {h}x{w} pixels: height and width must be multiples of 4")
+        codebooks = getattr(self.quantizer, "codebooks", ())
+        return (t, h // 4, w // 4, *([len(codebooks)] if codebooks else []))
+
+
+# Introduced in solutions/04_sliced_quantization.py
+@dataclass(frozen=True)
+class FrameVQVAEConfig:
+    """Sizes of a `FrameVQVAE`; the defaults are LVT's, section 4.1, with one codebook.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    channels: int = 3
+    """Colour channels of the video: 1 or 3."""
+    hidden: int = 256
+    """Channels of the encoder, and dimension of the vectors over all codebooks."""
+    residual_hidden: int = 128
+    """Channels inside a residual block (official code)."""
+    residual_blocks: int = 2
+    """Residual blocks in the encoder, and as many in the decoder."""
+    codes: int = 512
+    """Codes of each codebook."""
+    codebooks: int = 1
+    """Number of codebooks, n_c in the paper."""
+    commitment: float = 1.0
+    """Weight of the commitment loss (official code)."""
+    decay: float = 0.99
+    """Decay of the codebook's running means (official code)."""
+    restart: float = 0.05
+    """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
+
+    def __post_init__(self):
+        for name in ("channels", "hidden", "residual_hidden", "codes", "codebooks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.residual_blocks < 0:
+            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        if self.hidden % 2 or self.hidden % self.codebooks:
+            raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
+        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
+            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
+                             f"not {self.decay}, {self.restart}, {self.commitment}")
+
+    def build(self) -> FrameVQVAE:
+        """The model, with new weights."""
+        size = self.channels, self.hidden, self.residual_hidden, self.residual_blocks
+        codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
+                     for _ in range(self.codebooks)]
+        quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
+        return FrameVQVAE(Encoder(*size), quantizer, Decoder(*size))

@@ -1,0 +1,310 @@
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
+"""The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by position, code by code.
+
+LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvlib.models.lvt.relative_attention import Block, Kind
+from lvlib.models.lvt.subscale import UNKNOWN, Triple, context, generation_order, slice_shape, take_slice, window_reach
+
+
+def earlier_taps(kernel: Triple) -> Tensor:
+    """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
+    taps = math.prod(kernel)
+    return (torch.arange(taps) < taps // 2).reshape(kernel)
+
+
+class MaskedConv3d(nn.Conv3d):
+    """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__(channels, out_channels, 3, padding=1)
+        self.register_buffer("mask", earlier_taps(self.kernel_size), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv3d(x, self.weight * self.mask, self.bias, padding=1)
+
+
+class CodeEmbedding(nn.Module):
+    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
+
+    def __init__(self, codes: int, codebooks: int, dim: int):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))  # one table after the other
+        self.register_buffer("first_rows", codes * torch.arange(codebooks), persistent=False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        rows = (codes + self.first_rows).flatten(0, -2)
+        return F.embedding_bag(rows, self.table, mode="sum").unflatten(0, codes.shape[:-1])
+
+
+def sinusoid(shape: Triple, dim: int) -> Tensor:
+    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
+    waves = dim // 6
+    frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
+    grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
+    angle = (grid[..., None] * frequency).flatten(1)
+    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
+
+
+class ContextEncoder(nn.Module):
+    """What is known besides the slice itself: earlier slices and priming frames, one vector for each of its positions.
+
+    A convolution with the subscale factor as its stride brings the volume to the size of a slice (LVT, Fig. 2).
+    """
+
+    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+        super().__init__()
+        self.factor, slice_ = config.subscale, slice_shape(shape, config.subscale)
+        window = tuple(before + 1 + after for before, after in window_reach(shape, self.factor))
+        self.embedding = CodeEmbedding(codes, codebooks, config.dim)
+        self.windows = nn.Conv3d(config.dim, config.embedding_dim, window, stride=self.factor)
+        self.slices = nn.Embedding(math.prod(self.factor), config.embedding_dim)
+        self.widen = nn.Linear(config.embedding_dim, config.dim, bias=False)
+        self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
+        self.layers = nn.Sequential(*config.blocks(config.encoder_layers, slice_, causal=False))
+
+    def forward(self, volume: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
+        """Codes (b, t, h, w, k) for the slices numbers (b,) -> (b, n, dim), n positions a slice."""
+        codes = context(volume, numbers, self.factor, prime_frames)
+        x = self.embedding(codes.clamp(min=0)) * (codes[..., :1] != UNKNOWN)
+        x = self.windows(rearrange(x, "b t h w d -> b d t h w"))
+        x = rearrange(x, "b d t h w -> b (t h w) d") + self.slices(numbers)[:, None]
+        return self.layers(self.widen(x) + self.position)
+
+
+class SliceDecoder(nn.Module):
+    """One slice: a vector for each position that knows the context, and of the slice only what comes before."""
+
+    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+        super().__init__()
+        slice_ = slice_shape(shape, config.subscale)
+        self.embedding = CodeEmbedding(codes, codebooks, config.embedding_dim)
+        self.before = MaskedConv3d(config.embedding_dim, config.dim)
+        self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
+        self.layers = nn.ModuleList(config.blocks(config.decoder_layers, slice_, causal=True))
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, codes: Tensor, known: Tensor) -> Tensor:
+        """Codes of a slice (b, t, h, w, k) and its context (b, n, dim) -> (b, n, dim)."""
+        x = self.enter(self.embedding(codes), known)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+    def enter(self, embedded: Tensor, known: Tensor) -> Tensor:
+        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b, n, dim)."""
+        x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
+        return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
+
+    def walk(self, codes: Tensor, known: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Goes through a slice (b, t, h, w, k), from position `start` on, and expects to be answered as it goes.
+
+        Yields `forward`'s vector of each position (b, dim), and the place (b, k) in `codes` where the caller writes
+        the codes that it chooses. Keeps what does not change: keys, values, and the embedded codes of neighbours.
+        """
+        batch, t, h, w, k = codes.shape
+        caches = [layer.attention.cache(batch) for layer in self.layers]
+        embedded = self.embedding(codes)
+        if start:
+            x = self.enter(embedded, known)[:, :start]
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x = layer.step(x, slice(0, start), cache)
+        padded = F.pad(embedded, (0, 0, 1, 1, 1, 1, 1, 1)).flatten(1, 3)  # what the convolution's taps meet
+        places = torch.arange((t + 2) * (h + 2) * (w + 2), device=codes.device).reshape(t + 2, h + 2, w + 2)
+        taps = places[:3, :3, :3][self.before.mask] - places[1, 1, 1]
+        weight = rearrange(self.before.weight[:, :, self.before.mask], "d c taps -> (taps c) d")
+        entry = self.position + known + self.before.bias
+        for i, place in enumerate(places[1:-1, 1:-1, 1:-1].flatten()[start:].tolist(), start):
+            x = (padded[:, place + taps].flatten(1) @ weight + entry[:, i])[:, None]
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x = layer.step(x, slice(i, i + 1), cache)
+            here = codes[:, i // (h * w), i // w % h, i % w]
+            yield self.norm(x[:, 0]), here
+            padded[:, place] = self.embedding(here)
+
+
+class CodeHeads(nn.Module):
+    """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
+
+    def __init__(self, codes: int, codebooks: int, dim: int):
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(codebooks))
+        self.earlier = nn.ModuleList(CodeEmbedding(codes, k, dim) for k in range(1, codebooks))
+        self.out = nn.ModuleList(nn.Linear(dim, codes) for _ in range(codebooks))
+
+    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Vectors (..., dim) and the codes (..., k) there -> logits (..., k, codes)."""
+        return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], -2)
+
+    def one(self, k: int, x: Tensor, earlier: Tensor) -> Tensor:
+        """Logits (..., codes) of code k, given the k codes before it: earlier (..., k)."""
+        hidden = self.hidden[k](x)
+        if k:
+            hidden = hidden + self.earlier[k - 1](earlier)
+        return self.out[k](hidden.relu())
+
+
+class LatentVideoTransformer(nn.Module):
+    """A prior over the codes of one clip, given its first frames. LVT, section 3.2.
+
+    Latents are int64 (b, t, h, w), or (b, t, h, w, k) for k codebooks: the shape it was built for.
+    """
+
+    def __init__(self, config: "LVTConfig", latent_shape: tuple[int, ...], codes: int):
+        super().__init__()
+        self.latent_shape, self.shape = tuple(latent_shape), tuple(latent_shape[:3])
+        self.codes, self.codebooks = codes, latent_shape[3] if len(latent_shape) == 4 else 1
+        self.factor, self.prime_frames = config.subscale, config.prime_frames
+        self.encoder = ContextEncoder(config, self.shape, codes, self.codebooks)
+        self.decoder = SliceDecoder(config, self.shape, codes, self.codebooks)
+        self.code_heads = CodeHeads(codes, self.codebooks, config.dim)
+        order = generation_order(self.shape, self.factor).reshape(math.prod(self.factor), -1)
+        self.register_buffer("order", order, persistent=False)  # (slices, n): raster index of each position
+
+    def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
+        if latents.shape[1:] != self.latent_shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
+                             f"not {tuple(latents.shape)}")
+        choices = self.slices_to_generate(self.prime_frames)
+        numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
+        nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
+        loss = nats.mean() * len(choices) / self.dims(self.prime_frames)
+        return loss, {"bits_per_dim": loss / math.log(2)}
+
+    def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
+        """-ln p of the generated codes in slice numbers (b,) of each clip: (b, n, k) nats, 0 at priming frames."""
+        volume = self.volume(latents)
+        codes = volume.flatten(1, 3).take_along_dim(self.order[numbers][..., None], 1)
+        slices = codes.unflatten(1, slice_shape(self.shape, self.factor))
+        logits = self.code_heads(self.decoder(slices, self.encoder(volume, numbers, prime_frames)), codes)
+        nats = F.cross_entropy(logits.flatten(0, 2), codes.flatten(), reduction="none").view_as(codes)
+        return nats * self.generated(numbers, prime_frames)[..., None]
+
+    @torch.no_grad()
+    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
+        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3.
+
+        Raises ValueError for codes that do not fit, or if no frame is left to generate.
+        """
+        self.check(latents, prime_frames, self.shape[0])
+        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
+                   for number in self.slices_to_generate(prime_frames))
+        return nats / (math.log(2) * self.dims(prime_frames))
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
+        """n clips of codes, int64 (n, *latent_shape), that begin with the priming frames.
+
+        condition: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
+        temperature: below 1 the likely codes become likelier. Raises ValueError for what does not fit.
+        """
+        if len(condition) not in (1, n):
+            raise ValueError(f"give priming codes of one clip, or of each of the {n}, not of {len(condition)}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        prime_frames = condition.shape[1]
+        self.check(condition, prime_frames, prime_frames)
+        volume = condition.new_zeros(n, *self.shape, self.codebooks)
+        volume[:, :prime_frames] = self.volume(condition)
+        for number in self.slices_to_generate(prime_frames):
+            numbers = number.expand(n)
+            known = self.encoder(volume, numbers, prime_frames)
+            given = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
+            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, given):
+                for k in range(self.codebooks):
+                    chances = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
+                    here[:, k] = torch.multinomial(chances, 1)[:, 0]
+        return volume.reshape(n, *self.latent_shape)
+
+    def slices_to_generate(self, prime_frames: int) -> Tensor:
+        """Numbers of the slices with a position after the priming frames, int64."""
+        t, (s_t, s_h, s_w) = self.shape[0], self.factor
+        offsets = sorted({frame % s_t for frame in range(prime_frames, t)})
+        return torch.tensor([a * s_h * s_w + i for a in offsets for i in range(s_h * s_w)], device=self.order.device)
+
+    def generated(self, numbers: Tensor, prime_frames: int) -> Tensor:
+        """bool (b, n): which positions of slices numbers (b,) come after the priming frames."""
+        _, h, w = self.shape
+        return self.order[numbers] // (h * w) >= prime_frames
+
+    def dims(self, prime_frames: int) -> int:
+        """Codes of a clip that come after the priming frames."""
+        t, h, w = self.shape
+        return (t - prime_frames) * h * w * self.codebooks
+
+    def volume(self, latents: Tensor) -> Tensor:
+        """(b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
+        return latents.reshape(*latents.shape[:4], self.codebooks)
+
+    def check(self, latents: Tensor, prime_frames: int, frames: int) -> None:
+        t, *rest = self.latent_shape
+        if list(latents.shape[1:]) != [frames, *rest]:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+                             f"not {tuple(latents.shape)}")
+        if not 1 <= prime_frames < t:
+            raise ValueError(f"priming frames must be 1 to {t - 1}, not {prime_frames}")
+        low, high = latents.aminmax()
+        if low < 0 or high >= self.codes:
+            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
+
+
+@dataclass(frozen=True)
+class LVTConfig:
+    """Sizes of a `LatentVideoTransformer`. The defaults are those of LVT's official code, with the 50M parameters that
+    section 4.1 tells and Table 7 counts.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    dim: int = 512
+    """Width of the transformer."""
+    embedding_dim: int = 128
+    """Width of a code's vector in the decoder, and of what the context's convolution gives."""
+    heads: int = 8
+    head_dim: int = 128
+    """Width of one head."""
+    encoder_layers: int = 8
+    decoder_layers: int = 8
+    attention: Kind = "query-key"
+    """What attention looks at besides distances, section 4.4: query and key, the key, or nothing."""
+    subscale: Triple = (16, 1, 1)
+    """Subscale factor (s_t, s_h, s_w): single-frame (T, 1, 1), spatial (1, 2, 2), spatiotemporal (4, 2, 2)."""
+    prime_frames: int = 1
+    """Frames that are given in training. The likelihood is that of all later frames."""
+
+    def __post_init__(self):
+        for name in ("dim", "embedding_dim", "heads", "head_dim", "prime_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("encoder_layers", "decoder_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.attention not in get_args(Kind):
+            raise ValueError(f"attention must be one of {', '.join(get_args(Kind))}, not {self.attention!r}")
+
+    def blocks(self, count: int, shape: Triple, causal: bool) -> list[Block]:
+        """Layers for slices of this shape."""
+        return [Block(self.dim, self.heads, self.head_dim, shape, self.attention, causal) for _ in range(count)]
+
+    def build(self, latent_shape: tuple[int, ...], codes: int) -> LatentVideoTransformer:
+        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k).
+
+        Raises ValueError if the subscale factor does not divide the shape, or no frame is left to predict.
+        """
+        slice_shape(latent_shape[:3], self.subscale)
+        if self.prime_frames >= latent_shape[0]:
+            raise ValueError(f"prime_frames must be below the {latent_shape[0]} frames of a clip, "
+                             f"not {self.prime_frames}")
+        return LatentVideoTransformer(self, latent_shape, codes)

@@ -1,0 +1,1 @@
+"""VideoGPT: extracted from notebooks 07 to 09."""

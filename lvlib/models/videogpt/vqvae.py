@@ -1,0 +1,316 @@
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/07_video_vqvae.py.
+"""VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
+
+Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.models.lvt.subscale import Triple
+
+BlockKind = Literal["attention", "official", "plain"]
+
+
+def strides(downsample: Triple) -> list[Triple]:
+    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
+    halvings = max(downsample).bit_length() - 1
+    return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
+
+
+def latent_grid(size: Triple, downsample: Triple) -> Triple:
+    """(t, h, w) of a clip -> (t, h, w) of its latents.
+
+    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it does.
+    """
+    for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
+        if length < 1 or length % factor:
+            below = length // factor * factor
+            near = f"{below} or {below + factor}" if below else factor
+            raise ValueError(f"{axis} must be a multiple of {factor}, not {length}: take {near}")
+    t, h, w = (length // factor for length, factor in zip(size, downsample, strict=True))
+    return t, h, w
+
+
+def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
+
+    q, k, v (b, heads, t, h, w, d) -> (b, heads, t, h, w, d).
+    """
+    lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
+    b, _, t, h, w, _ = q.shape
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
+
+
+class AxisAttention(nn.Module):
+    """Multi-head attention along one axis of volumes (b, t, h, w, dim)."""
+
+    def __init__(self, axis: str, dim: int, heads: int):
+        super().__init__()
+        self.axis, self.heads = axis, heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "b t h w (three m d) -> three b m t h w d", three=3, m=self.heads)
+        return self.out(rearrange(attend_along(self.axis, q, k, v), "b m t h w d -> b t h w (m d)"))
+
+
+class AxialAttention(nn.Module):
+    """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
+
+    def __init__(self, dim: int, heads: int = 2):
+        super().__init__()
+        self.axes = nn.ModuleList(AxisAttention(axis, dim, heads) for axis in "wht")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(attention(x) for attention in self.axes)
+
+
+class SharedPositions(nn.Module):
+    """A learned vector for each place on each axis; a position's is the sum of its three. VideoGPT, section 3."""
+
+    def __init__(self, shape: Triple, dim: int):
+        super().__init__()
+        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim)) for size in shape)
+
+    def forward(self, shape: Triple) -> Tensor:
+        """(t, h, w, dim) for a volume of this shape. Raises ValueError if it is larger than the tables."""
+        for axis, size, table in zip(("frames", "height", "width"), shape, self.tables, strict=True):
+            if size > len(table):
+                raise ValueError(f"latent {axis} must be at most {len(table)}, where position embeddings end, "
+                                 f"not {size}")
+        t, h, w = (table[:size] for table, size in zip(self.tables, shape, strict=True))
+        return t[:, None, None] + h[:, None] + w
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of volumes (b, channels, t, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def block_norm(kind: BlockKind, channels: int) -> nn.Module:
+    """The norm in residual blocks of this kind, for volumes (b, channels, t, h, w)."""
+    return {"attention": ChannelNorm, "official": nn.BatchNorm3d, "plain": nn.Identity}[kind](channels)
+
+
+class VideoBlock(nn.Module):
+    """x plus a correction: a 3x3x3 and a 1x1x1 convolution, axial attention, each after a norm and a ReLU. Fig. 4.
+
+    Volumes (b, channels, t, h, w). "official": BatchNorm in place of LayerNorm. "plain": neither norm nor attention.
+    """
+
+    def __init__(self, channels: int, hidden: int, kind: BlockKind):
+        super().__init__()
+        bias = kind == "plain"  # as in the official code, none next to a norm
+        self.convolutions = nn.Sequential(
+            block_norm(kind, channels), nn.ReLU(), nn.Conv3d(channels, hidden, 3, padding=1, bias=bias),
+            block_norm(kind, hidden), nn.ReLU(), nn.Conv3d(hidden, channels, 1, bias=bias))
+        self.norm = block_norm(kind, channels)
+        self.attention = None if kind == "plain" else AxialAttention(channels)
+
+    def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        """positions: (t, h, w, channels), added to what attention reads; None for none."""
+        correction = self.convolutions(x)
+        if self.attention:
+            volume = F.relu(self.norm(correction)).movedim(1, -1)
+            volume = volume if positions is None else volume + positions
+            correction = self.attention(volume).movedim(-1, 1)
+        return x + correction
+
+
+class VideoBlocks(nn.Module):
+    """Residual blocks one after the other, then a norm and a ReLU."""
+
+    def __init__(self, channels: int, hidden: int, blocks: int, kind: BlockKind):
+        super().__init__()
+        self.blocks = nn.ModuleList(VideoBlock(channels, hidden, kind) for _ in range(blocks))
+        self.norm = block_norm(kind, channels)
+
+    def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        for block in self.blocks:
+            x = block(x, positions)
+        return F.relu(self.norm(x))
+
+
+class VideoEncoder(nn.Module):
+    """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w')."""
+
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+                 kind: BlockKind):
+        super().__init__()
+        steps = strides(downsample)
+        layers = []
+        for stride, width in zip(steps, [channels] + [hidden] * len(steps), strict=False):
+            layers += [nn.Conv3d(width, hidden, 3, stride, padding=1), nn.ReLU()]
+        self.downsample = nn.Sequential(*layers, nn.Conv3d(hidden, hidden, 3, padding=1))
+        self.blocks = VideoBlocks(hidden, residual_hidden, blocks, kind)
+
+    def forward(self, video: Tensor, positions: Tensor | None) -> Tensor:
+        return self.blocks(self.downsample(video), positions)
+
+
+class VideoDecoder(nn.Module):
+    """The encoder's reverse: vectors (b, hidden, t', h', w') -> video (b, channels, t, h, w)."""
+
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+                 kind: BlockKind):
+        super().__init__()
+        self.blocks = VideoBlocks(hidden, residual_hidden, blocks, kind)
+        steps = strides(downsample)[::-1]
+        widths = [hidden] * len(steps) + [channels]
+        layers = []
+        for stride, width, next_width in zip(steps, widths, widths[1:], strict=False):
+            kernel = tuple(step + 2 for step in stride)  # 4 where it doubles, 3 where it keeps the size
+            layers += [nn.ConvTranspose3d(width, next_width, kernel, stride, padding=1), nn.ReLU()]
+        self.upsample = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        return self.upsample(self.blocks(x, positions))
+
+
+def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
+    """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
+    return F.mse_loss(video, target) / variance
+
+
+class VideoVQVAE(nn.Module):
+    """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT, section 3.
+
+    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
+    and lookup(codes) -> vectors.
+    """
+
+    def __init__(self, config: "VideoVQVAEConfig"):
+        super().__init__()
+        self.config = config
+        size = (config.channels, config.hidden, config.residual_hidden, config.residual_blocks, config.downsample,
+                config.block)
+        self.encoder, self.decoder = VideoEncoder(*size), VideoDecoder(*size)
+        self.to_codes = nn.Conv3d(config.hidden, config.code_dim, 1)
+        self.from_codes = nn.Conv3d(config.code_dim, config.hidden, 1)
+        self.positions = SharedPositions(config.positions, config.hidden) if config.block == "attention" else None
+        codebooks = [EMACodebook(config.codes, config.code_dim // config.codebooks, config.commitment, config.decay,
+                                 config.restart) for _ in range(config.codebooks)]
+        self.quantizer = SlicedQuantizer(codebooks) if config.codebooks > 1 else codebooks[0]
+
+    def vectors(self, video: Tensor) -> Tensor:
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim)."""
+        grid = self.latent_shape(video.shape[1:])[:3]
+        z = self.encoder(video, self.positions and self.positions(grid))
+        return rearrange(self.to_codes(z), "b d t h w -> b t h w d")
+
+    def video(self, q: Tensor) -> Tensor:
+        """Vectors (b, t', h', w', code_dim) -> video (b, c, t, h, w)."""
+        z = self.from_codes(rearrange(q, "b t h w d -> b d t h w"))
+        return self.decoder(z, self.positions and self.positions(q.shape[1:4]))
+
+    @torch.no_grad()
+    def encode(self, video: Tensor) -> Tensor:
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k codebooks.
+
+        Raises ValueError as `latent_shape` does.
+        """
+        return self.quantizer(self.vectors(video))[1]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes int64 (b, t', h', w') or (..., k) -> video (b, c, t, h, w) in [-1, 1]."""
+        return self.video(self.quantizer.lookup(codes)).clamp(-1, 1)
+
+    def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised mean squared error plus the quantizer's own loss; and the parts by name. Sections 2.1 and 4.1.
+
+        Raises ValueError as `latent_shape` does.
+        """
+        q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
+        reconstruction_loss = normalized_mse(self.video(q), video, self.config.variance)
+        return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
+
+    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+        """(c, t, h, w) of a clip -> (t', h', w'), or (t', h', w', k) for k codebooks.
+
+        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
+        far, or for another number of channels.
+        """
+        channels, *size = video_shape
+        if channels != self.config.channels:
+            raise ValueError(f"the video must have {self.config.channels} channels, not {channels}")
+        grid = latent_grid(tuple(size), self.config.downsample)
+        if self.positions:
+            self.positions(grid)
+        return grid if self.config.codebooks == 1 else (*grid, self.config.codebooks)
+
+
+@dataclass(frozen=True)
+class VideoVQVAEConfig:
+    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x downsampling.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    channels: int = 3
+    """Colour channels of the video: 1 or 3."""
+    hidden: int = 240
+    """Channels of the encoder and the decoder."""
+    residual_hidden: int = 128
+    """Channels inside a residual block."""
+    residual_blocks: int = 4
+    """Residual blocks in the encoder, and as many in the decoder."""
+    downsample: Triple = (4, 4, 4)
+    """How many times fewer latents than frames, rows and columns: 1, 2, 4, 8 or 16 each."""
+    codes: int = 1024
+    """Codes of each codebook."""
+    code_dim: int = 256
+    """Dimension of the quantized vectors, over all codebooks."""
+    codebooks: int = 1
+    """Number of codebooks; the paper tries up to 8 (Table 7)."""
+    block: BlockKind = "attention"
+    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm, axial attention, no
+    positions (official code); plain: no norm and no attention (Moving MNIST in Table 8)."""
+    positions: Triple = (16, 64, 64)
+    """The largest latents that the position embeddings reach (block "attention" alone)."""
+    variance: float = 0.24
+    """Variance of the data's pixels in [-1, 1], which divides the squared error (official: 0.06 in [-0.5, 0.5])."""
+    commitment: float = 0.25
+    """Weight of the commitment loss."""
+    decay: float = 0.99
+    """Decay of the codebook's running means (official code)."""
+    restart: float = 0.05
+    """A code used less than this share of the mean is restarted; 0 for no restarts."""
+
+    def __post_init__(self):
+        for name in ("channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.residual_blocks < 0:
+            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        if any(factor not in (1, 2, 4, 8, 16) for factor in self.downsample) or max(self.downsample) == 1:
+            raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of them, "
+                             f"not {self.downsample}")
+        if self.block not in get_args(BlockKind):
+            raise ValueError(f"block must be one of {', '.join(get_args(BlockKind))}, not {self.block!r}")
+        if self.block != "plain" and self.hidden % 2:
+            raise ValueError(f"hidden must be even, for two attention heads, not {self.hidden}")
+        if min(self.positions) < 1:
+            raise ValueError(f"positions must be at least 1 an axis, not {self.positions}")
+        if self.code_dim % self.codebooks:
+            raise ValueError(f"code_dim must be a multiple of codebooks ({self.codebooks}), not {self.code_dim}")
+        if self.variance <= 0:
+            raise ValueError(f"variance must be more than 0, not {self.variance}")
+        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
+            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
+                             f"not {self.decay}, {self.restart}, {self.commitment}")
+
+    def build(self) -> VideoVQVAE:
+        """The model, with new weights."""
+        return VideoVQVAE(self)

@@ -1,0 +1,1 @@
+"""What a configuration amounts to: its sizes, and its speed on this machine."""

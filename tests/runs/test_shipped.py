@@ -1,0 +1,101 @@
+"""What ships is what its README says: each model loads, and its figure is measured again."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvlib.data import ClipSet, MovingDigits, data_home, to_video
+from lvlib.errors import UserError
+from lvlib.evaluation.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
+from lvlib.evaluation.flow import horizontal_shift
+from lvlib.metrics.pixels import psnr
+from lvlib.runs.shipped import FOLDER, load_checkpoint
+
+
+def recorded(name: str) -> str:
+    rows = (Path(FOLDER) / "README.md").read_text().splitlines()
+    return next(row for row in rows if row.startswith(f"| `{name}` |"))
+
+
+def test_the_frame_vqvae_reaches_the_psnr_of_its_row():
+    model = load_checkpoint("lvt-frames-course")
+    clips = to_video(MovingDigits(100, color=True, split="test").batch(slice(0, 100))["video"])
+    values = torch.cat([psnr(model.decode(model.encode(clip[None])), clip[None]) for clip in clips])
+    decibels = float(re.search(r"([\d.]+) dB PSNR", recorded("lvt-frames-course"))[1])
+    assert values.mean().item() == pytest.approx(decibels, abs=0.1)
+
+
+def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
+    """On test clips of digits that no model has seen."""
+    prior, autoencoder = load_checkpoint("lvt-course"), load_checkpoint("lvt-course/autoencoder")
+    digits = MovingDigits(100, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
+    clips = digits.batch(slice(0, 40))
+    video = to_video(clips["video"])
+    codes = autoencoder.encode(video)
+    bits, baseline, after_one_frame = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code \(copying: ([\d.]+)\).* ([\d.]+) px after one frame", recorded("lvt-course")).groups())
+    assert prior.bits_per_dim(codes, prime_frames=1).mean().item() == pytest.approx(bits, abs=0.01)
+    assert bits < baseline / 2
+    torch.manual_seed(0)
+    made = autoencoder.decode(prior.sample(40, codes[:, :5]))
+    places, _ = locate(made[:, :, 5:6], digit_pictures(digits, slice(0, 40)))
+    error = position_error(places, torch.tensor(clips["position"])[:, 5:6]).mean().item()
+    assert error == pytest.approx(after_one_frame, abs=0.5)
+
+
+def test_videogpt_makes_the_digits_that_its_row_says():
+    """And its autoencoder rebuilds test clips as well as the page says."""
+    prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+    page = (Path(FOLDER) / "README.md").read_text()
+    clips = MovingDigits(200, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, 200))
+    video = to_video(clips["video"])
+    values = torch.cat([psnr(autoencoder.decode(autoencoder.encode(part)), part) for part in video.split(20)])
+    decibels = float(re.search(r"videogpt-course/autoencoder`, ([\d.]+) dB", page)[1])
+    assert values.mean().item() == pytest.approx(decibels, abs=0.1)
+    right, same = (float(share) / 100 for share in re.search(
+        r"label in (\d+)% of frames, .* in (\d+)%", recorded("videogpt-course")).groups())
+    labels = torch.arange(10).repeat(6)
+    torch.manual_seed(1)
+    made = autoencoder.decode(prior.sample(60, {"label": labels}, top_p=0.9))
+    read = recognise(made, 20, train_digit_classifier(20))
+    # 60 other samples: one standard deviation of the shares is about 5%.
+    assert (read == labels[:, None]).float().mean().item() == pytest.approx(right, abs=0.15)
+    assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
+
+
+def test_videogpt_turns_as_its_buttons_say():
+    """On recorded test clips. The measure is checked on these first: see also tests/course/test_flow.py."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    prior, autoencoder = load_checkpoint("videogpt-doom-course"), load_checkpoint("videogpt-doom-course/autoencoder")
+    bits, others, left, right = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code .* buttons: ([\d.]+)\).* right in (\d+)% .* left in (\d+)%",
+        recorded("videogpt-doom-course")).groups())
+    clips = list(ClipSet(data_home() / "doom", "test", 16))
+    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
+    video = to_video(video)
+    codes = torch.cat([autoencoder.encode(part) for part in video.split(20)])
+    assert prior.bits_per_dim(codes, {"actions": held}).mean().item() == pytest.approx(bits, abs=0.01)
+    assert prior.bits_per_dim(codes, {"actions": held.roll(1, 0)}).mean().item() == pytest.approx(others, abs=0.02)
+    torch.manual_seed(3)
+    for way, share, buttons in ((1, left, [1, 0, 0]), (-1, right, [0, 1, 0])):
+        told = held.clone()
+        told[:, 7:] = torch.tensor(buttons)  # frame 7 is the last given one
+        made = autoencoder.decode(prior.sample(len(clips), {"actions": told}, given=codes[:, :4], top_p=0.9))
+        agrees = way * horizontal_shift(made)[:, 8:]
+        assert (agrees > 0).float().mean().item() == pytest.approx(share / 100, abs=0.05)
+        assert (agrees.mean(1) > 0).float().mean() > 0.9
+
+
+def test_every_checkpoint_has_a_row_and_a_command():
+    names = [path.parent.name for path in Path(FOLDER).glob("*/config.json")]
+    assert names
+    for name in names:
+        assert re.search(rf"lvlib train {name} .*--out", recorded(name))
+
+
+def test_a_checkpoint_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="lvt-frames-course"):
+        load_checkpoint("lvt-frames-curse")
