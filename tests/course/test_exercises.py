@@ -31,7 +31,7 @@ class Scale(nn.Module):
 def two_exercises(monkeypatch):
     monkeypatch.setattr(exercises, "_registry", {})
     monkeypatch.setattr(exercises, "_passed", {})
-    monkeypatch.setattr(guard, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(sandbox, "TIME_LIMIT", 0.3)
 
     @exercises.exercise("98.2", reference=double, wrong={})
     def _(fn, expect):
