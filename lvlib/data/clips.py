@@ -14,10 +14,37 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
+from lvlib.data.arrays import open_array
 from lvlib.errors import UserError, unknown
 
 FORMAT = 1
 _KEYS = {"name", "format", "fps", "arguments", "splits", "fields", "classes", "sha256"}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_name(value: str) -> bool:
+    """Of a file in the folder, and of none elsewhere."""
+    return bool(value) and Path(value).name == value and "\\" not in value
+
+
+def _is_field(value: object) -> bool:
+    return (isinstance(value, dict) and isinstance(value.get("dtype"), str) and isinstance(value.get("shape"), list)
+            and all(map(_is_count, value["shape"])) and value.get("per_frame") in (False, bool(value["shape"])))
+
+
+_RIGHT = {
+    "fps": lambda fps: fps is None or (type(fps) in (int, float) and 0 < fps < float("inf")),
+    "splits": lambda splits: isinstance(splits, dict) and all(_is_name(s) and _is_count(n) for s, n in splits.items()),
+    "fields": lambda fields: (isinstance(fields, dict) and all(_is_name(f) and _is_field(d) for f, d in fields.items())
+                              and "video" in fields and fields["video"]["dtype"] == "uint8"
+                              and len(fields["video"]["shape"]) == 4 and 0 not in fields["video"]["shape"]),
+    "classes": lambda classes: isinstance(classes, list) and all(isinstance(name, str) for name in classes),
+    "sha256": lambda hashes: isinstance(hashes, dict) and all(
+        isinstance(h, str) and all(map(_is_name, f.split("/"))) for f, h in hashes.items()),
+}
 
 
 class ClipSet(Dataset):
@@ -75,10 +102,12 @@ class ClipSet(Dataset):
         for name, field in self.meta["fields"].items():
             path = self.root / self.split / f"{name}.npy"
             try:
-                arrays[name] = np.load(path, mmap_mode="r")
-            except (OSError, ValueError):
-                raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again") from None
-            if arrays[name].shape != (self.meta["splits"][self.split], *field["shape"]):
+                array = arrays[name] = open_array(path)
+            except UserError as error:
+                raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again "
+                                f"({error})") from None
+            expected = (self.meta["splits"][self.split], *field["shape"])
+            if array.shape != expected or str(array.dtype) != field["dtype"]:
                 raise UserError(f"{path} does not fit meta.json; delete {self.root} and make it again")
         return arrays
 
@@ -89,16 +118,20 @@ class ClipSet(Dataset):
 def read_meta(root: Path) -> dict:
     """What meta.json says. UserError if it is missing, is not ours, or is of a later format."""
     path = root / "meta.json"
+    if not path.is_file():
+        raise UserError(f"there is no data set in {root}: no meta.json")
     try:
-        meta = json.loads(path.read_text())
-    except OSError:
-        raise UserError(f"there is no data set in {root}: no meta.json") from None
-    except ValueError:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is damaged") from None
-    if not isinstance(meta, dict) or not _KEYS <= meta.keys():
+    if not isinstance(meta, dict) or not _KEYS <= meta.keys() or type(meta["format"]) is not int:
         raise UserError(f"{path} is not of a data set of lvlib")
     if meta["format"] > FORMAT:
         raise UserError(f"{path} has format {meta['format']}; this lvlib reads up to {FORMAT}")
+    if wrong := next((key for key, is_right in _RIGHT.items() if not is_right(meta[key])), None):
+        raise UserError(f"{path} is damaged: its {wrong} is not what lvlib writes")
     return meta
 
 
