@@ -25,7 +25,7 @@ BATCH = 8  # clips that are encoded together
 
 
 class CodesDataset(Dataset):
-    """The codes of clips in a .npy file. An item is {"codes": int64 (t, h, w) or (t, h, w, k)}, with a "condition",
+    """The codes of clips in a .npy file. An item is {"latents": int64 (t, h, w) or (t, h, w, k)}, with a "condition",
     a dict of arrays by name, where `fields` names some.
 
     The file of a field is named after that of the codes: train.label.npy beside train.npy.
@@ -38,7 +38,7 @@ class CodesDataset(Dataset):
         return len(self._codes)
 
     def __getitem__(self, index: int) -> dict:
-        item = {"codes": self._codes[index].astype(np.int64)}
+        item = {"latents": self._codes[index].astype(np.int64)}
         if self.fields:
             item["condition"] = {name: np.array(values[index]) for name, values in self._condition.items()}
         return item

@@ -66,7 +66,7 @@ def measure(config: Config, threads: int) -> dict[str, float]:
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
     at_rest = peak_rss_mb()
     model = build(config)
-    optimizer = build_optimizer(model, config.training)
+    optimizer = build_optimizer(model.parameters(), config.training)
     inputs = random_inputs(config)
 
     def step() -> None:

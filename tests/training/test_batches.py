@@ -68,8 +68,8 @@ def test_what_a_model_is_given():
 
     (video,), items = inputs(Clips())
     assert torch.equal(video, torch.stack([to_video(item["video"]) for item in items]))
-    (codes,), items = inputs(Codes())
-    assert torch.equal(codes, torch.as_tensor(np.stack([item["codes"] for item in items])))
+    (codes, condition), items = inputs(Codes())
+    assert torch.equal(codes, torch.as_tensor(np.stack([item["latents"] for item in items]))) and condition == {}
     (codes, condition), items = inputs(ConditionedCodes())
     conditions = [item["condition"] for item in items]
     assert condition["label"].tolist() == [part["label"] for part in conditions]

@@ -41,9 +41,9 @@ def test_the_loop_on_codes_is_these_lines_of_torch(tmp_path):
     parameters = list(model.parameters())
     square, moved = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     for step, share in enumerate(RISE_AND_FALL, 1):
-        codes = torch.stack([torch.as_tensor(DATA[index]["codes"]) for _, index in global_batch(len(DATA), 4, 0, step)])
+        codes = torch.stack([torch.as_tensor(DATA[index]["latents"]) for _, index in global_batch(len(DATA), 4, 0, step)])
         seed_everything(STEP, 0, step, 0)
-        gradients = torch.autograd.grad(model.loss(codes)[0], parameters)
+        gradients = torch.autograd.grad(model.loss(codes, {})[0], parameters)
         for p, g, v, m in zip(parameters, gradients, square, moved, strict=True):
             v.mul_(0.95).add_(0.05 * g**2)
             m.mul_(0.9).add_(g / (v.sqrt() + 1e-8))
@@ -59,7 +59,7 @@ def test_each_clip_is_learned_with_its_own_condition(tmp_path):
     trained = conditioned_prior()
     train(trained, CONDITIONED, config(steps=1, learning_rate=1e-3), tmp_path)
     model = conditioned_prior()
-    (codes, condition), = map(for_model, training_batches(CONDITIONED, config(), range(1, 2), 0, 1))
+    (codes, condition), = (for_model(part) for part, in training_batches(CONDITIONED, config(), range(1, 2), 0, 1))
     losses = [model.loss(codes[i:i + 1], {name: part[i:i + 1] for name, part in condition.items()})[0]
               for i in range(4)]
     parameters = dict(model.named_parameters())
@@ -133,14 +133,14 @@ def test_validation_is_the_mean_over_the_clips(tmp_path):
     class EverySlice(LatentVideoTransformer):
         """Without chance: the exact loss, of all slices."""
 
-        def loss(self, latents):
+        def loss(self, latents, condition):
             bits = self.bits_per_dim(latents, 1).mean()
             return bits + 0 * sum(p.sum() for p in self.parameters()), {}
 
     model = prior(EverySlice)
     train(model, DATA, config(steps=1, batch=5), tmp_path, val_data=DATA)
     logged = json.loads((tmp_path / "metrics.jsonl").read_text())
-    bits = [model.bits_per_dim(torch.as_tensor(DATA[i]["codes"])[None], 1) for i in range(len(DATA))]
+    bits = [model.bits_per_dim(torch.as_tensor(DATA[i]["latents"])[None], 1) for i in range(len(DATA))]
     assert logged["val_loss"] == pytest.approx(torch.cat(bits).mean().item(), rel=1e-5)
 
 

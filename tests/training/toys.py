@@ -47,7 +47,7 @@ class Codes(torch.utils.data.Dataset):
         return self.clips
 
     def __getitem__(self, index: int) -> dict:
-        return {"codes": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
+        return {"latents": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
 
 
 class ConditionedCodes(Codes):
@@ -57,7 +57,7 @@ class ConditionedCodes(Codes):
         random = np.random.default_rng(index)
         condition = {"label": random.integers(5), "actions": random.normal(size=(4, 2)).astype(np.float32),
                      "frames": random.integers(256, size=(1, 8, 8, 3), dtype=np.uint8)}
-        return {"codes": random.integers(8, size=(2, 2, 2)), "condition": condition}
+        return {"latents": random.integers(8, size=(2, 2, 2)), "condition": condition}
 
 
 class Line(nn.Module):
@@ -98,7 +98,7 @@ def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) ->
 class OwnSlices(LatentVideoTransformer):
     """Which slice of a clip it learns from depends on the clip, not on chance, which differs between processes."""
 
-    def loss(self, latents):
+    def loss(self, latents, condition):
         choices = self.slices_to_generate(1)
         numbers = choices[latents.flatten(1).sum(1) % len(choices)]
         loss = self.nll(latents, numbers, 1).flatten(1).sum(1).mean()
