@@ -160,10 +160,11 @@ def check_agrees(run: Path, settings: dict, may_change: Iterable[str] = (),
             if name != "training.steps" or old["training.schedule"] != "cosine"]
     for name in old | new:
         if name not in free and old.get(name) != new.get(name):
-            there, here = (f"with {name} = {json.dumps(values[name])}" if name in values else f"without {name}"
-                           for values in (old, new))
-            raise UserError(f"{run} was started {there}, not {here}: go on with the old value, or start another run "
-                            f"folder (free to change: {', '.join(free)})")
+            here = json.dumps(new[name]) if name in new else "left out"
+            there = f"with {name} = {json.dumps(old[name])}, not {here}" if name in old else f"without {name} = {here}"
+            why = ", on which each learning rate of a cosine depends" if name == "training.steps" else ""
+            raise UserError(f"{run} was started {there}{why}: resume with the old value, or start another run folder "
+                            f"(free to change: {', '.join(free)})")
 
 
 def write_config(run: Path, config: dict) -> None:
