@@ -210,6 +210,7 @@ from lvlib.models.common.checks import (
     check_given,
     check_latent_frames,
     check_no_condition,
+    check_numbers,
     check_shape,
     check_temperature,
 )
@@ -647,8 +648,8 @@ class VideoGPTSampling:
 
     def __post_init__(self):
         check_temperature(self.temperature)
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_k is not None:
+            check_numbers(self, "top_k", least=1)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
