@@ -29,7 +29,7 @@ from lvlib.data import MovingDigits, data_home, read_video, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import EMACodebook, perplexity
 from lvlib.models.lvt.frame_vqvae import FrameVQVAE
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.viz import set_style, show, show_codes, show_video, strip
 
 set_style()

@@ -48,7 +48,7 @@ from lvlib.evaluation.digits import (
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 from lvlib.models.lvt.prior import LVTSampling
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 
 set_style()

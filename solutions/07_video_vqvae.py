@@ -32,7 +32,7 @@ from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import code_bits, perplexity, usage
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.viz import curves, set_style, show, show_codes, show_video, strip
 
 set_style()

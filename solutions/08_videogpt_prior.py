@@ -43,7 +43,7 @@ from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import nearest_code, usage
 from lvlib.models.videogpt.prior import VideoGPTConfig, VideoGPTSampling
 from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.stages import LatentSpec
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 

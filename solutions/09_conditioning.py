@@ -35,7 +35,7 @@ from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.attention import ConditionalNorm, CrossAttention
 from lvlib.models.videogpt.prior import VideoGPTSampling
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.stages import LatentSpec
 from lvlib.viz import curves, pad, set_style, show, show_video, strip
 
