@@ -799,9 +799,8 @@ class LVTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
-    renamed: ClassVar[dict[str, str]] = {".attention.project.": ".attention.in_proj.",
-                                         ".attention.join.": ".attention.out_proj."}
-    """Parts of the names of weights in older checkpoints, and what they are called now."""
+    renamed: ClassVar[dict[str, str]] = {"project": "in_proj", "join": "out_proj"}
+    """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = LVTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
     extends: ClassVar[bool] = False

@@ -336,9 +336,9 @@ class VideoGPTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
-    renamed: ClassVar[dict[str, str]] = {".project.": ".qkv.", ".join.": ".out_proj.", ".cross.memory.": ".cross.kv.",
-                                         "norm.steer.": "norm.to_scale_shift."}
-    """Parts of the names of weights in older checkpoints, and what they are called now."""
+    renamed: ClassVar[dict[str, str]] = {"project": "qkv", "join": "out_proj", "cross.memory": "cross.kv",
+                                         "steer": "to_scale_shift"}
+    """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = VideoGPTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
     extends: ClassVar[bool] = False

@@ -243,8 +243,8 @@ class VideoVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
-    renamed: ClassVar[dict[str, str]] = {".out.": ".out_proj."}
-    """Parts of the names of weights in older checkpoints, and what they are called now."""
+    renamed: ClassVar[dict[str, str]] = {"out": "out_proj"}
+    """What parts of the names of weights in older checkpoints are called now."""
     frame_by_frame: ClassVar[bool] = False
     channels: int = 3
     """Colour channels of the video: 1 or 3."""

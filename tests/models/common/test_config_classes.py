@@ -81,8 +81,9 @@ def weights_of(config):
 
 
 def today(config, name):
+    """Old parts are whole ones between dots."""
     for old, new in config.renamed.items():
-        name = name.replace(old, new)
+        name = f".{name}.".replace(f".{old}.", f".{new}.")[1:-1]
     return name
 
 
