@@ -27,6 +27,7 @@ from matplotlib import pyplot as plt
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
+from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 from lvlib.viz import curves, set_style, show, show_codes, show_video, slider, strip
 
 set_style()
@@ -146,27 +147,37 @@ print("one frame:", tuple(clip[0, :, 0].shape), " its vectors:", tuple(vectors.s
 # ## 3. The autoencoder, with room for a quantizer in the middle
 #
 # `FrameVQVAE` puts the parts together. Whatever sits in the middle takes vectors `(..., d)` and gives back
-# four things: the vectors to decode, their codes, a loss of its own, and numbers worth watching. The four
-# methods `encode`, `decode`, `loss` and `latent_shape` are the contract that every autoencoder of this course
-# fulfils.
+# four things: the vectors to decode, their codes, a loss of its own, and numbers worth watching. The methods
+# `encode`, `decode` and `loss` are the contract that every autoencoder of this course fulfils. (A fourth,
+# `encode_start`, is for the beginning of a clip that goes on. Where frames do not see each other it is just
+# `encode`; notebook 07 has more to say.)
+#
+# The sizes stand in a *configuration*, a class of numbers with a name each. It has some for the quantizers of
+# notebooks 03 and 04, too, and is written there.
 #
 # Vectors go *last* in the middle, `(b, t, h, w, d)`: a quantizer need not know whether they came from a
 # picture.
 
 # %% tags=["export:models.lvt.frame_vqvae"]
 class FrameVQVAE(nn.Module):
-    """An encoder, a quantizer and a decoder, frame by frame.
+    """An encoder, a quantizer and a decoder, frame by frame. `FrameVQVAEConfig.build` makes one.
 
     quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
     and lookup(codes) -> vectors.
     """
 
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module):
+    def __init__(self, config: "FrameVQVAEConfig", quantizer: nn.Module):
         super().__init__()
-        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.config = config
+        size = config.channels, config.hidden, config.residual_hidden, config.residual_blocks
+        self.encoder, self.quantizer, self.decoder = Encoder(*size), quantizer, Decoder(*size)
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d)."""
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d).
+
+        Raises ValueError as `FrameVQVAEConfig.latents` does.
+        """
+        self.config.latents(video.shape[1:])
         z = self.encoder(rearrange(video, "b c t h w -> (b t) c h w"))
         return rearrange(z, "(b t) d h w -> b t h w d", b=len(video))
 
@@ -177,8 +188,15 @@ class FrameVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks."""
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks.
+
+        Raises ValueError as `FrameVQVAEConfig.latents` does.
+        """
         return self.quantizer(self.vectors(video))[1]
+
+    def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
+        """Codes of the first frames (b, c, t0, h, w) of longer clips: those of `encode`, whatever comes after."""
+        return self.encode(frames)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -190,17 +208,6 @@ class FrameVQVAE(nn.Module):
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
         reconstruction_loss = F.mse_loss(self.frames(q), video)
         return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
-
-    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-        """(c, t, h, w) of a clip -> (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
-
-        Raises ValueError if h or w is not a multiple of 4.
-        """
-        _, t, h, w = video_shape
-        if h % 4 or w % 4:
-            raise ValueError(f"frames of {h}x{w} pixels: height and width must be multiples of 4")
-        codebooks = getattr(self.quantizer, "codebooks", ())
-        return (t, h // 4, w // 4, *([len(codebooks)] if codebooks else []))
 
 
 # %% [markdown]
@@ -233,7 +240,7 @@ def train(model, steps, seed=0, log_every=50):
 
 # %%
 torch.manual_seed(0)
-model = FrameVQVAE(Encoder(**size), NoQuantizer(), Decoder(**size))
+model = FrameVQVAE(FrameVQVAEConfig(**size), NoQuantizer())
 warm_curve = train(model, steps={"smoke": 3, "course": 200}[profile])
 with torch.no_grad():
     z = model.vectors(clip)

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.models.common.quantize import GradientCodebook, code_statistics, nearest_code, straight_through, vq_losses
-from lvlib.models.lvt.frame_vqvae import Decoder, Encoder, FrameVQVAE
+from lvlib.models.lvt.frame_vqvae import Encoder, FrameVQVAE, FrameVQVAEConfig
 from lvlib.viz import curves, set_style, show, strip
 
 set_style()
@@ -108,7 +108,7 @@ for name, example in {"all 512 alike": every_code, "one has half": torch.cat([ev
 def train(quantizer, steps, seed=0, look_every=25):
     """A frame VQ-VAE from scratch around `quantizer`. Returns it, {step: perplexity} and {step: MSE} on val_frames."""
     torch.manual_seed(seed)
-    model = FrameVQVAE(Encoder(**size), quantizer, Decoder(**size))
+    model = FrameVQVAE(FrameVQVAEConfig(**size), quantizer)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     perplexities, errors = {}, {}
     for step in range(1, steps + 1):
@@ -154,7 +154,7 @@ def portrait(ax, model, title):
 
 
 torch.manual_seed(0)
-untrained = FrameVQVAE(Encoder(**size), GradientCodebook(K, 64), Decoder(**size))
+untrained = FrameVQVAE(FrameVQVAEConfig(**size), GradientCodebook(K, 64))
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3))
 portrait(axes[0], untrained, "before training")
 portrait(axes[1], collapsed, f"after {steps} steps")
@@ -341,7 +341,7 @@ class NoQuantizer(nn.Module):
 def train_warm(warm_steps, steps, seed=0):
     """First without a quantizer, then with running means started on the data, without restarts. Returns the model."""
     torch.manual_seed(seed)
-    model = FrameVQVAE(Encoder(**size), NoQuantizer(), Decoder(**size))
+    model = FrameVQVAE(FrameVQVAEConfig(**size), NoQuantizer())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for step in range(steps):
         if step == warm_steps:

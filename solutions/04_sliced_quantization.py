@@ -28,8 +28,8 @@ from lvlib.course import check, progress
 from lvlib.data import MovingDigits, data_home, read_video, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import perplexity
-from lvlib.models.lvt.frame_vqvae import Decoder, Encoder, FrameVQVAE
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.models.lvt.frame_vqvae import FrameVQVAE
+from lvlib.runs import load_checkpoint
 from lvlib.viz import set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -65,7 +65,7 @@ show(fig, alt="Left: eight points scattered freely in a plane. Right: four marks
 # each position and codebook.
 #
 # ### Exercise 4.1 · bits of a clip (about 5 min)
-# `latent_shape` is what our autoencoders tell: `(t, h, w)` with one codebook, `(t, h, w, k)` with k.
+# `latent_shape` is `(t, h, w)` with one codebook, `(t, h, w, k)` with k.
 #
 # <details><summary>Hint</summary><code>math.prod</code> gives the number of codes, however long the shape.</details>
 
@@ -159,11 +159,16 @@ joint_code = check("4.3", joint_code)
 # One dataclass describes it, from the toy in this notebook to the paper's size. The paper uses 256 channels,
 # two residual blocks (four for Kinetics), and either one codebook of 512 or four. It writes "K = 2048" for
 # the four; the official code has four times 512, so 2,048 is the sum.
+#
+# Its method `latents` says what becomes of a clip, before a model is built: a `LatentSpec`, which is the shape
+# of the codes, how many there are, and how many video frames one latent frame stands for. Here that is one.
 
 # %% tags=["export:models.lvt.frame_vqvae"]
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.stages import LatentSpec, VideoShape
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,7 @@ class FrameVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    frame_by_frame: ClassVar[bool] = True
     channels: int = 3
     """Colour channels of the video: 1 or 3."""
     hidden: int = 256
@@ -204,13 +210,25 @@ class FrameVQVAEConfig:
             raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
                              f"not {self.decay}, {self.restart}, {self.commitment}")
 
+    def latents(self, video_shape: VideoShape) -> LatentSpec:
+        """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
+
+        Raises ValueError for another number of channels, and if h or w is not a multiple of 4.
+        """
+        channels, t, h, w = video_shape
+        if channels != self.channels:
+            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
+        if min(t, h, w) < 1 or h % 4 or w % 4:
+            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of 4, and none 0")
+        grid = t, h // 4, w // 4
+        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes)
+
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        size = self.channels, self.hidden, self.residual_hidden, self.residual_blocks
         codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
                      for _ in range(self.codebooks)]
         quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
-        return FrameVQVAE(Encoder(*size), quantizer, Decoder(*size))
+        return FrameVQVAE(self, quantizer)
 
 
 # %%
@@ -220,7 +238,7 @@ for config in (FrameVQVAEConfig(**small, codes=32), FrameVQVAEConfig(**small, co
     weights = sum(p.numel() for p in model.parameters())
     in_codes = sum(b.numel() for name, b in model.named_buffers() if name.endswith("embedding"))
     print(f"n_c = {config.codebooks}: {weights:,} weights, {in_codes:,} numbers in the codebooks, "
-          f"latent shape {model.latent_shape((1, 16, 32, 32))}")
+          f"latents {config.latents((1, 16, 32, 32))}")
 
 # %% [markdown]
 # The codebooks hold the same number of numbers: four times as many codes, each a quarter as long. Slicing is

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.viz import set_style, show, slider, strip
 
 set_style()

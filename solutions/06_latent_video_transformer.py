@@ -47,7 +47,8 @@ from lvlib.evaluation.digits import (
 )
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.models.lvt.prior import LVTSampling
+from lvlib.runs import load_checkpoint
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -62,7 +63,7 @@ digits = MovingDigits(200, size=48, digit_size=16, speeds=(4,), grid=4, split="t
 clips = digits.batch(slice(0, 32))
 videos = to_video(torch.tensor(clips["video"]))
 example = videos[7:8]
-continued = autoencoder.decode(trained.sample(1, autoencoder.encode(example[:, :, :5])))
+continued = autoencoder.decode(trained.sample(1, given=autoencoder.encode(example[:, :, :5])))
 show(strip(torch.cat([example, continued]), frames=16, titles=["true", "5 given, 11 made"]),
      alt="Two rows of 16 frames with a white 3 and a white 4 that move. The last eleven frames of the second row were "
          "made by the model: the same digits on the same paths, turning at the walls.")
@@ -140,13 +141,20 @@ LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one code
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lvlib.models.common.checks import (
+    check_codes,
+    check_given,
+    check_latent_frames,
+    check_no_condition,
+    check_temperature,
+)
 from lvlib.models.lvt.relative_attention import Block, Kind
 from lvlib.models.lvt.subscale import (
     UNKNOWN,
@@ -157,6 +165,7 @@ from lvlib.models.lvt.subscale import (
     take_slice,
     window_reach,
 )
+from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
 # %% tags=["exercise", "ex-6.1", "export:models.lvt.prior"]
@@ -585,36 +594,99 @@ CodeHeads = check("6.3", CodeHeads)
 # ## 7. The whole model
 #
 # Everything comes together. `loss` draws *one* slice of each clip, as the official code does: a clip would be
-# 15 times the work. Multiplied by the number of slices, it is right on average. `bits_per_dim` adds up all
-# the slices, and is exact.
+# 15 times the work. Multiplied by the number of slices, it is right on average. `scores` adds up all the
+# slices, and is exact.
+#
+# A prior is built for codes of one kind: the `LatentSpec` of notebook 04 says which. All priors of this course
+# have the same three methods, `loss`, `sample` and `scores`, so that one command trains, samples and measures
+# them. LVT ignores one of their arguments, `condition`: it is for models that are told more than codes
+# (notebook 09). What is common to them comes first: what they refuse.
+
+# %% tags=["export:models.common.checks"]
+"""What priors of codes refuse, in one line each. All raise ValueError."""
+
+import math
+
+from torch import Tensor
+
+from lvlib.stages import Condition, LatentSpec
+
+
+def check_codes(codes: Tensor, latents: LatentSpec) -> None:
+    """Codes (b, t0, ...) of the first latent frames, or of all of them, lie in the range of the latents."""
+    low, high = codes.aminmax()
+    if low < 0 or high >= latents.num_codes:
+        raise ValueError(f"codes must lie in 0..{latents.num_codes - 1}; got {low} to {high}")
+
+
+def check_given(given: Tensor, n: int, latents: LatentSpec) -> None:
+    """Codes (1 or n, t0, ...) of the first latent frames can begin n clips, and leave something to generate."""
+    t, *rest = latents.shape
+    if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
+        raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
+                         f"not {tuple(given.shape)}")
+    if len(given) not in (1, n):
+        raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
+    check_codes(given, latents)
+
+
+def check_latent_frames(latent_frames: int | None, latents: LatentSpec) -> None:
+    """A clip is as long as those that the model learned from."""
+    if latent_frames not in (None, latents.shape[0]):
+        raise ValueError(f"this model makes clips of {latents.shape[0]} latent frames, not of {latent_frames}")
+
+
+def check_no_condition(condition: Condition | None) -> None:
+    """For models that take none."""
+    if condition:
+        raise ValueError(f"this model takes no condition, not {', '.join(condition)}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Logits can be divided by it."""
+    if not 1e-6 <= temperature < math.inf:
+        raise ValueError(f"temperature must be at least 1e-6 and finite, not {temperature}")
 
 # %% tags=["export:models.lvt.prior"]
+@dataclass(frozen=True)
+class LVTSampling:
+    """How to draw codes. Raises ValueError for a value that no distribution can be drawn with."""
+
+    temperature: float = 1.0
+    """Below 1 likely codes become likelier; at least 1e-6."""
+
+    def __post_init__(self):
+        check_temperature(self.temperature)
+
+
 class LatentVideoTransformer(nn.Module):
     """A prior over the codes of one clip, given its first frames. LVT, section 3.2.
 
-    Latents are int64 (b, t, h, w), or (b, t, h, w, k) for k codebooks: the shape it was built for.
+    latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks.
     """
 
-    def __init__(self, config: "LVTConfig", latent_shape: tuple[int, ...], codes: int):
+    def __init__(self, config: "LVTConfig", latents: LatentSpec):
         super().__init__()
-        self.latent_shape, self.shape = tuple(latent_shape), tuple(latent_shape[:3])
-        self.codes, self.codebooks = codes, latent_shape[3] if len(latent_shape) == 4 else 1
-        self.factor, self.prime_frames = config.subscale, config.prime_frames
-        self.encoder = ContextEncoder(config, self.shape, codes, self.codebooks)
-        self.decoder = SliceDecoder(config, self.shape, codes, self.codebooks)
-        self.code_heads = CodeHeads(codes, self.codebooks, config.dim)
+        self.config, self.spec = config, latents
+        self.shape, self.codebooks, self.factor = latents.shape[:3], latents.codebooks, config.subscale
+        self.encoder = ContextEncoder(config, self.shape, latents.num_codes, self.codebooks)
+        self.decoder = SliceDecoder(config, self.shape, latents.num_codes, self.codebooks)
+        self.code_heads = CodeHeads(latents.num_codes, self.codebooks, config.dim)
         order = generation_order(self.shape, self.factor).reshape(math.prod(self.factor), -1)
         self.register_buffer("order", order, persistent=False)  # (slices, n): raster index of each position
 
-    def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
-        if latents.shape[1:] != self.latent_shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
-                             f"not {tuple(latents.shape)}")
-        choices = self.slices_to_generate(self.prime_frames)
+    def loss(self, latents: Tensor, condition: Condition | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value.
+
+        Raises ValueError for codes of another shape, and for a condition.
+        """
+        check_no_condition(condition)
+        self.check_shape(latents)
+        prime_frames = self.config.prime_frames
+        choices = self.slices_to_generate(prime_frames)
         numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
-        nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
-        loss = nats.mean() * len(choices) / self.dims(self.prime_frames)
+        nats = self.nll(latents, numbers, prime_frames).flatten(1).sum(1)
+        loss = nats.mean() * len(choices) / self.dims(prime_frames)
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
@@ -627,40 +699,47 @@ class LatentVideoTransformer(nn.Module):
         return nats * self.generated(numbers, prime_frames)[..., None]
 
     @torch.no_grad()
-    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
-        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3.
+    def scores(self, latents: Tensor, condition: Condition | None = None, given_latents: int = 1) -> dict[str, Tensor]:
+        """{"bits_per_dim": (b,)}: exact bits a generated code of each clip, over all slices, without the first
+        `given_latents` frames. LVT, footnote 3.
 
-        Raises ValueError for codes that do not fit, or if no frame is left to generate.
+        Raises ValueError for codes that do not fit, if no frame is given or none is left, and for a condition.
         """
-        self.check(latents, prime_frames, self.shape[0])
-        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
-                   for number in self.slices_to_generate(prime_frames))
-        return nats / (math.log(2) * self.dims(prime_frames))
+        check_no_condition(condition)
+        self.check_shape(latents)
+        check_codes(latents, self.spec)
+        if not 1 <= given_latents < self.shape[0]:
+            raise ValueError(f"given latent frames must be 1 to {self.shape[0] - 1}, not {given_latents}")
+        nats = sum(self.nll(latents, number.expand(len(latents)), given_latents).flatten(1).sum(1)
+                   for number in self.slices_to_generate(given_latents))
+        return {"bits_per_dim": nats / (math.log(2) * self.dims(given_latents))}
 
     @torch.no_grad()
-    def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
-        """n clips of codes, int64 (n, *latent_shape), that begin with the priming frames.
+    def sample(self, n: int, condition: Condition | None = None, given: Tensor | None = None,
+               sampling: LVTSampling | None = None, latent_frames: int | None = None) -> Tensor:
+        """n clips of codes, int64 (n, *shape of its latents), that begin with the given ones (the priming frames).
 
-        condition: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
-        temperature: below 1 the likely codes become likelier. Raises ValueError for what does not fit.
+        given: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
+        sampling: `LVTSampling()` if it is None. Raises ValueError for what does not fit.
         """
-        if len(condition) not in (1, n):
-            raise ValueError(f"give priming codes of one clip, or of each of the {n}, not of {len(condition)}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        prime_frames = condition.shape[1]
-        self.check(condition, prime_frames, prime_frames)
-        volume = condition.new_zeros(n, *self.shape, self.codebooks)
-        volume[:, :prime_frames] = self.volume(condition)
+        check_no_condition(condition)
+        check_latent_frames(latent_frames, self.spec)
+        if given is None:
+            raise ValueError(f"this model goes on from given codes, of 1 to {self.shape[0] - 1} latent frames")
+        check_given(given, n, self.spec)
+        temperature = (sampling or LVTSampling()).temperature
+        prime_frames = given.shape[1]
+        volume = given.new_zeros(n, *self.shape, self.codebooks)
+        volume[:, :prime_frames] = self.volume(given)
         for number in self.slices_to_generate(prime_frames):
             numbers = number.expand(n)
             known = self.encoder(volume, numbers, prime_frames)
-            given = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
-            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, given):
+            start = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
+            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, start):
                 for k in range(self.codebooks):
                     chances = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
                     here[:, k] = torch.multinomial(chances, 1)[:, 0]
-        return volume.reshape(n, *self.latent_shape)
+        return volume.reshape(n, *self.spec.shape)
 
     def slices_to_generate(self, prime_frames: int) -> Tensor:
         """Numbers of the slices with a position after the priming frames, int64."""
@@ -682,16 +761,10 @@ class LatentVideoTransformer(nn.Module):
         """(b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
         return latents.reshape(*latents.shape[:4], self.codebooks)
 
-    def check(self, latents: Tensor, prime_frames: int, frames: int) -> None:
-        t, *rest = self.latent_shape
-        if list(latents.shape[1:]) != [frames, *rest]:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+    def check_shape(self, latents: Tensor) -> None:
+        if latents.shape[1:] != self.spec.shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
                              f"not {tuple(latents.shape)}")
-        if not 1 <= prime_frames < t:
-            raise ValueError(f"priming frames must be 1 to {t - 1}, not {prime_frames}")
-        low, high = latents.aminmax()
-        if low < 0 or high >= self.codes:
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
 # %% tags=["export:models.lvt.prior"]
@@ -703,6 +776,9 @@ class LVTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    Sampling: ClassVar[type] = LVTSampling
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
+    extends: ClassVar[bool] = False
     dim: int = 512
     """Width of the transformer."""
     embedding_dim: int = 128
@@ -733,16 +809,28 @@ class LVTConfig:
         """Layers for slices of this shape."""
         return [Block(self.dim, self.heads, self.head_dim, shape, self.attention, causal) for _ in range(count)]
 
-    def build(self, latent_shape: tuple[int, ...], codes: int) -> LatentVideoTransformer:
-        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k).
+    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+        """None."""
+        return ()
 
-        Raises ValueError if the subscale factor does not divide the shape, or no frame is left to predict.
+    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
+        """Any number that leaves a frame to generate; that of the training where none is asked for."""
+        frames = latents.frames_per_latent
+        return GivenFrames(frames, (latents.shape[0] - 1) * frames, frames, self.prime_frames * frames)
+
+    def build(self, latents: LatentSpec, video_shape: VideoShape | None = None) -> LatentVideoTransformer:
+        """The model, with new weights, for these codes. It does not look at the video, whatever its shape.
+
+        Raises ValueError if the subscale factor does not divide their shape, no frame is left to predict, or the
+        latents are not codes.
         """
-        slice_shape(latent_shape[:3], self.subscale)
-        if self.prime_frames >= latent_shape[0]:
-            raise ValueError(f"prime_frames must be below the {latent_shape[0]} frames of a clip, "
+        if latents.num_codes is None:
+            raise ValueError(f"LVT's prior predicts codes, and these latents are {latents}")
+        slice_shape(latents.shape[:3], self.subscale)
+        if self.prime_frames >= latents.shape[0]:
+            raise ValueError(f"prime_frames must be below the {latents.shape[0]} frames of a clip, "
                              f"not {self.prime_frames}")
-        return LatentVideoTransformer(self, latent_shape, codes)
+        return LatentVideoTransformer(self, latents)
 
 # %% [markdown]
 # Two things must hold before any training. The first: a new model knows nothing, so its loss is near ln K,
@@ -753,18 +841,18 @@ class LVTConfig:
 # %%
 torch.manual_seed(0)
 small = LVTConfig(dim=64, embedding_dim=64, heads=4, head_dim=16, encoder_layers=2, decoder_layers=2)
-model = small.build(tuple(train_codes.shape[1:]), codes=128)
+model = small.build(LatentSpec(tuple(train_codes.shape[1:]), num_codes=128))
 loss, metrics = model.loss(train_codes[:16])
 print(f"loss of a new model {loss:.4f} nats, ln 128 = {math.log(128):.4f}, {metrics['bits_per_dim']:.2f} bits a code")
 
 tiny = LVTConfig(dim=16, embedding_dim=8, heads=2, head_dim=8, encoder_layers=1, decoder_layers=1, subscale=(2, 1, 1))
-tiny = tiny.build((2, 1, 2), codes=3)
+tiny = tiny.build(LatentSpec((2, 1, 2), num_codes=3))
 for parameter in tiny.parameters():
     nn.init.normal_(parameter, std=0.5)  # larger than at the start, so that the futures differ
 given = torch.tensor([[[0, 2]]])
 futures = torch.cartesian_prod(torch.arange(3), torch.arange(3)).reshape(9, 1, 1, 2)
 volumes = torch.cat([given.expand(9, 1, 1, 2), futures], 1)
-chances = 2 ** (-tiny.bits_per_dim(volumes, prime_frames=1) * tiny.dims(prime_frames=1))
+chances = 2 ** (-tiny.scores(volumes)["bits_per_dim"] * tiny.dims(prime_frames=1))
 print("probabilities of all nine futures:", " ".join(f"{p:.3f}" for p in chances), f"| sum {chances.sum():.6f}")
 assert abs(loss - math.log(128)) < 0.3 and abs(chances.sum() - 1) < 1e-4
 
@@ -782,7 +870,7 @@ steps = {"smoke": 3, "course": 300}[profile]
 def fit(config: LVTConfig, codes: Tensor, n_codes: int, clips: int = 16) -> tuple[nn.Module, list[float], float]:
     """A trained model, the bits a code of each step, and the CPU seconds it took."""
     torch.manual_seed(0)
-    model = config.build(tuple(codes.shape[1:]), n_codes)
+    model = config.build(LatentSpec(tuple(codes.shape[1:]), n_codes))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     bits, start = [], time.process_time()
@@ -797,10 +885,15 @@ def fit(config: LVTConfig, codes: Tensor, n_codes: int, clips: int = 16) -> tupl
     return model.eval(), bits, time.process_time() - start
 
 
+def bits_per_code(model: nn.Module, codes: Tensor) -> float:
+    """Mean bits a code, the first frame given."""
+    return model.scores(codes, given_latents=1)["bits_per_dim"].mean().item()
+
+
 model, bits, seconds = fit(small, train_codes, 128)
 baselines = {name: value.mean().item()
              for name, value in count_codes(train_codes, 128).bits_per_dim(test_codes, prime_frames=1).items()}
-score = model.bits_per_dim(test_codes, prime_frames=1).mean().item()
+score = bits_per_code(model, test_codes)
 fig = curves({"model, in training": torch.tensor(bits).unfold(0, min(10, steps), 1).mean(-1).tolist()},
              xlabel="step", ylabel="bits a code")
 for (name, value), style in zip({"marginal": baselines["marginal"], "copy": baselines["copy_baseline"],
@@ -883,7 +976,7 @@ def sample_slowly(model: nn.Module, given: Tensor) -> Tensor:
 # %%
 given = test_codes[:4, :5]
 made, seconds_taken = {}, {}
-samplers = {"every code anew": lambda: sample_slowly(model, given), "cached": lambda: model.sample(4, given)}
+samplers = {"every code anew": lambda: sample_slowly(model, given), "cached": lambda: model.sample(4, given=given)}
 for name, sampler in samplers.items():
     torch.manual_seed(1)
     start = time.process_time()
@@ -918,7 +1011,7 @@ torch.manual_seed(0)
 n, t0 = {"smoke": 2, "course": 32}[profile], 5
 shown = {"smoke": (0, 1), "course": (13, 0)}[profile]  # digits that keep apart, digits that meet
 codes = autoencoder.encode(videos[:n])
-made_codes = trained.sample(n, codes[:, :t0])
+made_codes = trained.sample(n, given=codes[:, :t0])
 made = autoencoder.decode(made_codes)
 rebuilt = autoencoder.decode(codes)
 rows = [video for i in shown for video in (videos[i], made[i])]
@@ -1014,7 +1107,8 @@ for temperature in (1.0, 0.7):
     torch.manual_seed(0)
     lines, named, ends = [], [], []
     for clip in far_apart:
-        futures = autoencoder.decode(trained.sample(many, codes[clip:clip + 1, :1], temperature))
+        sampled = trained.sample(many, given=codes[clip:clip + 1, :1], sampling=LVTSampling(temperature))
+        futures = autoencoder.decode(sampled)
         shapes = pictures[clip:clip + 1].expand(many, -1, -1, -1, -1)
         places, _ = locate(futures, shapes)
         lines.append(straightness(places, room=32, speeds=(4,)))
@@ -1056,7 +1150,7 @@ if profile != "smoke":
 # where a code differs from the frame before. Here is ours.
 
 # %%
-show_codes(made[shown[0]], made_codes[shown[0]], n_codes=trained.codes,
+show_codes(made[shown[0]], made_codes[shown[0]], n_codes=trained.spec.num_codes,
            alt="A continued clip in 8 frames, below it the codes as coloured squares, below those masks that are "
                "yellow where codes have changed: around the digits only.")
 for name, volume in {"true clips": codes, "continued clips": made_codes}.items():
@@ -1083,7 +1177,7 @@ for name, volume in {"true clips": codes, "continued clips": made_codes}.items()
 by_order, seconds_of = {"single-frame": score}, {"single-frame": seconds}
 for name, (factor, clips_a_step) in {"spatial": ((1, 2, 2), 4), "spatiotemporal": ((4, 2, 2), 16)}.items():
     other, _, seconds_of[name] = fit(replace(small, subscale=factor), train_codes, 128, clips_a_step)
-    by_order[name] = other.bits_per_dim(test_codes, prime_frames=1).mean().item()
+    by_order[name] = bits_per_code(other, test_codes)
 for name, score_of in by_order.items():
     print(f"{name:<15} {score_of:.2f} bits a code after {steps} steps in {seconds_of[name]:.0f} CPU seconds")
 show(bars(by_order, ylabel="bits a code, test clips", title="lower is better"),
@@ -1120,7 +1214,7 @@ if profile != "smoke":
 # %%
 sliced_train, sliced_test, sliced_quality = small_codes(codebooks=4, codes=32, seed=0)
 sliced_model, _, _ = fit(small, sliced_train, 32)
-sliced_score = sliced_model.bits_per_dim(sliced_test, prime_frames=1).mean().item()
+sliced_score = bits_per_code(sliced_model, sliced_test)
 print(f"n_c = 1: rebuilds at {quality:.1f} dB, {score:.2f} bits a code, {score:.2f} bits a position")
 print(f"n_c = 4: rebuilds at {sliced_quality:.1f} dB, {sliced_score:.2f} bits a code, "
       f"{4 * sliced_score:.2f} bits a position")
@@ -1138,7 +1232,7 @@ if profile != "smoke":
 def sampling_seconds(model: nn.Module) -> float:
     """CPU seconds to continue 16 clips from five frames."""
     start = time.process_time()
-    model.sample(16, test_codes[:16, :5])
+    model.sample(16, given=test_codes[:16, :5])
     return time.process_time() - start
 
 
@@ -1148,7 +1242,7 @@ print("               here                              | paper, BAIR, n_c = 4")
 print("attention      bits a code  parameters  sampling | bits a code  parameters  sampling")
 for kind in paper:
     other = model if kind == "query-key" else fit(replace(small, attention=kind), train_codes, 128)[0]
-    by_kind[kind] = other.bits_per_dim(test_codes, prime_frames=1).mean().item()
+    by_kind[kind] = bits_per_code(other, test_codes)
     count, theirs = sum(p.numel() for p in other.parameters()), paper[kind]
     print(f"{kind:<12} {by_kind[kind]:>13.2f} {count:>11,} {sampling_seconds(other):>7.1f} s | "
           f"{theirs[0]:>11.2f} {theirs[1]:>9.2f} M {theirs[2]:>7} s")
@@ -1196,16 +1290,16 @@ class AdaptiveOutput(nn.Module):
 class AdaptiveLVTConfig(LVTConfig):
     """The same model with the adaptive softmax as its output layer."""
 
-    def build(self, latent_shape: tuple[int, ...], codes: int) -> nn.Module:
-        model = super().build(latent_shape, codes)
-        model.code_heads.out[0] = AdaptiveOutput(self.dim, codes, frequent=common)
+    def build(self, latents: LatentSpec) -> nn.Module:
+        model = super().build(latents)
+        model.code_heads.out[0] = AdaptiveOutput(self.dim, latents.num_codes, frequent=common)
         return model
 
 
 rank = frequency.indices.argsort()
 adaptive = fit(AdaptiveLVTConfig(**vars(small)), rank[train_codes], 128)[0]
-by_output = {"plain": model.bits_per_dim(test_codes, prime_frames=1).mean().item(),
-             "adaptive": adaptive.bits_per_dim(rank[test_codes], prime_frames=1).mean().item()}
+by_output = {"plain": bits_per_code(model, test_codes),
+             "adaptive": bits_per_code(adaptive, rank[test_codes])}
 for name, bits in by_output.items():
     print(f"softmax: {name:<9} {bits:.2f} bits a code")
 if profile != "smoke":
@@ -1223,7 +1317,7 @@ if profile != "smoke":
 # | `earlier_taps`, `MaskedConv3d` | a convolution that cannot see ahead | `lvlib.models.lvt.prior` |
 # | `RelativeBias`, `Attention`, `Block` | attention of three kinds | `lvlib.models.lvt.relative_attention` |
 # | `ContextEncoder`, `SliceDecoder`, `CodeHeads` | what is known, one slice, code by code | `lvlib.models.lvt.prior` |
-# | `LatentVideoTransformer`, `LVTConfig` | the prior: `loss`, `bits_per_dim`, `sample` | `lvlib.models.lvt.prior` |
+# | `LatentVideoTransformer`, `LVTConfig` | the prior: `loss`, `scores`, `sample` | `lvlib.models.lvt.prior` |
 #
 # ### Scale it up
 # First the frames, then the prior on their codes. The codes are computed once, and kept on disk.

@@ -32,7 +32,7 @@ from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import code_bits, perplexity, usage
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
 from lvlib.viz import curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -179,7 +179,7 @@ Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for atte
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -188,6 +188,7 @@ from torch import Tensor, nn
 
 from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
 from lvlib.models.lvt.subscale import Triple
+from lvlib.stages import LatentSpec, VideoShape
 
 BlockKind = Literal["attention", "official", "plain"]
 
@@ -411,6 +412,13 @@ if profile != "smoke":
 # tells a position where it is. All attention layers in encoder and decoder share them.
 
 # %% tags=["export:models.videogpt.vqvae"]
+def check_reach(shape: Triple, largest: Triple) -> None:
+    """Raises ValueError if latents are larger than position embeddings reach."""
+    for axis, size, end in zip(("frames", "height", "width"), shape, largest, strict=True):
+        if size > end:
+            raise ValueError(f"latent {axis} must be at most {end}, where position embeddings end, not {size}")
+
+
 class SharedPositions(nn.Module):
     """A learned vector for each place on each axis; a position's is the sum of its three. VideoGPT, section 3."""
 
@@ -420,10 +428,7 @@ class SharedPositions(nn.Module):
 
     def forward(self, shape: Triple) -> Tensor:
         """(t, h, w, dim) for a volume of this shape. Raises ValueError if it is larger than the tables."""
-        for axis, size, table in zip(("frames", "height", "width"), shape, self.tables, strict=True):
-            if size > len(table):
-                raise ValueError(f"latent {axis} must be at most {len(table)}, where position embeddings end, "
-                                 f"not {size}")
+        check_reach(shape, tuple(map(len, self.tables)))
         t, h, w = (table[:size] for table, size in zip(self.tables, shape, strict=True))
         return t[:, None, None] + h[:, None] + w
 
@@ -587,6 +592,9 @@ for name, guess in {"one grey": constant, "black": black}.items():
 # The quantizers are those of notebooks 03 and 04: their codes start on encoder outputs of the first batch,
 # and dead ones are restarted. Both are what VideoGPT asks for (section 4.1). A 1x1x1 convolution before and
 # after brings the vectors to the dimension of the codes.
+#
+# `encode_start` is for a clip of which only the beginning is known. Section 1 has said why that takes care:
+# the last codes look at frames that are not there yet.
 
 # %% tags=["export:models.videogpt.vqvae"]
 class VideoVQVAE(nn.Module):
@@ -610,8 +618,11 @@ class VideoVQVAE(nn.Module):
         self.quantizer = SlicedQuantizer(codebooks) if config.codebooks > 1 else codebooks[0]
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim)."""
-        grid = self.latent_shape(video.shape[1:])[:3]
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim).
+
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
+        """
+        grid = self.config.latents(video.shape[1:]).shape[:3]
         z = self.encoder(video, self.positions and self.positions(grid))
         return rearrange(self.to_codes(z), "b d t h w -> b t h w d")
 
@@ -624,9 +635,21 @@ class VideoVQVAE(nn.Module):
     def encode(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k codebooks.
 
-        Raises ValueError as `latent_shape` does.
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
         """
         return self.quantizer(self.vectors(video))[1]
+
+    def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
+        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h', w') or (..., k).
+
+        The encoder looks ahead: the last frame stands in for those to come, or else the codes would say that the clip
+        ends here. Raises ValueError for frames that are no whole latent frames, and as `encode` does.
+        """
+        given, rate = frames.shape[2], self.config.downsample[0]
+        if not 0 < given <= clip_frames or given % rate:
+            raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, not {given}")
+        still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+        return self.encode(torch.cat([frames, still], 2))[:, :given // rate]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -636,25 +659,11 @@ class VideoVQVAE(nn.Module):
     def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Normalised mean squared error plus the quantizer's own loss; and the parts by name. Sections 2.1 and 4.1.
 
-        Raises ValueError as `latent_shape` does.
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
         """
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
         reconstruction_loss = normalized_mse(self.video(q), video, self.config.variance)
         return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
-
-    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-        """(c, t, h, w) of a clip -> (t', h', w'), or (t', h', w', k) for k codebooks.
-
-        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
-        far, or for another number of channels.
-        """
-        channels, *size = video_shape
-        if channels != self.config.channels:
-            raise ValueError(f"the video must have {self.config.channels} channels, not {channels}")
-        grid = latent_grid(tuple(size), self.config.downsample)
-        if self.positions:
-            self.positions(grid)
-        return grid if self.config.codebooks == 1 else (*grid, self.config.codebooks)
 
 
 @dataclass(frozen=True)
@@ -664,6 +673,7 @@ class VideoVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    frame_by_frame: ClassVar[bool] = False
     channels: int = 3
     """Colour channels of the video: 1 or 3."""
     hidden: int = 240
@@ -717,6 +727,20 @@ class VideoVQVAEConfig:
             raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
                              f"not {self.decay}, {self.restart}, {self.commitment}")
 
+    def latents(self, video_shape: VideoShape) -> LatentSpec:
+        """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.
+
+        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
+        far, or for another number of channels.
+        """
+        channels, *size = video_shape
+        if channels != self.channels:
+            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
+        grid = latent_grid(tuple(size), self.downsample)
+        if self.block == "attention":
+            check_reach(grid, self.positions)
+        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes, self.downsample[0])
+
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
@@ -732,9 +756,9 @@ class VideoVQVAEConfig:
 config = VideoVQVAEConfig(channels=1, hidden=32, residual_hidden=16, residual_blocks=1, downsample=(4, 4, 4), codes=256,
                           code_dim=16, variance=variance, decay=0.95)
 model = config.build()
-shape = model.latent_shape((1, 16, 32, 32))
-bits = code_bits(shape, 256)
-print(f"{sum(p.numel() for p in model.parameters()):,} weights; latents {shape}; {bits:.0f} bits a clip, "
+spec = config.latents((1, 16, 32, 32))
+bits = code_bits(spec.shape, spec.num_codes)
+print(f"{sum(p.numel() for p in model.parameters()):,} weights; {spec}; {bits:.0f} bits a clip, "
       f"{16 * 32 * 32 * 8 / bits:.0f} times fewer than its pixels")
 try:
     model.encode(torch.zeros(1, 1, 16, 30, 32))
@@ -945,7 +969,7 @@ if profile != "smoke":
 # | `SharedPositions`, `ChannelNorm`, `VideoBlock` | the block of Fig. 4 |
 # | `VideoEncoder`, `VideoDecoder` | to the latents and back |
 # | `normalized_mse` | an error in units of the data's variance |
-# | `VideoVQVAE`, `VideoVQVAEConfig` | the autoencoder: `encode`, `decode`, `loss`, `latent_shape` |
+# | `VideoVQVAE`, `VideoVQVAEConfig` | the autoencoder: `encode`, `decode`, `loss`; its sizes and `latents` |
 #
 # All are in `lvlib.models.videogpt.vqvae`.
 #

@@ -25,6 +25,7 @@ import itertools
 import math
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,8 +41,10 @@ from lvlib.data.moving_digits import bounce, mnist_digits
 from lvlib.evaluation.digits import recognise, train_digit_classifier
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import nearest_code, usage
+from lvlib.models.videogpt.prior import VideoGPTConfig, VideoGPTSampling
 from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.runs import load_checkpoint
+from lvlib.stages import LatentSpec
 from lvlib.viz import bars, curves, set_style, show, show_codes, show_video, strip
 
 set_style()
@@ -53,8 +56,8 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 torch.manual_seed(0)
 trained, trained_autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
 asked = torch.tensor([2, 3, 5, 7])
-show(strip(trained_autoencoder.decode(trained.sample(4, {"label": asked}, top_p=0.9)), frames=16,
-           titles=[str(int(digit)) for digit in asked]),
+sampled = trained.sample(4, {"label": asked}, sampling=VideoGPTSampling(top_p=0.9))
+show(strip(trained_autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in asked]),
      alt="Four rows of 16 frames, written by the model: white shapes that move evenly on black, some of them clear "
          "digits, some not the one that was asked for.")
 
@@ -194,13 +197,22 @@ show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in 
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
+from lvlib.models.common.checks import (
+    check_codes,
+    check_given,
+    check_latent_frames,
+    check_no_condition,
+    check_temperature,
+)
+from lvlib.stages import Condition, LatentSpec
 
 # %% tags=["export:models.common.attention"]
 """Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
@@ -636,39 +648,62 @@ class AxialPositions(nn.Module):
 
 # %% [markdown]
 # Now all comes together. `logits` is the training direction: all positions at once, the row shifted by one.
-# `walk` is the sampling direction: one position at a time, with a cache for each layer. (`conditions` belongs
-# to notebook 09. `keep_likely` comes in section 8.)
+# `walk` is the sampling direction: one position at a time, with a cache for each layer. `loss`, `sample` and
+# `scores` are the three methods of every prior, as in notebook 06. (`conditions` belongs to notebook 09.
+# `keep_likely` comes in section 8, and so does what `VideoGPTSampling` means.)
+#
+# Its sizes stand in a `VideoGPTConfig`. Notebook 09 writes this class, which has fields for conditions, too. For
+# what codes a model is made says a `LatentSpec`, as in notebooks 04 and 06: their shape, and how many there are.
+
+# %% tags=["export:models.videogpt.prior"]
+@dataclass(frozen=True)
+class VideoGPTSampling:
+    """How to draw codes. Raises ValueError for a value that no distribution can be drawn with."""
+
+    temperature: float = 1.0
+    """Below 1 likely codes become likelier; at least 1e-6."""
+    top_k: int | None = None
+    """Draw from that many of the likeliest codes alone; None: from all."""
+    top_p: float | None = None
+    """Draw from the fewest likeliest codes that together have this probability; None: from all."""
+
+    def __post_init__(self):
+        check_temperature(self.temperature)
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
 # %% tags=["export:models.videogpt.prior"]
 class VideoGPT(nn.Module):
     """Predicts each code of a clip from all codes before it, in raster order.
 
-    latent_shape: (t, h, w), or (t, h, w, k), of n codes together; 0 <= code < codes.
+    latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks: n codes together.
     conditioner: a module that turns a condition (a dict of tensors) into what norms see, a vector for each of the t
     latent frames or one for all (b, t or 1, vector_dim), and what cross attention sees (b, m, memory_dim); either may
     be None. None for a model without a condition.
     """
 
-    def __init__(self, latent_shape: tuple[int, ...], codes: int, dim: int, heads: int, layers: int, hidden: int,
-                 dropout: float = 0.0, pattern: Sparse | None = None, conditioner: nn.Module | None = None):
+    def __init__(self, config: "VideoGPTConfig", latents: LatentSpec, conditioner: nn.Module | None = None):
         super().__init__()
-        self.latent_shape, self.codes, self.conditioner = tuple(latent_shape), codes, conditioner
-        self.n = math.prod(latent_shape)
+        self.config, self.spec, self.conditioner, self.n = config, latents, conditioner, latents.tokens
         vector_dim, memory_dim = (conditioner.vector_dim, conditioner.memory_dim) if conditioner else (0, 0)
-        self.embedding = nn.Embedding(codes, dim)
-        self.start = nn.Parameter(0.02 * torch.randn(dim))  # stands before the first code
-        self.positions = AxialPositions(latent_shape, dim)
-        self.dropout = nn.Dropout(dropout)
+        pattern = Sparse(config.local, self.n // latents.shape[0]) if config.attention == "sparse" else None
+        self.embedding = nn.Embedding(latents.num_codes, config.dim)
+        self.start = nn.Parameter(0.02 * torch.randn(config.dim))  # stands before the first code
+        self.positions = AxialPositions(latents.shape, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            GPTBlock(dim, heads, hidden, dropout, pattern, vector_dim, memory_dim) for _ in range(layers))
-        self.norm = ConditionalNorm(dim, vector_dim)
-        self.out = nn.Linear(dim, codes, bias=False)
+            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, vector_dim, memory_dim)
+            for _ in range(config.layers))
+        self.norm = ConditionalNorm(config.dim, vector_dim)
+        self.out = nn.Linear(config.dim, latents.num_codes, bias=False)
         for module in (*self.blocks.modules(), self.embedding, self.out):  # small, so that the first loss is near ln K
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def logits(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Of each code, given those before it: latents (b, *latent_shape) -> (b, n, codes)."""
+    def logits(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
+        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, codes)."""
         vector, memory = self.conditions(condition, len(latents))
         x = self.embedding(latents.flatten(1))
         x = torch.cat([self.start.expand(len(x), 1, -1), x[:, :-1]], 1)  # each position sees the code before it
@@ -677,36 +712,44 @@ class VideoGPT(nn.Module):
             x = block(x, vector, memory)
         return self.out(self.norm(x, vector))
 
-    def nll(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for another shape, or condition."""
+    def nll(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
+        """Nats of each code: (b, *shape) -> (b, n). Raises ValueError for another shape, or condition."""
         self.check_shape(latents)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
-    def loss(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a code, and the same in bits: int64 (b, *latent_shape) -> (), {"bits_per_dim": ()}."""
+    def loss(self, latents: Tensor, condition: Condition | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a code, and the same in bits: int64 (b, *shape) -> (), {"bits_per_dim": ()}."""
         loss = self.nll(latents, condition).mean()
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     @torch.no_grad()
-    def bits_per_dim(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Bits a code of each clip: (b, *latent_shape) -> (b,). Raises ValueError for what does not fit the model."""
-        self.check_range(latents)
-        return self.nll(latents, condition).mean(1) / math.log(2)
+    def scores(self, latents: Tensor, condition: Condition | None = None, given_latents: int = 0) -> dict[str, Tensor]:
+        """{"bits_per_dim": (b,)}: exact bits a code of each clip, without those of the first `given_latents` frames.
 
-    def sample(self, n: int, condition: Mapping[str, Tensor] | None = None, temperature: float = 1.0,
-               top_k: int | None = None, top_p: float | None = None, given: Tensor | None = None) -> Tensor:
-        """n clips of codes, int64 (n, *latent_shape), drawn one code after another, without dropout.
-
-        condition: of one clip for all, or of each: (1 or n, ...). temperature: below 1 likely codes become likelier.
-        top_k, top_p: draw from the likeliest alone, see `keep_likely`. given: codes that the clips begin with, their
-        first latent frames, (1 or n, t0, ...). Raises ValueError for what does not fit.
+        Raises ValueError for what does not fit the model, and if no latent frame is left.
         """
-        check_sampling(temperature, top_k, top_p)
+        t = self.spec.shape[0]
+        if not 0 <= given_latents < t:
+            raise ValueError(f"given latent frames must be 0 to {t - 1}, not {given_latents}")
+        check_codes(latents, self.spec)
+        nats = self.nll(latents, condition)[:, given_latents * self.n // t:]
+        return {"bits_per_dim": nats.mean(1) / math.log(2)}
+
+    def sample(self, n: int, condition: Condition | None = None, given: Tensor | None = None,
+               sampling: VideoGPTSampling | None = None, latent_frames: int | None = None) -> Tensor:
+        """n clips of codes, int64 (n, *shape of its latents), drawn one code after another, without dropout.
+
+        condition: of one clip for all, or of each: (1 or n, ...). given: codes that the clips begin with, their first
+        latent frames, (1 or n, t0, ...). sampling: `VideoGPTSampling()` if it is None. Raises ValueError for what does
+        not fit.
+        """
+        check_latent_frames(latent_frames, self.spec)
+        sampling = sampling or VideoGPTSampling()
         codes = self.start.new_zeros(n, self.n, dtype=torch.int64)
         known = 0
         if given is not None:
-            self.check_given(given, n)
+            check_given(given, n, self.spec)
             known = given[0].numel()
             codes[:, :known] = given.flatten(1)
         training = self.training
@@ -714,14 +757,15 @@ class VideoGPT(nn.Module):
         try:
             for position, logits in self.walk(codes, condition):
                 if position >= known:
-                    chances = keep_likely(logits.float() / temperature, top_k, top_p).softmax(-1)
+                    logits = keep_likely(logits.float() / sampling.temperature, sampling.top_k, sampling.top_p)
+                    chances = logits.softmax(-1)
                     codes[:, position] = torch.multinomial(chances, 1)[:, 0]
         finally:
             self.train(training)
-        return codes.view(n, *self.latent_shape)
+        return codes.view(n, *self.spec.shape)
 
     @torch.inference_mode()
-    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
+    def walk(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
         """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
 
         The logits have no gradients.
@@ -739,14 +783,13 @@ class VideoGPT(nn.Module):
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
 
-    def conditions(self, condition: Mapping[str, Tensor] | None, n: int) -> tuple[Tensor | None, Tensor | None]:
+    def conditions(self, condition: Condition | None, n: int) -> tuple[Tensor | None, Tensor | None]:
         """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
 
         Raises ValueError if the model takes a condition and gets none, or the other way round, or for other clips.
         """
         if self.conditioner is None:
-            if condition:
-                raise ValueError(f"this model takes no condition, not {', '.join(condition)}")
+            check_no_condition(condition)
             return None, None
         vector, memory = self.conditioner(condition or {})
         if vector is not None:
@@ -757,30 +800,16 @@ class VideoGPT(nn.Module):
         return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
 
     def check_shape(self, latents: Tensor) -> None:
-        if latents.shape[1:] != self.latent_shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
+        if latents.shape[1:] != self.spec.shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
                              f"not {tuple(latents.shape)}")
-
-    def check_given(self, given: Tensor, n: int) -> None:
-        t, *rest = self.latent_shape
-        if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
-            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
-                             f"not {tuple(given.shape)}")
-        if len(given) not in (1, n):
-            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
-        self.check_range(given)
-
-    def check_range(self, latents: Tensor) -> None:
-        low, high = latents.aminmax()
-        if low < 0 or high >= self.codes:
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 # %% [markdown]
 # Before any training, three facts. The first: nothing sees ahead. We poke the whole model, code by code.
 
 # %%
 torch.manual_seed(0)
-small = VideoGPT((2, 2, 2), codes=16, dim=32, heads=4, layers=2, hidden=64)
+small = VideoGPT(VideoGPTConfig(dim=32, heads=4, layers=2, hidden=64, dropout=0.0), LatentSpec((2, 2, 2), 16))
 clip = torch.randint(16, (1, 8))
 poked = (clip + torch.eye(8, dtype=torch.int64)) % 16  # copy j differs in code j
 with torch.no_grad():
@@ -797,7 +826,8 @@ assert torch.equal(change > 1e-6, torch.ones(8, 8).tril(-1).bool())
 # equally likely. A first loss that is far off says that something is wrong.
 
 # %%
-new = VideoGPT((4, 8, 8), codes, dim=128, heads=4, layers=4, hidden=256)
+sizes = VideoGPTConfig(dim=128, heads=4, layers=4, hidden=256, dropout=0.0)
+new = VideoGPT(sizes, LatentSpec((4, 8, 8), codes))
 with torch.no_grad():
     first_loss = new.loss(test_codes[:16])[0].item()
 print(f"loss of a new model {first_loss:.3f} nats, ln {codes} = {math.log(codes):.3f}")
@@ -808,7 +838,7 @@ assert abs(first_loss - math.log(codes)) < 0.2
 # 2x1x2 volume there are 81 clips, and we add up them all.
 
 # %%
-tiny = VideoGPT((2, 1, 2), codes=3, dim=16, heads=2, layers=1, hidden=16)
+tiny = VideoGPT(VideoGPTConfig(dim=16, heads=2, layers=1, hidden=16, dropout=0.0), LatentSpec((2, 1, 2), 3))
 for parameter in tiny.parameters():
     nn.init.normal_(parameter, std=0.5)
 every_clip = torch.cartesian_prod(*[torch.arange(3)] * 4).reshape(81, 2, 1, 2)
@@ -829,7 +859,7 @@ prior_steps = {"smoke": 3, "course": 200}[profile]
 def fit(latents: Tensor, codes: int, layers: int) -> tuple[VideoGPT, list[float]]:
     """A prior trained on latents (n, t, h, w), and the loss of each step in nats a code."""
     torch.manual_seed(0)
-    model = VideoGPT(latents.shape[1:], codes, dim=128, heads=4, layers=layers, hidden=256)
+    model = VideoGPT(replace(sizes, layers=layers), LatentSpec(tuple(latents.shape[1:]), codes))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=prior_steps, pct_start=0.1)
     losses = []
@@ -966,16 +996,6 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
 # %% tags=["check", "ex-8.4"]
 keep_likely = check("8.4", keep_likely)
 
-# %% tags=["export:models.videogpt.prior"]
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises ValueError for a value that no distribution can be drawn with."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-
 # %% [markdown]
 # Now the promise of section 5. Drawn plainly, with a pass through the whole row for each code, and drawn with
 # the cache, the codes must be *the same* if both throw the same dice.
@@ -984,7 +1004,7 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
 @torch.no_grad()
 def sample_slowly(model: VideoGPT, n: int) -> Tensor:
     """Each code anew from the whole row."""
-    made = torch.zeros(n, *model.latent_shape, dtype=torch.int64)
+    made = torch.zeros(n, *model.spec.shape, dtype=torch.int64)
     for i in range(model.n):
         logits = model.logits(made)[:, i]
         made.view(n, -1)[:, i] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
@@ -1088,16 +1108,16 @@ def report(name: str, latents: Tensor, video: Tensor) -> dict[str, float | list[
     return {"off": off, "possible": possible, "kinds": kinds, "differ": differ}
 
 
-ways_to_sample = {"plain, as in the paper": {}, "temperature 0.7": {"temperature": 0.7}, "top-p 0.8": {"top_p": 0.8},
-                  "top-k 4": {"top_k": 4}}
+ways_to_sample = {"plain, as in the paper": VideoGPTSampling(), "temperature 0.7": VideoGPTSampling(temperature=0.7),
+                  "top-p 0.8": VideoGPTSampling(top_p=0.8), "top-k 4": VideoGPTSampling(top_k=4)}
 how_many = {"smoke": 2, "course": 32}[profile]
 print(f"{'':<22}    off  possible steps  read as 0, 1, 7  differ")
 measured = {"true clips": report("true clips", test_codes, test_clips),
             "rebuilt": report("rebuilt", test_codes, rebuilt)}
 made = {}
-for name, options in ways_to_sample.items():
+for name, way in ways_to_sample.items():
     torch.manual_seed(0)
-    sampled = prior.sample(how_many, **options)
+    sampled = prior.sample(how_many, sampling=way)
     made[name] = autoencoder.decode(sampled)
     measured[name] = report(name, sampled, made[name])
 show(strip([clips[i] for clips in (made["plain, as in the paper"], made["top-p 0.8"]) for i in range(min(3, how_many))],
@@ -1123,7 +1143,7 @@ show(strip([clips[i] for clips in (made["plain, as in the paper"], made["top-p 0
 
 # %%
 torch.manual_seed(0)
-completed = autoencoder.decode(prior.sample(64, given=test_codes[:64, :1], top_p=0.8))
+completed = autoencoder.decode(prior.sample(64, given=test_codes[:64, :1], sampling=VideoGPTSampling(top_p=0.8)))
 digit, path = test_truth[:64, :1], test_truth[:64, 1:].reshape(64, 16, 2)
 errors = {}
 for name, video in {"rebuilt": rebuilt[:64], "completed": completed}.items():
@@ -1245,8 +1265,9 @@ digits = MovingDigits(10 * each, size=32, digits=1, digit_size=20, speeds=(1,), 
 real = digits.batch(slice(0, len(labels)))
 real_clips, real_labels = to_video(torch.tensor(real["video"])), torch.tensor(real["label"])
 condition = {"label": labels}
-written = {name: trained_autoencoder.decode(trained.sample(len(labels), condition, top_p=top_p))
-           for name, top_p in {"written": None, "written, top-p 0.9": 0.9}.items()}
+ways = {"written": VideoGPTSampling(), "written, top-p 0.9": VideoGPTSampling(top_p=0.9)}
+written = {name: trained_autoencoder.decode(trained.sample(len(labels), condition, sampling=way))
+           for name, way in ways.items()}
 written = {"real": real_clips, "rebuilt": trained_autoencoder.decode(trained_autoencoder.encode(real_clips)), **written}
 classifier = train_digit_classifier(20, steps={"smoke": 3, "course": 400}[profile])
 shares = {}
@@ -1288,7 +1309,8 @@ if profile != "smoke":
 # | `Sparse`, `attend` | which positions are seen; attention over them | `lvlib.models.common.attention` |
 # | `CausalAttention`, `KVCache`, `GPTBlock` | a layer, all at once or step by step | `lvlib.models.common.attention` |
 # | `AxialPositions` | where a code stands | `lvlib.models.common.attention` |
-# | `VideoGPT`, `keep_likely` | the prior: `loss`, `nll`, `bits_per_dim`, `sample` | `lvlib.models.videogpt.prior` |
+# | `VideoGPT` | the prior: `loss`, `nll`, `scores`, `sample` | `lvlib.models.videogpt.prior` |
+# | `keep_likely`, `VideoGPTSampling` | what to draw from | `lvlib.models.videogpt.prior` |
 #
 # ### Scale it up
 # First the autoencoder, then the prior on its codes. The codes are computed once, and kept on disk.

@@ -34,7 +34,9 @@ from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.attention import ConditionalNorm, CrossAttention
-from lvlib.runs.shipped import load_checkpoint
+from lvlib.models.videogpt.prior import VideoGPTSampling
+from lvlib.runs import load_checkpoint
+from lvlib.stages import LatentSpec
 from lvlib.viz import curves, pad, set_style, show, show_video, strip
 
 set_style()
@@ -44,10 +46,10 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
 prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
-wishes = []
+likely, wishes = VideoGPTSampling(top_p=0.9), []
 for label in range({"smoke": 2, "course": 10}[profile]):
     torch.manual_seed(3)
-    wishes.append(autoencoder.decode(prior.sample(1, {"label": torch.tensor([label])}, top_p=0.9)))
+    wishes.append(autoencoder.decode(prior.sample(1, {"label": torch.tensor([label])}, sampling=likely)))
 show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(len(wishes))]), limit=40_000,
      alt="One row of 16 frames for each digit from 0 to 9. Most rows show a moving digit of the class asked for.")
 
@@ -101,7 +103,7 @@ codes, label = autoencoder.encode(to_video(torch.tensor(clips["video"]))), torch
 told = {"the true label": label, "the next digit": (label + 1) % 10, "the one after": (label + 2) % 10}
 bits = {}
 for name, says in told.items():
-    bits[name] = prior.bits_per_dim(codes, {"label": says}).mean().item() * codes[0].numel()
+    bits[name] = prior.scores(codes, {"label": says})["bits_per_dim"].mean().item() * codes[0].numel()
     print(f"told {name:<15} {bits[name]:6.1f} bits a clip")
 if profile != "smoke":
     assert bits["the true label"] < min(bits["the next digit"], bits["the one after"]) - 3
@@ -127,13 +129,12 @@ if profile != "smoke":
 # %% tags=["export:models.common.conditioning"]
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
 from lvlib.models.common.attention import AxialPositions
+from lvlib.stages import Condition
 
 
 # %% tags=["exercise", "ex-9.2", "export:models.common.conditioning"]
@@ -248,12 +249,6 @@ print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), remembered)
 # (label and actions, side by side), and a memory for cross attention. It refuses what does not fit.
 
 # %% tags=["export:models.common.conditioning"]
-def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
-    """The names of those parts of a condition that a model takes: the ones that are neither 0 nor None."""
-    parts = {"label": label, "actions": actions, "frames": frames}
-    return tuple(name for name, wanted in parts.items() if wanted)
-
-
 def side_by_side(vectors: list[Tensor]) -> Tensor | None:
     """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for different clips."""
     if not vectors:
@@ -278,9 +273,10 @@ class Conditioner(nn.Module):
         self.video_frames, self.latent_frames = video_frames, latent_frames
         self.vector_dim = classes + actions * (video_frames // latent_frames)
         self.memory_dim = frames.norm.normalized_shape[0] if frames else 0
-        self.fields = condition_fields(classes, actions, frames)
+        wanted = {"label": classes, "actions": actions, "frames": frames}
+        self.fields = tuple(name for name, size in wanted.items() if size)
 
-    def forward(self, condition: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
         """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
         vectors (b, latent frames or 1, vector_dim) or None, memory (b, m, memory_dim) or None.
 
@@ -315,16 +311,17 @@ class Conditioner(nn.Module):
 # %% [markdown]
 # ## 5. The configuration
 #
-# `VideoGPTConfig` names all sizes, and builds the model with its conditions.
+# `VideoGPTConfig` names all sizes, and builds the model with its conditions. Whoever trains or samples needs to
+# know what to hand over, before there is a model. Its method `conditions` lists it, a `ConditionSpec` each: name,
+# kind, shape. `given_frames` says how many frames of video the model can go on from.
 
 # %% tags=["export:models.videogpt.prior"]
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from lvlib.models.common.attention import Sparse
-from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
-from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.videogpt.prior import VideoGPT, VideoGPTSampling
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 AttentionKind = Literal["full", "sparse"]
 
@@ -336,6 +333,9 @@ class VideoGPTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    Sampling: ClassVar[type] = VideoGPTSampling
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
+    extends: ClassVar[bool] = False
     dim: int = 512
     """Width of the transformer."""
     heads: int = 4
@@ -377,28 +377,38 @@ class VideoGPTConfig:
         if self.resnet_units % 8:
             raise ValueError(f"resnet_units must be a multiple of 8, not {self.resnet_units}")
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What a clip must come with: of "label", "actions", "frames"."""
-        return condition_fields(self.classes, self.actions, self.frames)
+    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+        """Those of label, actions and frames whose size is not 0."""
+        channels, frames, height, width = video_shape
+        known = (ConditionSpec("label", "class", (), self.classes, option="classes"),
+                 ConditionSpec("actions", "per-frame", (frames, self.actions), option="actions"),
+                 ConditionSpec("frames", "given-frames", (channels, self.frames, height, width), option="frames"))
+        return tuple(spec for spec in known if getattr(self, spec.option))
 
-    def build(self, latent_shape: tuple[int, ...], codes: int, video_shape: tuple[int, int, int, int]) -> VideoGPT:
-        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k), of clips of
-        video_shape (c, t, h, w).
+    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
+        """The frames that it is conditioned on; without such a condition whole latent frames, by default one."""
+        if self.frames:
+            return GivenFrames(self.frames, self.frames, default=self.frames)
+        frames = latents.frames_per_latent
+        most = (latents.shape[0] - 1) * frames
+        return GivenFrames(0, most, frames, min(frames, most))
 
-        Raises ValueError if all frames of a clip are to be given, or more.
+    def build(self, latents: LatentSpec, video_shape: VideoShape) -> VideoGPT:
+        """The model, with new weights, for these codes of clips (c, t, h, w).
+
+        Raises ValueError if all frames of a clip are to be given, or more, and if the latents are not codes.
         """
         channels, frames, height, width = video_shape
+        if latents.num_codes is None:
+            raise ValueError(f"VideoGPT's prior predicts codes, and these latents are {latents}")
         if self.frames >= frames:
             raise ValueError(f"frames must be fewer than the {frames} of a clip, not {self.frames}")
-        pattern = Sparse(self.local, math.prod(latent_shape[1:])) if self.attention == "sparse" else None
         conditioner = None
-        if self.fields:
+        if self.conditions(video_shape):
             size = channels, self.frames, height, width, self.resnet_depth, self.resnet_units
             encoder = FrameEncoder(*size) if self.frames else None
-            conditioner = Conditioner(self.classes, self.actions, encoder, frames, latent_shape[0])
-        return VideoGPT(latent_shape, codes, self.dim, self.heads, self.layers, self.hidden, self.dropout, pattern,
-                        conditioner)
+            conditioner = Conditioner(self.classes, self.actions, encoder, frames, latents.shape[0])
+        return VideoGPT(self, latents, conditioner)
 
 # %% [markdown]
 # ### Who hears what?
@@ -409,7 +419,9 @@ class VideoGPTConfig:
 torch.manual_seed(0)
 small = VideoGPTConfig(dim=32, heads=2, layers=2, hidden=64, dropout=0.0,
                        classes=10, actions=3, frames=1, resnet_units=32)
-model = small.build((4, 2, 2), 16, (1, 8, 16, 16)).eval()
+for spec in small.conditions((1, 8, 16, 16)):
+    print(f"{spec.name:<8} {spec.kind:<13} {spec.shape}")
+model = small.build(LatentSpec((4, 2, 2), 16), (1, 8, 16, 16)).eval()
 latents = torch.randint(16, (1, 4, 2, 2))
 condition = {"label": torch.tensor([3]), "actions": torch.zeros(1, 8, 3), "frames": torch.randn(1, 1, 1, 16, 16)}
 before = model.logits(latents, condition)
@@ -470,19 +482,20 @@ dot_priors, dot_bits = {}, {}
 for name, telling in tellings.items():
     torch.manual_seed(0)
     sizes = VideoGPTConfig(dim=64, heads=4, layers=2, hidden=128, dropout=0.0, resnet_units=64, **telling)
-    dot_prior = sizes.build((4, 1, 1), 64, (1, 4, 8, 8))
+    dot_prior = sizes.build(LatentSpec((4, 1, 1), 64), (1, 4, 8, 8))
+    fields = [spec.name for spec in sizes.conditions((1, 4, 8, 8))]
     optimizer = torch.optim.AdamW(dot_prior.parameters(), betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
         dots, truth = dot_world(64)
         optimizer.zero_grad()
-        dot_prior.loss(dots, {field: truth[field] for field in sizes.fields})[0].backward()
+        dot_prior.loss(dots, {field: truth[field] for field in fields})[0].backward()
         torch.nn.utils.clip_grad_norm_(dot_prior.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     dot_prior.eval()
     with torch.no_grad():
-        told = {field: test_truth[field] for field in sizes.fields}
+        told = {field: test_truth[field] for field in fields}
         dot_bits[name] = dot_prior.nll(test_dots, told).mean(0) / math.log(2)
     dot_priors[name] = dot_prior
     print(f"told {name:<16} {dot_bits[name].sum():5.2f} bits a clip: "
@@ -557,7 +570,7 @@ if clips is None:  # what the model makes up then is where we begin
     torch.manual_seed(0)
     held = torch.zeros(many, 16, 3)
     held[::2, :, 0] = held[1::2, :, 1] = 1  # half of them turn left, half right
-    codes = doom_prior.sample(many, {"actions": held}, top_p=0.9)
+    codes = doom_prior.sample(many, {"actions": held}, sampling=likely)
     clips = doom_autoencoder.decode(codes)
 codes = doom_autoencoder.encode(clips)
 rebuilt = doom_autoencoder.decode(codes)
@@ -581,7 +594,7 @@ shifts = {}
 for name, buttons in HOLD.items():
     told = held.clone()
     told[:, 7:] = torch.tensor(buttons).float()  # frame 7 is the last given one: what is held there shows in frame 8
-    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": told}, given=codes[:, :4], top_p=0.9))
+    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": told}, codes[:, :4], likely))
     shifts[name] = horizontal_shift(made)[:, 8:]  # the first of them is from frame 8 to 9
 fig = curves({f"told {name}": shift.mean(0).tolist() for name, shift in shifts.items()},
              xlabel="step from one made frame to the next", ylabel="to the right (px)")
@@ -641,7 +654,7 @@ next_window = check("9.4", next_window)
 def walk_on(latents: Tensor, actions: Tensor, buttons: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """The next window, and the 4 frames that come after those of the last one: (b, 3, 4, 64, 64)."""
     given, window = next_window(latents, actions, torch.tensor(buttons).float(), first=2, keep=4)
-    latents = doom_prior.sample(len(given), {"actions": window}, given=given, top_p=0.9)
+    latents = doom_prior.sample(len(given), {"actions": window}, given, likely)
     return latents, window, doom_autoencoder.decode(latents)[:, :, 8:12]
 
 

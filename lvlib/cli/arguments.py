@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from lvlib.errors import UserError, unknown
@@ -39,6 +40,9 @@ class ConfigParser(Parser):
         options.fields = list(overrides)
         from lvlib.configs import named_config
 
+        for name in overrides:
+            if name.startswith(("sampling.", "condition.")):
+                raise UserError(f"--{name} is of `lvlib sample`, not of `{self.prog}`")
         return options, override(named_config(options.config), overrides)
 
 
@@ -48,38 +52,65 @@ class _Help(argparse.Action):
         if namespace.config:
             from lvlib.configs import named_config
 
-            print(f"\nfields of {namespace.config}:\n{_fields_help(named_config(namespace.config))}")
+            config = named_config(namespace.config)
+            parts = {"data": config.data, **config.stages, "training": config.training}
+            print(f"\nfields of {namespace.config}:\n{fields_help(parts)}")
         parser.exit()
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raises UserError for a value of the option `name` that is not above 0, or not finite."""
-    if not 0 < value < float("inf"):
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", metavar="DEVICE",
+                        help="auto (a GPU if there is one), cpu, cuda or mps (default: auto)")
+
+
+def check_positive(name: str, value: float | None) -> None:
+    """Raises UserError for a value of the option `name` that is given, and not above 0 or not finite."""
+    if value is not None and not 0 < value < float("inf"):
         allowed = "at least 1" if isinstance(value, int) else "above 0"
         raise UserError(f"{name} must be {allowed}, not {value}")
 
 
-def check_temperature_and_seed(options: argparse.Namespace) -> None:
-    """Raises UserError for a --temperature (None: as usual) or a --seed that no sampler takes."""
-    if options.temperature is not None and not 1e-6 <= options.temperature < float("inf"):
-        raise UserError(f"--temperature must be at least 1e-6, not {options.temperature}")
-    if not 0 <= options.seed < 2**63:
-        raise UserError(f"--seed must be from 0 to 2**63 - 1, not {options.seed}")
+def check_seed(seed: int) -> None:
+    """Raises UserError for a --seed that torch does not take."""
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed must be from 0 to 2**63 - 1, not {seed}")
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Takes `--part.field VALUE ...` and `--part.field=VALUE` out: the other arguments, field -> values."""
-    rest, overrides, values = [], {}, None
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name.startswith("--") and "." in name:
-            values = overrides[name[2:].replace("-", "_")] = [value] if equals else []
-        elif argument.startswith("--") or argument == "-h" or values is None:
-            values = None
-            rest.append(argument)
-        else:
-            values.append(argument)
+    """Takes `--part.field VALUE ...` and `--part.field=VALUE` out: the other arguments, field -> values.
+
+    A field takes one word, or as many as it has numbers: what follows is an argument of the command again.
+    """
+    rest, overrides = [], {}
+    words = list(arguments)
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if not (name.startswith("--") and "." in name):
+            rest.append(name + equals + value)
+            continue
+        field = name[2:].replace("-", "_")
+        values = overrides[field] = [value] if equals else []
+        while words and len(values) < _word_count(field) and not _is_option(words[0]):
+            values.append(words.pop(0))
     return rest, overrides
+
+
+def _is_option(word: str) -> bool:
+    return word == "-h" or word.startswith("--")
+
+
+def _word_count(name: str) -> int:
+    """How many words the field "part.field" takes, in whichever configuration: more than one for tuples alone."""
+    part_name, _, field = name.partition(".")
+    parts = [part for named in _configs().values() if (part := getattr(named.config, part_name, None)) is not None]
+    kinds = [get_type_hints(kind).get(field) for kind in {type(part) for part in parts}]
+    return max((len(get_args(kind)) for kind in kinds if get_origin(kind) is tuple), default=1)
+
+
+def _configs() -> dict:
+    from lvlib.configs import CONFIGS
+
+    return CONFIGS
 
 
 def override(config: "Config", overrides: dict[str, list[str]]) -> "Config":
@@ -87,27 +118,43 @@ def override(config: "Config", overrides: dict[str, list[str]]) -> "Config":
 
     Raises UserError for an unknown part or field, naming those there are, or a value of the wrong type.
     """
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, list[str]]] = {}
     for name, words in overrides.items():
         part_name, _, field = name.partition(".")
         parts = [part.name for part in dataclasses.fields(config)]
         if part_name not in parts:
             raise unknown(f"part in --{name}:", part_name, parts)
-        part = getattr(config, part_name)
-        if part is None:
+        if getattr(config, part_name) is None:
             raise UserError(f"--{name}: this configuration has no {part_name}")
-        types = get_type_hints(type(part))
-        if field not in types:
-            raise unknown(f"key --{name}:", field, types)
-        changes.setdefault(part_name, {})[field] = _parse(name, types[field], words, getattr(part, field))
+        changes.setdefault(part_name, {})[field] = words
     try:
-        parts = {name: dataclasses.replace(getattr(config, name), **new) for name, new in changes.items()}
+        parts = {name: with_fields(getattr(config, name), name, fields) for name, fields in changes.items()}
         return dataclasses.replace(config, **parts)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
+def with_fields(values: Any, prefix: str, fields: dict[str, list[str]]) -> Any:
+    """A copy of a frozen dataclass with each field set to its words, read as the field's type.
+
+    Raises UserError that calls a field "--prefix.field": for one that is not there, for words of the wrong type, and
+    for a value that the class refuses.
+    """
+    types = {field.name: get_type_hints(type(values))[field.name] for field in dataclasses.fields(values)}
+    for field in fields:
+        if field not in types:
+            raise unknown(f"key --{prefix}.{field}:", field, types)
+    new = {field: _parse(f"{prefix}.{field}", types[field], words, getattr(values, field))
+           for field, words in fields.items()}
+    try:
+        return dataclasses.replace(values, **new)
+    except ValueError as error:
+        raise UserError(f"--{prefix}: {error}" if prefix in ("sampling", "condition") else str(error)) from error
+
+
 def _parse(name: str, kind: Any, words: list[str], default: Any) -> Any:
+    if words in ([], [""]) and kind is not str:
+        raise UserError(f"--{name} takes {_in_words(kind)} (default: {default}), not nothing")
     tyro = _tyro()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # tyro explains itself in a box of several lines
@@ -118,7 +165,8 @@ def _parse(name: str, kind: Any, words: list[str], default: Any) -> Any:
 
 
 def _in_words(kind: Any) -> str:
-    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", type(None): "None"}
+    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", type(None): "None",
+             Path: "a file"}
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
@@ -126,10 +174,12 @@ def _in_words(kind: Any) -> str:
     return names.get(kind) or " or ".join(_in_words(item) for item in get_args(kind))
 
 
-def _fields_help(config: "Config") -> str:
+def fields_help(parts: dict[str, Any]) -> str:
+    """The fields of dataclasses by their name, one after the other, as `--name.field`."""
     tyro, text = _tyro(), io.StringIO()
+    kind = dataclasses.make_dataclass("Fields", [(name, type(part)) for name, part in parts.items()], frozen=True)
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.cli(type(config), default=config, args=["--help"], use_underscores=True,
+        tyro.cli(kind, default=kind(**parts), args=["--help"], use_underscores=True,
                  config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands))
     return text.getvalue().partition("\n\n")[2]  # without tyro's own usage line
 

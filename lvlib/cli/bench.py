@@ -1,10 +1,12 @@
 """lvlib bench: how fast a configuration trains and samples here."""
 
 import json
+import os
 
-from lvlib.cli.arguments import ConfigParser, check_positive
+from lvlib.cli.arguments import ConfigParser
+from lvlib.errors import UserError
 
-SAMPLING = {"autoencoder": "decoding codes    ", "prior": "sampling codes    "}
+SAMPLING = {"autoencoder": "decoding latents  ", "prior": "sampling latents  ", "refiner": "completing latents"}
 
 
 def main(arguments: list[str]) -> None:
@@ -13,7 +15,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
-    check_positive("--threads", options.threads)
+    most = max(os.cpu_count() or 1, 64)
+    if not 1 <= options.threads <= most:
+        raise UserError(f"--threads must be from 1 to {most}, not {options.threads}")
     from lvlib.reports.bench import bench
 
     report = {"config": options.config, **bench(config, options.threads)}

@@ -8,6 +8,7 @@ until as many are left as you ask for.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,9 +18,7 @@ from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import new_folder
 from lvlib.errors import UserError
-from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
-from lvlib.runs.load import load_model
-from lvlib.training import load_run
+from lvlib.runs.load import load_model, load_settings
 from lvlib.training.checkpoint import Checkpoint, save_checkpoint
 from lvlib.training.run import newest_weights, write_config
 
@@ -30,24 +29,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--codes", type=int, required=True, help="codes of each codebook that are left")
     parser.add_argument("--out", type=Path, required=True, metavar="NEW_RUN", help="run folder to write")
     options = parser.parse_args(argv)
-    config, model = load_model(options.run)
-    if config.prior or not isinstance(config.autoencoder, FrameVQVAEConfig):
+    config, model = load_model(options.run, "cpu")
+    num_codes = config.latents.num_codes
+    if config.stage != "autoencoder" or num_codes is None or not config.autoencoder.frame_by_frame:
         raise UserError(f"{options.run} is not the run of a frame VQ-VAE")
-    if not 1 <= options.codes < config.autoencoder.codes:
-        raise UserError(f"--codes must be from 1 to {config.autoencoder.codes - 1}, fewer than there are, "
-                        f"not {options.codes}")
-    tensors = model.cpu().state_dict()
+    if not 1 <= options.codes < num_codes:
+        raise UserError(f"--codes must be from 1 to {num_codes - 1}, fewer than there are, not {options.codes}")
+    tensors = model.state_dict()
     for name in [name for name in tensors if name.endswith("embedding")]:
         book = name.removesuffix("embedding")
         kept = merge(tensors[name], tensors[f"{book}count"], options.codes)
         for part in ("embedding", "count", "total"):
             tensors[book + part] = tensors[book + part][kept]
+    smaller = replace(config, autoencoder=replace(config.autoencoder, codes=options.codes))
     with new_folder(options.out) as draft:
-        values = load_run(options.run)
-        values["autoencoder"]["codes"] = options.codes
-        write_config(draft, values)
+        write_config(draft, load_settings(options.run) | smaller.to_dict())
         save_checkpoint(draft, Checkpoint(newest_weights(options.run).step, tensors, None, {}, {}), keep=1)
-    print(f"{options.out}: {options.codes} codes of {config.autoencoder.codes} in each codebook")
+    print(f"{options.out}: {options.codes} codes of {num_codes} in each codebook")
 
 
 def merge(embedding: Tensor, count: Tensor, codes: int) -> Tensor:

@@ -1,5 +1,6 @@
-"""lvlib reconstruct: videos through the codes of a trained run and back."""
+"""lvlib reconstruct: videos through the latents of a trained run and back."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,46 +8,55 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvlib.cli.arguments import Parser
+from lvlib.cli.arguments import Parser, add_device
+from lvlib.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from lvlib.configs import Config
     from lvlib.data.video_files import Video
 
 CHUNK = 64  # frames that go through a frame autoencoder together
 
 
 def main(arguments: list[str]) -> None:
-    parser = Parser("lvlib reconstruct", description="Encode videos with a trained run, decode their codes, and write "
-                    "the originals and the reconstructions side by side. Prints the PSNR of each video.")
+    parser = Parser("lvlib reconstruct", description="Encode videos with a trained run, decode their latents, and "
+                    "write the originals and the reconstructions side by side. Prints the PSNR of each video.")
     parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files, or folders of images")
+    add_device(parser)
     parser.add_argument("--out", type=Path, required=True, help="file to write: .mp4 .gif .png (a strip) .npy")
     options = parser.parse_args(arguments)
     from lvlib.data import write_video
     from lvlib.data.video_files import probe
     from lvlib.data.video_writer import writer_of
-    from lvlib.models.common.quantize import code_bits
     from lvlib.runs.load import load_autoencoder, load_config
     from lvlib.runs.shipped import run_folder
 
     writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
     run = run_folder(options.run)
-    config, model = load_config(run), load_autoencoder(run)
+    config, model = load_config(run), load_autoencoder(run, options.device)[1]
     shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels
     with tempfile.TemporaryFile() as file:  # hours of video need not fit in memory
-        pairs, filled = np.memmap(file, np.uint8, "w+", shape=shape), 0
         for video in videos:
             for frames in side_by_side(model, config, video):
-                pairs[filled:filled + len(frames)] = frames
-                filled += len(frames)
-        write_video(options.out, pairs, videos[0].fps)
-    codes = model.latent_shape(config.video_shape)
-    bits = code_bits(codes, config.autoencoder.codes) / (config.data.frames * config.data.size**2)
-    print(f"{options.out}: {bits:.2f} bits a pixel in codes, {8 * config.autoencoder.channels} in the original")
+                file.write(frames.tobytes())
+        file.flush()
+        write_video(options.out, np.memmap(file, np.uint8, "r", shape=shape), videos[0].fps)
+    bits, original = bits_per_pixel(config), 8 * config.autoencoder.channels
+    print(f"{options.out}: {bits:.2f} bits a pixel in latents, {original} in the original")
 
 
-def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
+def bits_per_pixel(config: "Config") -> float:
+    """What latents take: log2 of their number for each code, 32 for each float."""
+    latents = config.latents
+    bits = math.log2(latents.num_codes) if latents.num_codes else 32
+    return math.prod(latents.shape) * bits / (config.data.frames * config.data.size**2)
+
+
+def side_by_side(model: "nn.Module", config: "Config", video: "Video") -> Iterator[np.ndarray]:
     """uint8 frames (t, h, 2w, c): the original on the left. At the end, prints the PSNR of the whole video."""
     import torch
 
@@ -54,11 +64,10 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
     from lvlib.data.tensors import as_channels
     from lvlib.data.video_files import decode
     from lvlib.metrics.pixels import mse
-    from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 
     device = next(model.parameters()).device
     squared_error = 0.0
-    whole_clips = not isinstance(config.autoencoder, FrameVQVAEConfig)
+    whole_clips = not config.autoencoder.frame_by_frame
     chunk = config.data.frames if whole_clips else CHUNK
     for start in range(0, video.frames, chunk):
         frames = decode(video, range(start, min(start + chunk, video.frames)), config.data.size)
@@ -67,7 +76,9 @@ def side_by_side(model, config, video: "Video") -> Iterator[np.ndarray]:
         if whole_clips:  # the last one is filled up with its last frame
             clip = torch.cat([original, original[:, :, -1:].expand(-1, -1, chunk - len(frames), -1, -1)], 2)
         reconstruction = model.decode(model.encode(clip))[:, :, :len(frames)]
+        if not reconstruction.isfinite().all():
+            raise UserError(f"what the model makes of {video.path} is not finite")
         squared_error += mse(reconstruction, original).item() * len(frames)
         yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
-    decibels = 10 * np.log10(4 * video.frames / squared_error) if squared_error else np.inf
+    decibels = 10 * math.log10(4 * video.frames / squared_error) if squared_error else math.inf
     print(f"{video.path}: PSNR {decibels:.2f} dB, {video.frames} frames")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvlib.cli.prime import Clips
+    from lvlib.cli.given import Clips
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvlib.cli.arguments import ConfigParser, override
+from lvlib.cli.arguments import ConfigParser, add_device, override
 from lvlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,45 +16,51 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> None:
     parser = ConfigParser("train", "Train a configuration. If RUN holds a run of it, go on from its last checkpoint.")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
-    parser.add_argument("--autoencoder", metavar="RUN", help="for a prior: the run whose codes it learns, or the name "
-                        "of a shipped model; not needed to go on")
+    parser.add_argument("--autoencoder", metavar="RUN", help="for a prior: the run whose latents it learns, or "
+                        "the name of a shipped model; not needed to go on")
+    parser.add_argument("--prior", metavar="RUN", help="for a refiner: the run of the prior that it completes")
+    add_device(parser)
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes where there is none (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
     parser.add_argument("--precision", help="short for --training.precision")
     options, config = parser.parse(arguments)
-    if options.precision:
+    if options.precision is not None:
         config = override(config, {"training.precision": [options.precision]})
     if min(options.devices, options.nodes) < 1:
         raise UserError(f"--devices and --nodes must be at least 1, not {options.devices} and {options.nodes}")
-    if options.autoencoder is not None and config.prior is None:
-        raise UserError(f"{options.config} has no prior: --autoencoder is for a configuration with one")
+    for stage in "autoencoder", "prior":
+        if getattr(options, stage) is not None and config.stands_on != stage:
+            raise UserError(f"{options.config} trains {config.stage}, which stands on {config.stands_on or 'nothing'}: "
+                            f"leave --{stage} out")
     _check_folder(options.out)
     import torch
 
-    from lvlib.data.conditions import check_data, needs
-    from lvlib.reports.describe import build
-    from lvlib.runs import latents as frozen
+    from lvlib.data.conditions import check_data
+    from lvlib.runs.latents import find_below, latents_of, made_from, standing_on
+    from lvlib.runs.load import load_settings, renamed_tensors
     from lvlib.training import train
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
     processes(config.training, options.devices, options.nodes)  # a mistake is better known before hours of encoding
-    if config.prior:
-        autoencoder = frozen.find_autoencoder(options.autoencoder, options.out)
-        config = frozen.with_autoencoder(config, autoencoder, options.fields)
+    if config.stands_on:
+        below = find_below(config, getattr(options, config.stands_on), options.out)
+        config = standing_on(config, below, options.fields)
     torch.manual_seed(config.training.seed)  # for the new weights
-    model = build(config)
+    model = config.build()
     data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
-    if config.prior:
-        asked = needs(config.prior)
-        check_data(data, asked, config.data.frames)
-        about |= {"fps": data["train"].fps, "codes": frozen.made_from(autoencoder, data, config)}
-        about |= {"classes": data["train"].classes} if "label" in asked else {}
-        check_agrees(options.out, about | {"clips": len(data["train"])})  # before hours of encoding
-        data = frozen.codes_of(data, autoencoder, options.out, config)
-    steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"),
-                  devices=options.devices, nodes=options.nodes, describe=about, progress=True)
+    run = {"may_change": ("data.root",), "read_settings": load_settings}
+    if config.stands_on:
+        check_data(data, config.conditions)
+        about |= {"fps": data["train"].fps, "latents": made_from(below, data, config)}
+        if any(spec.kind == "class" for spec in config.conditions):
+            about["classes"] = data["train"].classes
+        check_agrees(options.out, about | {"clips": len(data["train"])}, **run)  # before hours of encoding
+        data = latents_of(data, below, options.out, config)
+    steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"), device=options.device,
+                  devices=options.devices, nodes=options.nodes, describe=about, renamed=renamed_tensors(config),
+                  progress=True, **run)
     _say(f"{options.out}: {steps:,} steps taken, {config.training.steps:,} in all")
 
 
@@ -76,7 +82,8 @@ def _check_folder(run: Path) -> None:
 
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
-    others = {path.name for path in run.iterdir()} - {"lock", "config.tmp"} - FILES if run.exists() else set()
+    leftovers = FILES | {"lock", "config.tmp", "metrics.tmp"}
+    others = {path.name for path in run.iterdir()} - leftovers if run.exists() else set()
     if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 

@@ -1,17 +1,22 @@
 """A configuration: one frozen dataclass a part, the same class in a notebook and at a paper's full size."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+
+from torch import nn
 
 from lvlib.errors import UserError
-from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
-from lvlib.models.lvt.prior import LVTConfig
-from lvlib.models.videogpt.prior import VideoGPTConfig
-from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
+from lvlib.stages import (
+    AutoencoderConfig,
+    ConditionSpec,
+    GivenFrames,
+    LatentSpec,
+    PriorConfig,
+    RefinerConfig,
+    VideoShape,
+)
 from lvlib.training.config import TrainingConfig
 
-AutoencoderConfig = FrameVQVAEConfig | VideoVQVAEConfig  # the next system joins with `| ItsConfig`
-PriorConfig = LVTConfig | VideoGPTConfig
+STAGES = ("autoencoder", "prior", "refiner")  # each stands on the one before it
 
 
 @dataclass(frozen=True)
@@ -35,42 +40,87 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """Trains one stage, the last one that it names, on top of those before it, which stay as they are."""
+
     data: DataConfig
     autoencoder: AutoencoderConfig
     training: TrainingConfig
-    """Of the prior where there is one: it learns from the codes of an autoencoder that was trained before."""
     prior: PriorConfig | None = None
+    refiner: RefinerConfig | None = None
+
+    def __post_init__(self):
+        if self.refiner and not self.prior:
+            raise UserError("a refiner completes what a prior samples: name a prior, too")
 
     @property
-    def video_shape(self) -> tuple[int, int, int, int]:
+    def stage(self) -> str:
+        """The stage that it trains."""
+        return list(self.stages)[-1]
+
+    @property
+    def stages(self) -> dict[str, AutoencoderConfig | PriorConfig | RefinerConfig]:
+        """The stages that it names, in order."""
+        return {name: part for name in STAGES if (part := getattr(self, name)) is not None}
+
+    @property
+    def stands_on(self) -> str | None:
+        """The stage whose run the trained one starts from; None for an autoencoder."""
+        return ([None, *self.stages])[-2]
+
+    def up_to(self, stage: str) -> "Config":
+        """The same without the stages that come after this one."""
+        return replace(self, **dict.fromkeys(STAGES[STAGES.index(stage) + 1:]))
+
+    @property
+    def video_shape(self) -> VideoShape:
         """(c, t, h, w) of one clip."""
         return self.autoencoder.channels, self.data.frames, self.data.size, self.data.size
 
+    @property
+    def latents(self) -> LatentSpec:
+        """Of one clip. Raises UserError if the autoencoder cannot take the clip."""
+        return _said_plainly(lambda: self.autoencoder.latents(self.video_shape))
+
+    @property
+    def conditions(self) -> tuple[ConditionSpec, ...]:
+        """What the trained stage is conditioned on; nothing, of an autoencoder."""
+        if self.stage == "autoencoder":
+            return ()
+        return _said_plainly(lambda: self.stages[self.stage].conditions(self.video_shape))
+
+    @property
+    def given_frames(self) -> GivenFrames:
+        """How many first frames of a clip the prior goes on from."""
+        return _said_plainly(lambda: self.prior.given_frames(self.latents, self.video_shape))
+
+    def build(self) -> nn.Module:
+        """The stage that it trains, with new weights. Raises UserError where sizes do not fit each other."""
+        latents = self.latents
+        if self.stage == "autoencoder":
+            return _said_plainly(self.autoencoder.build)
+        return _said_plainly(lambda: self.stages[self.stage].build(latents, self.video_shape))
+
     def to_dict(self) -> dict:
-        """Nested dict of plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Nested dict of plain values, ready for JSON; each stage names its "class"."""
+        values = {name: asdict(part) for name in ("data", *STAGES, "training") if (part := getattr(self, name))}
+        for name, part in self.stages.items():
+            values[name] = {"class": type(part).__name__, **values[name]}
+        return values
 
 
-def config_from_dict(values: dict, like: Config) -> Config:
-    """The inverse of `Config.to_dict`, also after a trip through JSON. `like` tells the class of each part.
+@dataclass(frozen=True)
+class Named:
+    """A line in the table of a system."""
 
-    Raises UserError for a part or a field that the classes do not have, or a value that they refuse.
-    """
-    return _from_dict(values, like, "")
+    config: Config
+    description: str
+    source: str
+    """Where in which paper."""
 
 
-def _from_dict(values: dict, like, prefix: str):
-    fields = {field.name: getattr(like, field.name) for field in dataclasses.fields(like)}
-    unknown = [prefix + name for name in values
-               if name not in fields or fields[name] is None and isinstance(values[name], dict)]
-    if unknown:
-        raise UserError(f"this lvlib has no {', '.join(unknown)}")
-    built = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(fields[name]) and value is not None:
-            value = _from_dict(value, fields[name], f"{prefix}{name}.")
-        built[name] = tuple(value) if isinstance(value, list) else value
+def _said_plainly(work):
+    """What `work` returns; a ValueError of a model, which knows no users, becomes a UserError."""
     try:
-        return type(like)(**built)
-    except (TypeError, ValueError) as error:
+        return work()
+    except ValueError as error:
         raise UserError(str(error)) from error

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lvlib.configs.config import Config, DataConfig
+from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 from lvlib.models.lvt.prior import LVTConfig
 from lvlib.training.config import TrainingConfig
@@ -45,3 +45,20 @@ prior_course = Config(
     LVTConfig(dim=192, embedding_dim=192, heads=8, head_dim=32, encoder_layers=2, decoder_layers=2))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),
                LVTConfig(dim=128, embedding_dim=64, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))
+
+CONFIGS = {
+    "lvt-frames-course": Named(course, "frame VQ-VAE for moving digits: minutes on two cores", "LVT 3.1"),
+    "lvt-frames-course-48": Named(course_48, "the same for 48x48 grey pixels: lvt-course learns its codes",
+                                  "LVT 3.1"),
+    "lvt-course": Named(prior_course, "LVT's prior for two moving digits: single-frame, n_c = 1", "LVT 3.2"),
+    "lvt-frames-bair": Named(bair, "frame VQ-VAE for BAIR: one codebook of 512", "LVT 4.1"),
+    "lvt-frames-bair-nc4": Named(bair_nc4, "frame VQ-VAE for BAIR: four codebooks of 512", "LVT 4.1"),
+    "lvt-frames-kinetics": Named(kinetics, "frame VQ-VAE for Kinetics: four residual blocks", "LVT 4.1"),
+    "bench-lvt": Named(bench, "frame VQ-VAE and prior at the size of the speed comparison", "LVT 4.1"),
+}
+for data, one, four, table in ("bair", bair, bair_nc4, "Table 2"), ("kinetics600", kinetics_nc1, kinetics, "Table 5"):
+    for codebooks, frames in ("", four), ("-nc1", one):
+        for order, config in priors(frames).items():
+            name = f"lvt-{data}{codebooks}" + ("" if order == "single-frame" else f"-{order}")
+            text = f"LVT's prior for {data}: {order}, n_c = {frames.autoencoder.codebooks}"
+            CONFIGS[name] = Named(config, text, f"LVT {table}")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lvlib.configs.config import Config, DataConfig
+from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.models.videogpt.prior import VideoGPTConfig
 from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
 from lvlib.training.config import TrainingConfig
@@ -61,3 +61,24 @@ bench = Config(
     DataConfig(), VideoVQVAEConfig(hidden=64, residual_hidden=32, residual_blocks=2, codes=256, code_dim=64,
                                    block="official"),
     replace(cosine, steps=1000, batch=4), VideoGPTConfig(dim=192, layers=4, hidden=768))
+
+CONFIGS = {
+    "videogpt-vqvae-course": Named(vqvae_course, "video VQ-VAE for one grey digit of 32x32", "VideoGPT 3"),
+    "videogpt-course": Named(course, "VideoGPT's prior for one digit, told its class", "VideoGPT 3"),
+    "videogpt-vqvae-doom-course": Named(vqvae_doom_course, "video VQ-VAE for Doom", "VideoGPT 4.4"),
+    "videogpt-doom-course": Named(doom_course, "VideoGPT's prior for Doom, told the buttons", "VideoGPT 4.4"),
+    "videogpt-vqvae-moving-mnist": Named(vqvae_moving_mnist, "video VQ-VAE for Moving MNIST",
+                                         "VideoGPT Table 8"),
+    "videogpt-vqvae-bair": Named(vqvae_bair, "video VQ-VAE for BAIR, RoboNet and ViZDoom",
+                                 "VideoGPT Table 8"),
+    "videogpt-vqvae-ucf101": Named(vqvae_ucf101, "video VQ-VAE for UCF-101 and TGIF", "VideoGPT Table 8"),
+    "videogpt-moving-mnist": Named(moving_mnist, "VideoGPT's prior for Moving MNIST, given one frame",
+                                   "VideoGPT Table 9"),
+    "videogpt-bair": Named(bair, "VideoGPT's prior for BAIR and RoboNet, given one frame",
+                           "VideoGPT Table 9"),
+    "videogpt-vizdoom": Named(vizdoom, "VideoGPT's prior for ViZDoom, told the buttons", "VideoGPT Table 9"),
+    "videogpt-ucf101": Named(ucf101, "VideoGPT's prior for UCF-101, unconditional", "VideoGPT Table 9"),
+    "videogpt-tgif": Named(tgif, "VideoGPT's prior for TGIF, unconditional", "VideoGPT Table 9"),
+    "bench-videogpt": Named(bench, "video VQ-VAE and prior at the size of the speed comparison",
+                            "VideoGPT A"),
+}

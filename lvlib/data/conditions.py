@@ -1,4 +1,4 @@
-"""What a prior is told of a clip besides its codes: its label, its actions, its first frames."""
+"""From the clips of a data set to what a prior is conditioned on: labels, actions, first frames, tokens, sound."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
@@ -9,58 +9,50 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lvlib.configs import PriorConfig
-from lvlib.data.tensors import as_inputs
+from lvlib.data.tensors import to_video
 from lvlib.errors import UserError
-from lvlib.models.videogpt.prior import VideoGPTConfig
-from lvlib.training import load_run
+from lvlib.stages import ConditionSpec
+
+Specs = Sequence[ConditionSpec]
 
 
-def needs(prior: PriorConfig) -> dict[str, int]:
-    """Those of {"label": classes, "actions": numbers a frame, "frames": how many} that the prior takes. LVT: none."""
-    if not isinstance(prior, VideoGPTConfig):
-        return {}
-    sizes = {"label": prior.classes, "actions": prior.actions, "frames": prior.frames}
-    return {field: sizes[field] for field in prior.fields}
+def condition_of(item: Mapping, specs: Specs) -> dict[str, np.ndarray]:
+    """From an item of a data set: an array for each spec, of its shape and dtype; given frames as uint8 (n, h, w, c).
 
-
-def condition_of(item: dict, needs: Mapping[str, int], frames: int) -> dict[str, np.ndarray]:
-    """From an item of a data set: "label" int64 (), "actions" float32 (t, a), "frames" uint8 (n, h, w, c).
-
-    frames: t, of a clip. Raises UserError for what is missing or does not fit.
+    Raises UserError for what is missing or does not fit.
     """
-    parts = {"label": lambda size: _label(item, size), "actions": lambda size: _actions(item, size, frames),
-             "frames": lambda size: np.asarray(item["video"][:size])}
-    return {field: parts[field](size) for field, size in needs.items()}
+    return {spec.name: _value(item, spec) for spec in specs}
 
 
-def conditions_of(items: Iterable[dict], needs: Mapping[str, int], frames: int) -> dict[str, Tensor]:
-    """The conditions of several clips, as `VideoGPT` takes them: a first axis b, given frames as video."""
-    conditions = [condition_of(item, needs, frames) for item in items]
-    return as_inputs({field: torch.as_tensor(np.stack([one[field] for one in conditions])) for field in needs})
+def conditions_of(items: Iterable[Mapping], specs: Specs) -> dict[str, Tensor]:
+    """The conditions of several clips, as a prior takes them: a first axis b, given frames as video."""
+    conditions = [condition_of(item, specs) for item in items]
+    stacked = {spec.name: torch.as_tensor(np.stack([one[spec.name] for one in conditions])) for spec in specs}
+    frames = {spec.name for spec in specs if spec.kind == "given-frames"}
+    return {name: to_video(value) if name in frames else value for name, value in stacked.items()}
 
 
-def check_data(data: Mapping[str, Dataset], needs: Mapping[str, int], frames: int) -> None:
+def check_data(data: Mapping[str, Dataset], specs: Specs) -> None:
     """Looks at the names of the classes and at one clip a split: mistakes are better known before hours of encoding.
 
     Raises UserError as `condition_of`, and for data of more classes than the prior has.
     """
     for split, clips in data.items():
-        if "label" in needs and len(clips.classes) > needs["label"]:
-            raise UserError(f"the data has {len(clips.classes)} classes, the prior {needs['label']}: set "
-                            f"--prior.classes {len(clips.classes)}")
+        for spec in specs:
+            if spec.kind == "class" and len(clips.classes) > spec.num_classes:
+                remedy = f": set --prior.{spec.option} {len(clips.classes)}" if spec.option else ""
+                raise UserError(f"the data has {len(clips.classes)} classes, the prior {spec.num_classes}{remedy}")
         try:
-            condition_of(clips[0], needs, frames)
+            condition_of(clips[0], specs)
         except UserError as error:
             raise UserError(f"clips of {split}: {error}") from error
 
 
-def check_classes(classes: Sequence[str], run: Path) -> None:
-    """Raises UserError if a data set names its classes otherwise than the one that the run learned from.
+def check_classes(classes: Sequence[str], learned: Sequence[str], run: Path) -> None:
+    """Raises UserError if a data set names its classes otherwise than the one that the run `learned` from.
 
     A set or a run without names says nothing: then labels are numbers.
     """
-    learned = load_run(run).get("classes", [])
     if not classes or not learned:
         return
     for number, (here, there) in enumerate(zip_longest(classes, learned, fillvalue="missing")):
@@ -69,35 +61,47 @@ def check_classes(classes: Sequence[str], run: Path) -> None:
                             "would mean others")
 
 
-def example_condition(needs: Mapping[str, int], video_shape: tuple[int, ...], clips: int) -> dict[str, Tensor]:
-    """A condition of the right shapes, as `VideoGPT.loss` takes it; one label for all clips. video_shape: (c, t, h, w).
+def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
+    if spec.kind == "given-frames":
+        return np.asarray(item["video"][:spec.shape[1]])
+    if spec.name not in item:
+        off = f", or set --prior.{spec.option} 0" if spec.option else ""
+        with_classes = " with classes (videos in a folder for each)" if spec.kind == "class" else f" with {spec.name}"
+        raise UserError(f"they have no {spec.name}, and the prior is conditioned on {_in_words(spec)}: take data"
+                        f"{with_classes}{off}")
+    if spec.kind == "class":
+        return _class(item[spec.name], spec)
+    value = np.asarray(item[spec.name])
+    if value.dtype.kind not in ("biu" if spec.kind == "tokens" else "biuf"):
+        raise UserError(f"the {spec.name} are {value.dtype}, and must be {_in_words(spec)}")
+    if value.shape != spec.shape:
+        raise UserError(f"the {spec.name} are {_sizes(value.shape)} numbers, and must be {_sizes(spec.shape)}"
+                        f"{_rows(spec)}")
+    value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
+    if not np.isfinite(value).all():
+        raise UserError(f"the {spec.name} hold numbers that are not finite")
+    if spec.kind == "tokens" and value.size and not 0 <= value.min() <= value.max() < spec.num_classes:
+        raise UserError(f"the {spec.name} must lie in 0..{spec.num_classes - 1}; got {value.min()} to {value.max()}")
+    return value
 
-    The label comes from `torch.tensor`: of a single number so made a fake tensor knows the value, and the model looks.
-    """
-    channels, frames, height, width = video_shape
-    make = {"label": lambda size: torch.tensor([size - 1]), "actions": lambda size: torch.zeros(clips, frames, size),
-            "frames": lambda size: torch.zeros(clips, channels, size, height, width)}
-    return {field: make[field](size) for field, size in needs.items()}
+
+def _class(label, spec: ConditionSpec) -> np.ndarray:
+    if not 0 <= label < spec.num_classes:
+        raise UserError(f"the {spec.name} is {label}, and the prior's classes are 0 to {spec.num_classes - 1}")
+    return np.asarray(label, np.int64)
 
 
-def _label(item: dict, classes: int) -> np.ndarray:
-    if "label" not in item:
-        raise UserError(f"they have no label, and the prior is told one of {classes} classes: take data with classes "
-                        "(videos in a folder for each), or set --prior.classes 0")
-    if not 0 <= item["label"] < classes:
-        raise UserError(f"the label is {item['label']}, and the prior's classes are 0 to {classes - 1}")
-    return np.asarray(item["label"], np.int64)
+def _in_words(spec: ConditionSpec) -> str:
+    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{spec.shape[-1]} numbers a frame",
+            "tokens": f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
 
 
-def _actions(item: dict, width: int, frames: int) -> np.ndarray:
-    if "actions" not in item:
-        raise UserError(f"they have no actions, and the prior is told {width} numbers a frame: take data with actions, "
-                        "or set --prior.actions 0")
-    actions = np.asarray(item["actions"], np.float32)
-    if actions.shape != (frames, width):
-        shape = " x ".join(map(str, actions.shape))
-        raise UserError(f"the actions are {shape} numbers, and must be {frames} x {width}: a row for each of the "
-                        f"video's {frames} frames, {width} numbers a row")
-    if not np.isfinite(actions).all():
-        raise UserError("the actions hold numbers that are not finite")
-    return actions
+def _rows(spec: ConditionSpec) -> str:
+    if spec.kind != "per-frame":
+        return ""
+    frames, numbers = spec.shape
+    return f": a row for each of the video's {frames} frames, {numbers} numbers a row"
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

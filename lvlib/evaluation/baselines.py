@@ -22,32 +22,32 @@ class CodeBaselines:
     marginal: Tensor
     copy: float
 
-    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> dict[str, Tensor]:
-        """Bits a code of each clip, (b,), from frame prime_frames on: latents int64 (b, t, h, w[, k])."""
+    def bits_per_dim(self, latents: Tensor, given_latents: int) -> dict[str, Tensor]:
+        """Bits a code of each clip, (b,), from latent frame given_latents on: latents int64 (b, t, h, w[, k])."""
         codes = latents.reshape(*latents.shape[:4], -1)
-        chance = chances(self.marginal, codes)
-        copied = self.copy * (codes[:, 1:] == codes[:, :-1]) + (1 - self.copy) * chance[:, 1:]
-        copied = torch.cat([chance[:, :1], copied], 1)  # before the first frame is none
-        return {name: -p[:, prime_frames:].log2().flatten(1).mean(1)
-                for name, p in (("copy_baseline", copied), ("marginal", chance))}
+        prob = probs_of(self.marginal, codes)
+        copied = self.copy * (codes[:, 1:] == codes[:, :-1]) + (1 - self.copy) * prob[:, 1:]
+        copied = torch.cat([prob[:, :1], copied], 1)  # before the first frame is none
+        return {name: -p[:, given_latents:].log2().flatten(1).mean(1)
+                for name, p in (("copy_baseline", copied), ("marginal", prob))}
 
 
-def count_codes(latents: Tensor, n_codes: int) -> CodeBaselines:
+def count_codes(latents: Tensor, num_codes: int) -> CodeBaselines:
     """Counts the marginal, each code once more than it occurs (none is impossible); then fits the chance of a copy.
 
     latents: codes of training clips, int64 (b, t, h, w) or (b, t, h, w, k).
     """
     codes = latents.reshape(*latents.shape[:4], -1)
-    counts = torch.stack([book.flatten().bincount(minlength=n_codes) for book in codes.unbind(-1)]) + 1
+    counts = torch.stack([book.flatten().bincount(minlength=num_codes) for book in codes.unbind(-1)]) + 1
     marginal = counts.double() / counts.sum(1, keepdim=True)
     now, before = codes[:, 1:], codes[:, :-1]
-    same = chances(marginal, now)[now == before]  # the other codes were not copied: of them nothing is to be found out
+    same = probs_of(marginal, now)[now == before]  # the other codes were not copied: of them nothing is to be found out
     copy = 0.5
     for _ in range(100):  # EM: how many of the equal codes were copies, and not drawn equal by chance?
         copy = (copy / (copy + (1 - copy) * same)).sum().item() / max(now.numel(), 1)
     return CodeBaselines(marginal, min(copy, 1 - 1e-6))
 
 
-def chances(marginal: Tensor, codes: Tensor) -> Tensor:
+def probs_of(marginal: Tensor, codes: Tensor) -> Tensor:
     """The marginal's probability of each code: codes (..., k) -> (..., k)."""
     return marginal[torch.arange(codes.shape[-1], device=codes.device), codes]

@@ -1,55 +1,88 @@
-"""Video from a prior: its codes drawn, after those of given frames where there are some, and decoded."""
+"""Video from the trained stages of a system: latents sampled, after those of given frames if there are any, decoded."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.configs import Config
+from lvlib.errors import UserError
+from lvlib.stages import ConditionSpec
 
 BATCH = 16  # clips that are sampled together: the memory is the same however many are asked for
 
 
-@torch.no_grad()
-def generate_video(autoencoder: nn.Module, prior: nn.Module, n: int, given: Tensor | None = None,
-                   condition: Mapping[str, Tensor] | None = None, **sampling) -> Tensor:
-    """n clips as long as the prior's, (n, c, t, h, w): the given frames as they are, then what the prior makes of them.
+@dataclass(frozen=True)
+class Pipeline:
+    """The trained stages of a system, in eval mode, which make video together. `lvlib.runs.load_pipeline` loads one."""
 
-    given: float (1 or n, c, t0, h, w) in [-1, 1], which LVT needs. condition: what VideoGPT is told, one for all or for
-    each, (1 or n, ...); with "frames" in it these are the given frames, else the codes of `given` are gone on with.
-    sampling: temperature and the like, as `prior.sample` takes them. Draws from torch's global random numbers.
-    """
-    condition = condition or {}
-    if "frames" in condition:
-        given = condition["frames"]
-    parts = []
-    for start in range(0, n, BATCH):
-        count = min(BATCH, n - start)
-        told = {name: _part(value, start) for name, value in condition.items()}
-        shown = None if given is None else _part(given, start)
-        begin = None
-        if isinstance(prior, VideoGPT):
-            if given is not None and "frames" not in condition:
-                begin = _begin(autoencoder, shown, prior.latent_shape[0])
-            codes = prior.sample(count, told, given=begin, **sampling)
-        else:
-            codes = prior.sample(count, autoencoder.encode(shown), **sampling)
-        video = autoencoder.decode(codes)
-        if shown is not None:
-            video[:, :, :shown.shape[2]] = shown
-        parts.append(video)
-    return torch.cat(parts)
+    config: Config
+    autoencoder: nn.Module
+    prior: nn.Module | None = None
+    refiner: nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.autoencoder.parameters()).device
+
+    @property
+    def conditions(self) -> tuple[ConditionSpec, ...]:
+        """What samples are conditioned on."""
+        return self.config.up_to("prior").conditions
+
+    @torch.no_grad()
+    def generate(self, n: int, condition: Mapping[str, Tensor] | None = None, given: Tensor | None = None,
+                 sampling: Any = None, frames: int | None = None) -> Tensor:
+        """n clips, float video (n, c, t, h, w) in [-1, 1]: the given frames as they are, then what the prior makes.
+
+        condition: of one clip for all, or of each, (1 or n, ...), without the given frames. given: float
+        (1 or n, c, t0, h, w) in [-1, 1]. sampling: an instance of the prior's `Sampling`; None for its defaults.
+        frames: t, where the prior `extends`; None: as long as the clips that it learned from.
+
+        Draws from torch's global random numbers. Raises ValueError for what does not fit.
+        """
+        sampling = self.config.prior.Sampling() if sampling is None else sampling
+        parts = []
+        for start in range(0, n, BATCH):
+            count = min(BATCH, n - start)
+            own = {name: _part(value, start).to(self.device) for name, value in (condition or {}).items()}
+            shown = None if given is None else _part(given, start).to(self.device)
+            latents = self.sample_latents(count, own, shown, sampling, frames)
+            video = self.autoencoder.decode(latents)
+            if shown is not None:
+                video[:, :, :shown.shape[2]] = shown
+            parts.append(video)
+        return torch.cat(parts)
+
+    def sample_latents(self, n: int, condition: Mapping[str, Tensor], given: Tensor | None, sampling: Any,
+                       frames: int | None) -> Tensor:
+        """Latents of n clips, complete, as the autoencoder decodes them. Arguments as of `generate`."""
+        config, clip_frames = self.config, frames or self.config.data.frames
+        as_condition = [spec.name for spec in self.conditions if spec.kind == "given-frames"]
+        given_latents = None
+        if given is not None and as_condition:
+            condition = {**condition, **dict.fromkeys(as_condition, given)}
+        elif given is not None:
+            given_latents = self.autoencoder.encode_start(given, clip_frames)
+        latent_frames = None if frames is None else frames // config.latents.frames_per_latent
+        latents = self.prior.sample(n, condition, given_latents, sampling, latent_frames)
+        if self.refiner is None:
+            return latents
+        wanted = [spec.name for spec in config.conditions]
+        return self.refiner.refine(latents, {name: condition[name] for name in wanted}, config.refiner.Sampling())
 
 
-def _begin(autoencoder: nn.Module, shown: Tensor, latent_frames: int) -> Tensor:
-    """Codes of the given frames (b, c, t0, h, w), as they are in a clip that goes on.
-
-    A space-time encoder looks ahead: the last given frame stands in for those to come, or else the codes would say that
-    the clip ends here.
-    """
-    rate = autoencoder.config.downsample[0]
-    still = shown[:, :, -1:].expand(-1, -1, latent_frames * rate - shown.shape[2], -1, -1)
-    return autoencoder.encode(torch.cat([shown, still], 2))[:, :shown.shape[2] // rate]
+def check_frames(config: Config, frames: int | None) -> None:
+    """Raises UserError for clips of a length that the prior of this configuration cannot make."""
+    if frames is None or frames == config.data.frames:
+        return
+    per_latent = config.latents.frames_per_latent
+    if not config.prior.extends:
+        raise UserError(f"this prior makes clips of {config.data.frames} frames, not of {frames}")
+    if frames < config.data.frames or frames % per_latent:
+        raise UserError(f"frames must be a multiple of {per_latent}, {config.data.frames} or more, not {frames}")
 
 
 def _part(clips: Tensor, start: int) -> Tensor:

@@ -2,9 +2,7 @@
 
 import platform
 import re
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,41 +10,39 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from lvlib.configs import Config
-from lvlib.data.conditions import example_condition, needs
 from lvlib.data.tensors import to_video
-from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
-from lvlib.models.lvt.prior import LVTConfig
-from lvlib.reports.describe import build, latent_shape
-from lvlib.training import build_optimizer
+from lvlib.reports.describe import example_condition
+from lvlib.training.step import Step
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
-PRIMED = 5  # frames that are given to LVT's sampler, as in its section 4.1
+GIVEN = 5  # frames that are given to a prior that needs some, as in LVT, section 4.1
 
 
 def bench(config: Config, threads: int = 1) -> dict:
-    """Measures each stage in a process of its own: fp32 on the CPU, random clips or codes, the config's optimizer.
+    """Measures each stage in a process of its own: fp32 on the CPU, random clips or latents, the config's optimizer.
 
-    Keys with a value per stage, "autoencoder" and, where the config has one, "prior":
+    Keys with a value per stage, "autoencoder" and, where the config has them, "prior" and "refiner":
     `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Beside a prior, a frame autoencoder
-        takes one clip, which is a batch of frames. A prior's step begins with codes: encoding is not in it.
-    `sample_cpu_s`: of a prior, drawing one clip's codes (LVT's after 5 given frames); of an autoencoder, decoding them.
-    `gflop`: convolutions and matrix products of a training step.
+        takes one clip, which is a batch of frames. A prior's step begins with latents: encoding is not in it.
+    `sample_cpu_s`: of a prior, drawing one clip's latents (after 5 given frames where it needs some); of a refiner,
+        completing them; of an autoencoder, decoding them.
+    `gflop`: convolutions, matrix products and attention of a training step; attention as if no position was masked.
     `peak_share`: their rate, as a share of that of a large matrix product.
     `peak_memory_mb`: what training steps add to the process at rest.
     Times are medians of CPU seconds, summed over threads.
     """
     with torch.device("meta"):
-        build(config)  # sizes that do not fit show before the work
-    stages = {"autoencoder": replace(config, prior=None)}
-    if config.prior:
-        stages["prior"] = config
-        if isinstance(config.autoencoder, FrameVQVAEConfig):
-            stages["autoencoder"] = replace(stages["autoencoder"], training=replace(config.training, batch=1))
+        config.build()  # sizes that do not fit show before the work
+    stages = {stage: config.up_to(stage) for stage in config.stages}
+    if config.stands_on and config.autoencoder.frame_by_frame:
+        autoencoder = stages["autoencoder"]
+        stages["autoencoder"] = replace(autoencoder, training=replace(config.training, batch=1, accumulate=1))
     measured = {stage: _in_fresh_process(measure, config, threads) for stage, config in stages.items()}
     keys = ("train_step_cpu_s", "sample_cpu_s", "gflop", "peak_share", "peak_memory_mb")
     return {
@@ -65,21 +61,17 @@ def measure(config: Config, threads: int) -> dict[str, float]:
     torch.manual_seed(config.training.seed)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer of a process loads 70 MB of code
     at_rest = peak_rss_mb()
-    model = build(config)
-    optimizer = build_optimizer(model, config.training)
-    inputs = random_inputs(config)
+    model = config.build()
+    training_step = Step(model, config.training)
+    micro_batches = [random_inputs(config)] * config.training.accumulate
 
     def step() -> None:
-        optimizer.zero_grad()
-        model.loss(*inputs)[0].backward()
-        optimizer.step()
+        training_step(config.training.steps, micro_batches)
 
     for _ in range(3):
         step()
     memory = peak_rss_mb() - at_rest
-    with FlopCounterMode(display=False) as counter:
-        step()
-    gflop = counter.get_total_flops() / 1e9
+    gflop = count_flops(step) / 1e9
     step_s, product_s = cpu_seconds(step)
     matmul_gflops = 2 * PRODUCT**3 / product_s / 1e9
     return {
@@ -92,29 +84,46 @@ def measure(config: Config, threads: int) -> dict[str, float]:
     }
 
 
+def count_flops(work: Callable[[], None]) -> int:
+    """Floating point operations of convolutions, matrix products and attention.
+
+    torch's counter has no entry for the attention kernel of the CPU: its two products, and the five of its backward
+    pass, are counted as those of other kernels are.
+    """
+    aten = torch.ops.aten
+    attention = {
+        aten._scaled_dot_product_flash_attention_for_cpu:
+            lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            lambda grad_out, query, key, value, *_, **__: sdpa_backward_flop_count(grad_out, query, key, value),
+    }
+    with FlopCounterMode(display=False, custom_mapping=attention) as counter:
+        work()
+    return counter.get_total_flops()
+
+
 def random_inputs(config: Config) -> tuple:
-    """What the loss takes: a batch of clips; or of their codes, with a condition if there is one, for a prior."""
-    batch = config.training.batch
-    if config.prior:
-        return random_codes(config, batch), example_condition(needs(config.prior), config.video_shape, batch)
+    """What the loss takes: clips; or latents, with their condition. As many as go through at a time."""
+    clips = config.training.batch // config.training.accumulate
+    if config.stage != "autoencoder":
+        return config.latents.example(clips), example_condition(config.conditions, clips)
     channels, *thw = config.video_shape
-    frames = torch.randint(256, (batch, *thw, channels), dtype=torch.uint8)
+    frames = torch.randint(256, (clips, *thw, channels), dtype=torch.uint8)
     return (to_video(frames),)  # as in training: each pixel's channels lie side by side, which convolutions like
 
 
-def random_codes(config: Config, clips: int) -> torch.Tensor:
-    return torch.randint(config.autoencoder.codes, (clips, *latent_shape(config)))
-
-
-def sampling(config: Config, model: nn.Module) -> Callable[[], object]:
+def sampling(config: Config, model: nn.Module) -> Callable[[], Tensor]:
     """The work of generating one clip that is the stage's own."""
-    codes = random_codes(config, 1)
-    if config.prior is None:
-        return lambda: model.decode(codes)
-    if isinstance(config.prior, LVTConfig):
-        return lambda: model.sample(1, codes[:, :min(PRIMED, config.data.frames - 1)])
-    condition = example_condition(needs(config.prior), config.video_shape, 1)
-    return lambda: model.sample(1, condition)
+    latents, condition = config.latents.example(1), example_condition(config.conditions, 1)
+    if config.stage == "autoencoder":
+        return lambda: model.decode(latents)
+    if config.stage == "refiner":
+        return lambda: model.refine(latents, condition, config.refiner.Sampling())
+    can, given = config.given_frames, None
+    if can.least and not any(spec.kind == "given-frames" for spec in config.conditions):
+        frames = min(max(can.least, GIVEN), can.most) // can.multiple * can.multiple
+        given = latents[:, :frames // config.latents.frames_per_latent]
+    return lambda: model.sample(1, condition, given, config.prior.Sampling())
 
 
 def _in_fresh_process(work: Callable, *arguments) -> dict:
@@ -151,10 +160,13 @@ def _time(work: Callable[[], object]) -> float:
 def peak_rss_mb() -> float:
     """The most memory this process has held so far."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux: `ru_maxrss` there begins with what the parent held
+    if status.exists():  # Linux: of this program alone, where getrusage begins with what the parent held
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
-    units = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
+    if hasattr(memory := psutil.Process().memory_info(), "peak_wset"):  # Windows
+        return memory.peak_wset / 2**20
+    import resource  # macOS, and whatever else has it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
 def hardware() -> str:

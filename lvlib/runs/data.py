@@ -18,7 +18,9 @@ def open_split(config: Config, split: str) -> Dataset:
     data = open_data(root, split, config.data.frames, config.data.stride, config.data.size)
     channels = data[0]["video"].shape[-1]
     if channels != config.autoencoder.channels:
-        remedy = "give another autoencoder" if config.prior else f"set --autoencoder.channels {channels}"
+        remedy = f"set --autoencoder.channels {channels}"
+        if config.stands_on:
+            remedy = f"give another {config.stands_on}"
         raise UserError(f"clips in {root} have {channels} channels, the model takes {config.autoencoder.channels}: "
                         f"{remedy}, or take other data")
     return data

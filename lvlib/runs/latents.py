@@ -1,111 +1,115 @@
-"""The first stage of a prior's run: the autoencoder that stays as it is, and the codes that it makes of the data.
+"""What a prior or a refiner learns from: the run of the stage below it, and the latents of the clips.
 
-    RUN/autoencoder/   a run folder of its own: the autoencoder's config.json and its newest checkpoint
-    RUN/codes/         the codes of the clips, see `lvlib.data.codes`
+    RUN/autoencoder/ or RUN/prior/   a run folder of its own: config.json, the newest checkpoint, and what it stands on
+    RUN/latents/                     the latents of the clips, see `lvlib.data.latents`
 """
 
-import fcntl
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
 from torch.utils.data import Dataset
 
 from lvlib.configs import Config
+from lvlib.configs.config import STAGES
 from lvlib.data import new_folder
-from lvlib.data.codes import CodesDataset, open_codes, write_codes
-from lvlib.data.conditions import condition_of, needs
+from lvlib.data.conditions import condition_of
+from lvlib.data.latents import LatentsDataset, open_latents, write_latents
 from lvlib.errors import UserError
-from lvlib.reports.describe import latent_shape
 from lvlib.runs.load import load_autoencoder, load_config
 from lvlib.runs.shipped import FOLDER, run_folder, shipped
 from lvlib.training.checkpoint import STATE, folder_of
 from lvlib.training.run import newest_weights
 
-# What `codes_of` makes in a run folder, before training begins.
-FILES = {"autoencoder", ".autoencoder.part", "codes", ".codes.part", "codes.lock"}
+# What `latents_of` makes in a run folder, before training begins; and the names of before lvlib 0.2.
+FILES = {*STAGES, "latents", "latents.lock", "codes", "codes.lock"}
 
 
-def find_autoencoder(given: str | None, run: Path) -> Path:
-    """The run folder of the autoencoder: `given` (a folder, or the name of a shipped model), or the one that `run`
-    keeps. Raises UserError if there is none, it has no checkpoint, or `run` learned from the codes of another.
+def find_below(config: Config, given: str | None, run: Path) -> Path:
+    """The run folder of the stage that this configuration stands on: `given` (a folder, or the name of a shipped
+    model), or the one that `run` keeps. Raises UserError if there is none, it has no checkpoint, or `run` learned from
+    another.
     """
-    kept = run / "autoencoder"
+    stage = config.stands_on
+    kept = run / stage
     if given is None:
         if kept.exists():
             return kept
-        autoencoders = (name for name in shipped() if not (FOLDER / name / "autoencoder").exists())
-        raise UserError("a prior learns the codes of an autoencoder: give --autoencoder RUN, a run folder or a shipped "
-                        f"model ({', '.join(autoencoders)})")
+        fitting = [name for name in shipped() if load_config(FOLDER / name).stage == stage and "/" not in name]
+        raise UserError(f"a {config.stage} learns from the latents of an autoencoder: give --{stage} RUN, a run folder "
+                        f"or a shipped model ({', '.join(fitting) or 'there is none'})")
     source = run_folder(given)
     found = newest_weights(source)
     if (run / "config.json").exists() and kept.exists() and found.sha256 != newest_weights(kept).sha256:
-        raise UserError(f"{run} learns the codes of another autoencoder than {given}: leave --autoencoder out to go "
-                        "on, or start another run folder")
+        raise UserError(f"{run} learns from another {stage} than {given}: leave --{stage} out to go on, or start "
+                        "another run folder")
     return source
 
 
-def with_autoencoder(config: Config, source: Path, fields: Iterable[str] = ()) -> Config:
-    """The configuration with the autoencoder of the run `source` as its own.
+def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Config:
+    """The configuration with the stages of the run `source` below its own.
 
-    fields: "part.field" that the user set; they must agree. Raises UserError if they do not, if `source` is no run of
-    an autoencoder, or if its codes have another shape or number than the configuration's.
+    fields: "part.field" that the user set; they must agree. Raises UserError if they do not, if `source` trained
+    another stage, or if its latents are others than the configuration's.
     """
-    found = load_config(source)
-    if found.prior is not None:
-        raise UserError(f"{source} is the run of a prior; its autoencoder is in {source / 'autoencoder'}")
+    found, stage = load_config(source), config.stands_on
+    if found.stage != stage:
+        inside = f"; one is in {source / stage}" if stage in found.stages else ""
+        raise UserError(f"{source} is the run of {_a(found.stage)}, not of {_a(stage)}{inside}")
     for part, _, field in (name.partition(".") for name in fields):
-        wanted, has = (getattr(c.autoencoder, field, None) for c in (config, found))
-        if part == "autoencoder" and wanted != has:
-            raise UserError(f"--autoencoder.{field} is {wanted}, but the autoencoder in {source} has {has}: leave the "
-                            "field out, or give another autoencoder")
-    if type(found.autoencoder) is not type(config.autoencoder):
-        wanted, has = (type(c.autoencoder).__name__.removesuffix("Config") for c in (config, found))
-        raise UserError(f"the autoencoder in {source} is a {has}, and this configuration learns the codes of a "
-                        f"{wanted}: give another autoencoder, or take a configuration that fits it")
-    chosen = replace(config, autoencoder=found.autoencoder)
-    wanted, has = (f"{' x '.join(map(str, latent_shape(c)))} codes of a clip, each one of {c.autoencoder.codes}"
-                   for c in (config, chosen))
-    if wanted != has:
-        raise UserError(f"the autoencoder in {source} makes {has}; this configuration learns {wanted}: give another "
-                        "autoencoder, or take a configuration that fits it")
+        if part in found.stages:
+            wanted, has = (getattr(c.stages[part], field, None) for c in (config, found))
+            if wanted != has:
+                raise UserError(f"--{part}.{field} is {wanted}, but the {part} in {source} has {has}: leave the field "
+                                f"out, or give another {part}")
+    for part in found.stages:
+        wanted, has = (type(c.stages[part]).__name__.removesuffix("Config") for c in (config, found))
+        if wanted != has:
+            raise UserError(f"the {part} in {source} is of the class {has}, and this configuration stands on a "
+                            f"{wanted}: give another {part}, or take a configuration that fits it")
+    chosen = replace(config, **found.stages)
+    if chosen.latents != config.latents:
+        raise UserError(f"the autoencoder in {source} makes {chosen.latents}; this configuration learns "
+                        f"{config.latents}: give another {stage}, or take a configuration that fits it")
     return chosen
 
 
 def made_from(source: Path, data: Mapping[str, Dataset], config: Config) -> dict:
-    """What codes depend on: fingerprints of the autoencoder's weights and of the clips of each split, and what is kept
-    beside the codes, where the prior is told more."""
-    asked = needs(config.prior)
-    clips = {f"{split}_clips": clips.fingerprint(asked) for split, clips in data.items()}
-    return {"autoencoder": newest_weights(source).sha256, **clips, **({"condition": asked} if asked else {})}
+    """What latents depend on: fingerprints of the weights of the stage below and of the clips of each split, and what
+    is kept beside the latents, where the stage is conditioned."""
+    fields = {spec.name: _size(spec) for spec in config.conditions}
+    clips = {f"{split}_clips": clips.fingerprint(fields) for split, clips in data.items()}
+    below = {config.stands_on: newest_weights(source).sha256}
+    return {**below, **clips, **({"condition": fields} if fields else {})}
 
 
-def codes_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Config) -> dict[str, CodesDataset]:
-    """Copies the autoencoder into `run`, and encodes the clips of each split, unless that was done before.
+def latents_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Config) -> dict[str, LatentsDataset]:
+    """Copies the run that this one stands on into `run`, and encodes the clips of each split, unless that was done.
 
-    Of several processes one does it, and the others wait. Raises UserError if the disk refuses, codes that were there
-    are damaged, or a clip does not come with what the prior is told.
+    Of several processes one does it, and the others wait. Raises UserError if the disk refuses, latents that were there
+    are damaged, or a clip does not come with its condition.
     """
-    origin = made_from(source, data, config)
-    asked = needs(config.prior)
-    condition = partial(condition_of, needs=asked, frames=config.data.frames) if asked else None
+    origin, specs = made_from(source, data, config), config.conditions
     run.mkdir(parents=True, exist_ok=True)
-    with open(run / "codes.lock", "w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        _copy(source, run / "autoencoder")
-        codes = open_codes(run / "codes", origin)
-        if codes is None:
-            shutil.rmtree(run / "codes", ignore_errors=True)
-            write_codes(run / "codes", data, load_autoencoder(run / "autoencoder"), config.autoencoder.codes, origin,
-                        config.training.workers, condition)
-            codes = open_codes(run / "codes", origin)
-    return codes
+    with FileLock(run / "latents.lock"):
+        if (run / "codes").is_dir() and not (run / "latents").exists():
+            (run / "codes").rename(run / "latents")
+        _copy(source, run / config.stands_on)
+        latents = open_latents(run / "latents", origin)
+        if latents is None:
+            shutil.rmtree(run / "latents", ignore_errors=True)
+            encoder = load_autoencoder(run / config.stands_on)[1]
+            write_latents(run / "latents", data, encoder, config.latents, origin, config.training.workers,
+                          partial(condition_of, specs=specs) if specs else None)
+            latents = open_latents(run / "latents", origin)
+    return latents
 
 
 def _copy(source: Path, target: Path) -> None:
-    weights = newest_weights(source)
+    weights, stage = newest_weights(source), load_config(source).stands_on
     if target.exists():
         if newest_weights(target).sha256 == weights.sha256:
             return
@@ -114,3 +118,14 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(folder_of(source, weights.step), folder_of(draft, weights.step),
                         ignore=shutil.ignore_patterns(STATE))  # nobody trains it further
         shutil.copy(source / "config.json", draft)
+        if stage:
+            _copy(source / stage, draft / stage)
+
+
+def _size(spec) -> int:
+    """The one number of a condition that its configuration sets: classes, numbers a frame, frames."""
+    return spec.num_classes if spec.kind == "class" else spec.shape[1] if len(spec.shape) > 1 else spec.shape[0]
+
+
+def _a(stage: str) -> str:
+    return f"{'an' if stage[0] in 'aeiou' else 'a'} {stage}"

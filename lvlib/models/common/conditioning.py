@@ -1,13 +1,12 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/09_conditioning.py.
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
 from lvlib.models.common.attention import AxialPositions
+from lvlib.stages import Condition
 
 
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
@@ -70,12 +69,6 @@ class FrameEncoder(nn.Module):
         return self.norm(features) + self.positions()
 
 
-def condition_fields(label: object, actions: object, frames: object) -> tuple[str, ...]:
-    """The names of those parts of a condition that a model takes: the ones that are neither 0 nor None."""
-    parts = {"label": label, "actions": actions, "frames": frames}
-    return tuple(name for name, wanted in parts.items() if wanted)
-
-
 def side_by_side(vectors: list[Tensor]) -> Tensor | None:
     """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for different clips."""
     if not vectors:
@@ -100,9 +93,10 @@ class Conditioner(nn.Module):
         self.video_frames, self.latent_frames = video_frames, latent_frames
         self.vector_dim = classes + actions * (video_frames // latent_frames)
         self.memory_dim = frames.norm.normalized_shape[0] if frames else 0
-        self.fields = condition_fields(classes, actions, frames)
+        wanted = {"label": classes, "actions": actions, "frames": frames}
+        self.fields = tuple(name for name, size in wanted.items() if size)
 
-    def forward(self, condition: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
         """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
         vectors (b, latent frames or 1, vector_dim) or None, memory (b, m, memory_dim) or None.
 

@@ -3,6 +3,7 @@
 """LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, sections 3.1 and 4.1."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.stages import LatentSpec, VideoShape
 
 
 class ResidualBlock(nn.Module):
@@ -51,18 +53,24 @@ class Decoder(nn.Sequential):
 
 
 class FrameVQVAE(nn.Module):
-    """An encoder, a quantizer and a decoder, frame by frame.
+    """An encoder, a quantizer and a decoder, frame by frame. `FrameVQVAEConfig.build` makes one.
 
     quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
     and lookup(codes) -> vectors.
     """
 
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module):
+    def __init__(self, config: "FrameVQVAEConfig", quantizer: nn.Module):
         super().__init__()
-        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.config = config
+        size = config.channels, config.hidden, config.residual_hidden, config.residual_blocks
+        self.encoder, self.quantizer, self.decoder = Encoder(*size), quantizer, Decoder(*size)
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d)."""
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d).
+
+        Raises ValueError as `FrameVQVAEConfig.latents` does.
+        """
+        self.config.latents(video.shape[1:])
         z = self.encoder(rearrange(video, "b c t h w -> (b t) c h w"))
         return rearrange(z, "(b t) d h w -> b t h w d", b=len(video))
 
@@ -73,8 +81,15 @@ class FrameVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks."""
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks.
+
+        Raises ValueError as `FrameVQVAEConfig.latents` does.
+        """
         return self.quantizer(self.vectors(video))[1]
+
+    def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
+        """Codes of the first frames (b, c, t0, h, w) of longer clips: those of `encode`, whatever comes after."""
+        return self.encode(frames)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -87,17 +102,6 @@ class FrameVQVAE(nn.Module):
         reconstruction_loss = F.mse_loss(self.frames(q), video)
         return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
 
-    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-        """(c, t, h, w) of a clip -> (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
-
-        Raises ValueError if h or w is not a multiple of 4.
-        """
-        _, t, h, w = video_shape
-        if h % 4 or w % 4:
-            raise ValueError(f"frames of {h}x{w} pixels: height and width must be multiples of 4")
-        codebooks = getattr(self.quantizer, "codebooks", ())
-        return (t, h // 4, w // 4, *([len(codebooks)] if codebooks else []))
-
 
 # Introduced in solutions/04_sliced_quantization.py
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class FrameVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    frame_by_frame: ClassVar[bool] = True
     channels: int = 3
     """Colour channels of the video: 1 or 3."""
     hidden: int = 256
@@ -138,10 +143,22 @@ class FrameVQVAEConfig:
             raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
                              f"not {self.decay}, {self.restart}, {self.commitment}")
 
+    def latents(self, video_shape: VideoShape) -> LatentSpec:
+        """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
+
+        Raises ValueError for another number of channels, and if h or w is not a multiple of 4.
+        """
+        channels, t, h, w = video_shape
+        if channels != self.channels:
+            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
+        if min(t, h, w) < 1 or h % 4 or w % 4:
+            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of 4, and none 0")
+        grid = t, h // 4, w // 4
+        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes)
+
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        size = self.channels, self.hidden, self.residual_hidden, self.residual_blocks
         codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
                      for _ in range(self.codebooks)]
         quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
-        return FrameVQVAE(Encoder(*size), quantizer, Decoder(*size))
+        return FrameVQVAE(self, quantizer)

@@ -7,15 +7,23 @@ LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one code
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lvlib.models.common.checks import (
+    check_codes,
+    check_given,
+    check_latent_frames,
+    check_no_condition,
+    check_temperature,
+)
 from lvlib.models.lvt.relative_attention import Block, Kind
 from lvlib.models.lvt.subscale import UNKNOWN, Triple, context, generation_order, slice_shape, take_slice, window_reach
+from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
 def earlier_taps(kernel: Triple) -> Tensor:
@@ -155,32 +163,45 @@ class CodeHeads(nn.Module):
         return self.out[k](hidden.relu())
 
 
+@dataclass(frozen=True)
+class LVTSampling:
+    """How to draw codes. Raises ValueError for a value that no distribution can be drawn with."""
+
+    temperature: float = 1.0
+    """Below 1 likely codes become likelier; at least 1e-6."""
+
+    def __post_init__(self):
+        check_temperature(self.temperature)
+
+
 class LatentVideoTransformer(nn.Module):
     """A prior over the codes of one clip, given its first frames. LVT, section 3.2.
 
-    Latents are int64 (b, t, h, w), or (b, t, h, w, k) for k codebooks: the shape it was built for.
+    latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks.
     """
 
-    def __init__(self, config: "LVTConfig", latent_shape: tuple[int, ...], codes: int):
+    def __init__(self, config: "LVTConfig", latents: LatentSpec):
         super().__init__()
-        self.latent_shape, self.shape = tuple(latent_shape), tuple(latent_shape[:3])
-        self.codes, self.codebooks = codes, latent_shape[3] if len(latent_shape) == 4 else 1
-        self.factor, self.prime_frames = config.subscale, config.prime_frames
-        self.encoder = ContextEncoder(config, self.shape, codes, self.codebooks)
-        self.decoder = SliceDecoder(config, self.shape, codes, self.codebooks)
-        self.code_heads = CodeHeads(codes, self.codebooks, config.dim)
+        self.config, self.spec = config, latents
+        self.shape, self.codebooks, self.factor = latents.shape[:3], latents.codebooks, config.subscale
+        self.encoder = ContextEncoder(config, self.shape, latents.num_codes, self.codebooks)
+        self.decoder = SliceDecoder(config, self.shape, latents.num_codes, self.codebooks)
+        self.code_heads = CodeHeads(latents.num_codes, self.codebooks, config.dim)
         order = generation_order(self.shape, self.factor).reshape(math.prod(self.factor), -1)
         self.register_buffer("order", order, persistent=False)  # (slices, n): raster index of each position
 
-    def loss(self, latents: Tensor, condition: None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value."""
-        if latents.shape[1:] != self.latent_shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
-                             f"not {tuple(latents.shape)}")
-        choices = self.slices_to_generate(self.prime_frames)
+    def loss(self, latents: Tensor, condition: Condition | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a generated code, on one slice of each clip that is drawn at random; its mean is the exact value.
+
+        Raises ValueError for codes of another shape, and for a condition.
+        """
+        check_no_condition(condition)
+        self.check_shape(latents)
+        prime_frames = self.config.prime_frames
+        choices = self.slices_to_generate(prime_frames)
         numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
-        nats = self.nll(latents, numbers, self.prime_frames).flatten(1).sum(1)
-        loss = nats.mean() * len(choices) / self.dims(self.prime_frames)
+        nats = self.nll(latents, numbers, prime_frames).flatten(1).sum(1)
+        loss = nats.mean() * len(choices) / self.dims(prime_frames)
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     def nll(self, latents: Tensor, numbers: Tensor, prime_frames: int) -> Tensor:
@@ -193,40 +214,47 @@ class LatentVideoTransformer(nn.Module):
         return nats * self.generated(numbers, prime_frames)[..., None]
 
     @torch.no_grad()
-    def bits_per_dim(self, latents: Tensor, prime_frames: int) -> Tensor:
-        """Exact bits a generated code of each clip, (b,): over all slices, priming frames left out. LVT, footnote 3.
+    def scores(self, latents: Tensor, condition: Condition | None = None, given_latents: int = 1) -> dict[str, Tensor]:
+        """{"bits_per_dim": (b,)}: exact bits a generated code of each clip, over all slices, without the first
+        `given_latents` frames. LVT, footnote 3.
 
-        Raises ValueError for codes that do not fit, or if no frame is left to generate.
+        Raises ValueError for codes that do not fit, if no frame is given or none is left, and for a condition.
         """
-        self.check(latents, prime_frames, self.shape[0])
-        nats = sum(self.nll(latents, number.expand(len(latents)), prime_frames).flatten(1).sum(1)
-                   for number in self.slices_to_generate(prime_frames))
-        return nats / (math.log(2) * self.dims(prime_frames))
+        check_no_condition(condition)
+        self.check_shape(latents)
+        check_codes(latents, self.spec)
+        if not 1 <= given_latents < self.shape[0]:
+            raise ValueError(f"given latent frames must be 1 to {self.shape[0] - 1}, not {given_latents}")
+        nats = sum(self.nll(latents, number.expand(len(latents)), given_latents).flatten(1).sum(1)
+                   for number in self.slices_to_generate(given_latents))
+        return {"bits_per_dim": nats / (math.log(2) * self.dims(given_latents))}
 
     @torch.no_grad()
-    def sample(self, n: int, condition: Tensor, temperature: float = 1.0) -> Tensor:
-        """n clips of codes, int64 (n, *latent_shape), that begin with the priming frames.
+    def sample(self, n: int, condition: Condition | None = None, given: Tensor | None = None,
+               sampling: LVTSampling | None = None, latent_frames: int | None = None) -> Tensor:
+        """n clips of codes, int64 (n, *shape of its latents), that begin with the given ones (the priming frames).
 
-        condition: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
-        temperature: below 1 the likely codes become likelier. Raises ValueError for what does not fit.
+        given: codes of the first frames, one clip for all or one for each: (1 or n, t0, h, w) or (..., k).
+        sampling: `LVTSampling()` if it is None. Raises ValueError for what does not fit.
         """
-        if len(condition) not in (1, n):
-            raise ValueError(f"give priming codes of one clip, or of each of the {n}, not of {len(condition)}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        prime_frames = condition.shape[1]
-        self.check(condition, prime_frames, prime_frames)
-        volume = condition.new_zeros(n, *self.shape, self.codebooks)
-        volume[:, :prime_frames] = self.volume(condition)
+        check_no_condition(condition)
+        check_latent_frames(latent_frames, self.spec)
+        if given is None:
+            raise ValueError(f"this model goes on from given codes, of 1 to {self.shape[0] - 1} latent frames")
+        check_given(given, n, self.spec)
+        temperature = (sampling or LVTSampling()).temperature
+        prime_frames = given.shape[1]
+        volume = given.new_zeros(n, *self.shape, self.codebooks)
+        volume[:, :prime_frames] = self.volume(given)
         for number in self.slices_to_generate(prime_frames):
             numbers = number.expand(n)
             known = self.encoder(volume, numbers, prime_frames)
-            given = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
-            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, given):
+            start = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
+            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, start):
                 for k in range(self.codebooks):
                     chances = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
                     here[:, k] = torch.multinomial(chances, 1)[:, 0]
-        return volume.reshape(n, *self.latent_shape)
+        return volume.reshape(n, *self.spec.shape)
 
     def slices_to_generate(self, prime_frames: int) -> Tensor:
         """Numbers of the slices with a position after the priming frames, int64."""
@@ -248,16 +276,10 @@ class LatentVideoTransformer(nn.Module):
         """(b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
         return latents.reshape(*latents.shape[:4], self.codebooks)
 
-    def check(self, latents: Tensor, prime_frames: int, frames: int) -> None:
-        t, *rest = self.latent_shape
-        if list(latents.shape[1:]) != [frames, *rest]:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, [frames, *rest]))}), "
+    def check_shape(self, latents: Tensor) -> None:
+        if latents.shape[1:] != self.spec.shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
                              f"not {tuple(latents.shape)}")
-        if not 1 <= prime_frames < t:
-            raise ValueError(f"priming frames must be 1 to {t - 1}, not {prime_frames}")
-        low, high = latents.aminmax()
-        if low < 0 or high >= self.codes:
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -268,6 +290,9 @@ class LVTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    Sampling: ClassVar[type] = LVTSampling
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
+    extends: ClassVar[bool] = False
     dim: int = 512
     """Width of the transformer."""
     embedding_dim: int = 128
@@ -298,13 +323,25 @@ class LVTConfig:
         """Layers for slices of this shape."""
         return [Block(self.dim, self.heads, self.head_dim, shape, self.attention, causal) for _ in range(count)]
 
-    def build(self, latent_shape: tuple[int, ...], codes: int) -> LatentVideoTransformer:
-        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k).
+    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+        """None."""
+        return ()
 
-        Raises ValueError if the subscale factor does not divide the shape, or no frame is left to predict.
+    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
+        """Any number that leaves a frame to generate; that of the training where none is asked for."""
+        frames = latents.frames_per_latent
+        return GivenFrames(frames, (latents.shape[0] - 1) * frames, frames, self.prime_frames * frames)
+
+    def build(self, latents: LatentSpec, video_shape: VideoShape | None = None) -> LatentVideoTransformer:
+        """The model, with new weights, for these codes. It does not look at the video, whatever its shape.
+
+        Raises ValueError if the subscale factor does not divide their shape, no frame is left to predict, or the
+        latents are not codes.
         """
-        slice_shape(latent_shape[:3], self.subscale)
-        if self.prime_frames >= latent_shape[0]:
-            raise ValueError(f"prime_frames must be below the {latent_shape[0]} frames of a clip, "
+        if latents.num_codes is None:
+            raise ValueError(f"LVT's prior predicts codes, and these latents are {latents}")
+        slice_shape(latents.shape[:3], self.subscale)
+        if self.prime_frames >= latents.shape[0]:
+            raise ValueError(f"prime_frames must be below the {latents.shape[0]} frames of a clip, "
                              f"not {self.prime_frames}")
-        return LatentVideoTransformer(self, latent_shape, codes)
+        return LatentVideoTransformer(self, latents)

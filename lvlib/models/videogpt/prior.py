@@ -3,47 +3,74 @@
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
-from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder, condition_fields
+from lvlib.models.common.checks import (
+    check_codes,
+    check_given,
+    check_latent_frames,
+    check_no_condition,
+    check_temperature,
+)
+from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
+
+
+@dataclass(frozen=True)
+class VideoGPTSampling:
+    """How to draw codes. Raises ValueError for a value that no distribution can be drawn with."""
+
+    temperature: float = 1.0
+    """Below 1 likely codes become likelier; at least 1e-6."""
+    top_k: int | None = None
+    """Draw from that many of the likeliest codes alone; None: from all."""
+    top_p: float | None = None
+    """Draw from the fewest likeliest codes that together have this probability; None: from all."""
+
+    def __post_init__(self):
+        check_temperature(self.temperature)
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
 
 class VideoGPT(nn.Module):
     """Predicts each code of a clip from all codes before it, in raster order.
 
-    latent_shape: (t, h, w), or (t, h, w, k), of n codes together; 0 <= code < codes.
+    latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks: n codes together.
     conditioner: a module that turns a condition (a dict of tensors) into what norms see, a vector for each of the t
     latent frames or one for all (b, t or 1, vector_dim), and what cross attention sees (b, m, memory_dim); either may
     be None. None for a model without a condition.
     """
 
-    def __init__(self, latent_shape: tuple[int, ...], codes: int, dim: int, heads: int, layers: int, hidden: int,
-                 dropout: float = 0.0, pattern: Sparse | None = None, conditioner: nn.Module | None = None):
+    def __init__(self, config: "VideoGPTConfig", latents: LatentSpec, conditioner: nn.Module | None = None):
         super().__init__()
-        self.latent_shape, self.codes, self.conditioner = tuple(latent_shape), codes, conditioner
-        self.n = math.prod(latent_shape)
+        self.config, self.spec, self.conditioner, self.n = config, latents, conditioner, latents.tokens
         vector_dim, memory_dim = (conditioner.vector_dim, conditioner.memory_dim) if conditioner else (0, 0)
-        self.embedding = nn.Embedding(codes, dim)
-        self.start = nn.Parameter(0.02 * torch.randn(dim))  # stands before the first code
-        self.positions = AxialPositions(latent_shape, dim)
-        self.dropout = nn.Dropout(dropout)
+        pattern = Sparse(config.local, self.n // latents.shape[0]) if config.attention == "sparse" else None
+        self.embedding = nn.Embedding(latents.num_codes, config.dim)
+        self.start = nn.Parameter(0.02 * torch.randn(config.dim))  # stands before the first code
+        self.positions = AxialPositions(latents.shape, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            GPTBlock(dim, heads, hidden, dropout, pattern, vector_dim, memory_dim) for _ in range(layers))
-        self.norm = ConditionalNorm(dim, vector_dim)
-        self.out = nn.Linear(dim, codes, bias=False)
+            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, vector_dim, memory_dim)
+            for _ in range(config.layers))
+        self.norm = ConditionalNorm(config.dim, vector_dim)
+        self.out = nn.Linear(config.dim, latents.num_codes, bias=False)
         for module in (*self.blocks.modules(), self.embedding, self.out):  # small, so that the first loss is near ln K
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def logits(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Of each code, given those before it: latents (b, *latent_shape) -> (b, n, codes)."""
+    def logits(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
+        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, codes)."""
         vector, memory = self.conditions(condition, len(latents))
         x = self.embedding(latents.flatten(1))
         x = torch.cat([self.start.expand(len(x), 1, -1), x[:, :-1]], 1)  # each position sees the code before it
@@ -52,36 +79,44 @@ class VideoGPT(nn.Module):
             x = block(x, vector, memory)
         return self.out(self.norm(x, vector))
 
-    def nll(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Nats of each code: (b, *latent_shape) -> (b, n). Raises ValueError for another shape, or condition."""
+    def nll(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
+        """Nats of each code: (b, *shape) -> (b, n). Raises ValueError for another shape, or condition."""
         self.check_shape(latents)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
-    def loss(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a code, and the same in bits: int64 (b, *latent_shape) -> (), {"bits_per_dim": ()}."""
+    def loss(self, latents: Tensor, condition: Condition | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats a code, and the same in bits: int64 (b, *shape) -> (), {"bits_per_dim": ()}."""
         loss = self.nll(latents, condition).mean()
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     @torch.no_grad()
-    def bits_per_dim(self, latents: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Bits a code of each clip: (b, *latent_shape) -> (b,). Raises ValueError for what does not fit the model."""
-        self.check_range(latents)
-        return self.nll(latents, condition).mean(1) / math.log(2)
+    def scores(self, latents: Tensor, condition: Condition | None = None, given_latents: int = 0) -> dict[str, Tensor]:
+        """{"bits_per_dim": (b,)}: exact bits a code of each clip, without those of the first `given_latents` frames.
 
-    def sample(self, n: int, condition: Mapping[str, Tensor] | None = None, temperature: float = 1.0,
-               top_k: int | None = None, top_p: float | None = None, given: Tensor | None = None) -> Tensor:
-        """n clips of codes, int64 (n, *latent_shape), drawn one code after another, without dropout.
-
-        condition: of one clip for all, or of each: (1 or n, ...). temperature: below 1 likely codes become likelier.
-        top_k, top_p: draw from the likeliest alone, see `keep_likely`. given: codes that the clips begin with, their
-        first latent frames, (1 or n, t0, ...). Raises ValueError for what does not fit.
+        Raises ValueError for what does not fit the model, and if no latent frame is left.
         """
-        check_sampling(temperature, top_k, top_p)
+        t = self.spec.shape[0]
+        if not 0 <= given_latents < t:
+            raise ValueError(f"given latent frames must be 0 to {t - 1}, not {given_latents}")
+        check_codes(latents, self.spec)
+        nats = self.nll(latents, condition)[:, given_latents * self.n // t:]
+        return {"bits_per_dim": nats.mean(1) / math.log(2)}
+
+    def sample(self, n: int, condition: Condition | None = None, given: Tensor | None = None,
+               sampling: VideoGPTSampling | None = None, latent_frames: int | None = None) -> Tensor:
+        """n clips of codes, int64 (n, *shape of its latents), drawn one code after another, without dropout.
+
+        condition: of one clip for all, or of each: (1 or n, ...). given: codes that the clips begin with, their first
+        latent frames, (1 or n, t0, ...). sampling: `VideoGPTSampling()` if it is None. Raises ValueError for what does
+        not fit.
+        """
+        check_latent_frames(latent_frames, self.spec)
+        sampling = sampling or VideoGPTSampling()
         codes = self.start.new_zeros(n, self.n, dtype=torch.int64)
         known = 0
         if given is not None:
-            self.check_given(given, n)
+            check_given(given, n, self.spec)
             known = given[0].numel()
             codes[:, :known] = given.flatten(1)
         training = self.training
@@ -89,14 +124,15 @@ class VideoGPT(nn.Module):
         try:
             for position, logits in self.walk(codes, condition):
                 if position >= known:
-                    chances = keep_likely(logits.float() / temperature, top_k, top_p).softmax(-1)
+                    logits = keep_likely(logits.float() / sampling.temperature, sampling.top_k, sampling.top_p)
+                    chances = logits.softmax(-1)
                     codes[:, position] = torch.multinomial(chances, 1)[:, 0]
         finally:
             self.train(training)
-        return codes.view(n, *self.latent_shape)
+        return codes.view(n, *self.spec.shape)
 
     @torch.inference_mode()
-    def walk(self, codes: Tensor, condition: Mapping[str, Tensor] | None = None) -> Iterator[tuple[int, Tensor]]:
+    def walk(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
         """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
 
         The logits have no gradients.
@@ -114,14 +150,13 @@ class VideoGPT(nn.Module):
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
 
-    def conditions(self, condition: Mapping[str, Tensor] | None, n: int) -> tuple[Tensor | None, Tensor | None]:
+    def conditions(self, condition: Condition | None, n: int) -> tuple[Tensor | None, Tensor | None]:
         """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
 
         Raises ValueError if the model takes a condition and gets none, or the other way round, or for other clips.
         """
         if self.conditioner is None:
-            if condition:
-                raise ValueError(f"this model takes no condition, not {', '.join(condition)}")
+            check_no_condition(condition)
             return None, None
         vector, memory = self.conditioner(condition or {})
         if vector is not None:
@@ -132,23 +167,9 @@ class VideoGPT(nn.Module):
         return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
 
     def check_shape(self, latents: Tensor) -> None:
-        if latents.shape[1:] != self.latent_shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.latent_shape))}), "
+        if latents.shape[1:] != self.spec.shape:
+            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
                              f"not {tuple(latents.shape)}")
-
-    def check_given(self, given: Tensor, n: int) -> None:
-        t, *rest = self.latent_shape
-        if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
-            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
-                             f"not {tuple(given.shape)}")
-        if len(given) not in (1, n):
-            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
-        self.check_range(given)
-
-    def check_range(self, latents: Tensor) -> None:
-        low, high = latents.aminmax()
-        if low < 0 or high >= self.codes:
-            raise ValueError(f"codes must lie in 0..{self.codes - 1}; got {low} to {high}")
 
 
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
@@ -168,16 +189,6 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
     return logits
 
 
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises ValueError for a value that no distribution can be drawn with."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-
-
 # Introduced in solutions/09_conditioning.py
 AttentionKind = Literal["full", "sparse"]
 
@@ -189,6 +200,9 @@ class VideoGPTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    Sampling: ClassVar[type] = VideoGPTSampling
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
+    extends: ClassVar[bool] = False
     dim: int = 512
     """Width of the transformer."""
     heads: int = 4
@@ -230,25 +244,35 @@ class VideoGPTConfig:
         if self.resnet_units % 8:
             raise ValueError(f"resnet_units must be a multiple of 8, not {self.resnet_units}")
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What a clip must come with: of "label", "actions", "frames"."""
-        return condition_fields(self.classes, self.actions, self.frames)
+    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+        """Those of label, actions and frames whose size is not 0."""
+        channels, frames, height, width = video_shape
+        known = (ConditionSpec("label", "class", (), self.classes, option="classes"),
+                 ConditionSpec("actions", "per-frame", (frames, self.actions), option="actions"),
+                 ConditionSpec("frames", "given-frames", (channels, self.frames, height, width), option="frames"))
+        return tuple(spec for spec in known if getattr(self, spec.option))
 
-    def build(self, latent_shape: tuple[int, ...], codes: int, video_shape: tuple[int, int, int, int]) -> VideoGPT:
-        """The model, with new weights, for codes 0 <= code < codes of shape (t, h, w), or (t, h, w, k), of clips of
-        video_shape (c, t, h, w).
+    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
+        """The frames that it is conditioned on; without such a condition whole latent frames, by default one."""
+        if self.frames:
+            return GivenFrames(self.frames, self.frames, default=self.frames)
+        frames = latents.frames_per_latent
+        most = (latents.shape[0] - 1) * frames
+        return GivenFrames(0, most, frames, min(frames, most))
 
-        Raises ValueError if all frames of a clip are to be given, or more.
+    def build(self, latents: LatentSpec, video_shape: VideoShape) -> VideoGPT:
+        """The model, with new weights, for these codes of clips (c, t, h, w).
+
+        Raises ValueError if all frames of a clip are to be given, or more, and if the latents are not codes.
         """
         channels, frames, height, width = video_shape
+        if latents.num_codes is None:
+            raise ValueError(f"VideoGPT's prior predicts codes, and these latents are {latents}")
         if self.frames >= frames:
             raise ValueError(f"frames must be fewer than the {frames} of a clip, not {self.frames}")
-        pattern = Sparse(self.local, math.prod(latent_shape[1:])) if self.attention == "sparse" else None
         conditioner = None
-        if self.fields:
+        if self.conditions(video_shape):
             size = channels, self.frames, height, width, self.resnet_depth, self.resnet_units
             encoder = FrameEncoder(*size) if self.frames else None
-            conditioner = Conditioner(self.classes, self.actions, encoder, frames, latent_shape[0])
-        return VideoGPT(latent_shape, codes, self.dim, self.heads, self.layers, self.hidden, self.dropout, pattern,
-                        conditioner)
+            conditioner = Conditioner(self.classes, self.actions, encoder, frames, latents.shape[0])
+        return VideoGPT(self, latents, conditioner)

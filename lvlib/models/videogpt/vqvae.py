@@ -5,7 +5,7 @@ Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for atte
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
 from lvlib.models.lvt.subscale import Triple
+from lvlib.stages import LatentSpec, VideoShape
 
 BlockKind = Literal["attention", "official", "plain"]
 
@@ -74,6 +75,13 @@ class AxialAttention(nn.Module):
         return sum(attention(x) for attention in self.axes)
 
 
+def check_reach(shape: Triple, largest: Triple) -> None:
+    """Raises ValueError if latents are larger than position embeddings reach."""
+    for axis, size, end in zip(("frames", "height", "width"), shape, largest, strict=True):
+        if size > end:
+            raise ValueError(f"latent {axis} must be at most {end}, where position embeddings end, not {size}")
+
+
 class SharedPositions(nn.Module):
     """A learned vector for each place on each axis; a position's is the sum of its three. VideoGPT, section 3."""
 
@@ -83,10 +91,7 @@ class SharedPositions(nn.Module):
 
     def forward(self, shape: Triple) -> Tensor:
         """(t, h, w, dim) for a volume of this shape. Raises ValueError if it is larger than the tables."""
-        for axis, size, table in zip(("frames", "height", "width"), shape, self.tables, strict=True):
-            if size > len(table):
-                raise ValueError(f"latent {axis} must be at most {len(table)}, where position embeddings end, "
-                                 f"not {size}")
+        check_reach(shape, tuple(map(len, self.tables)))
         t, h, w = (table[:size] for table, size in zip(self.tables, shape, strict=True))
         return t[:, None, None] + h[:, None] + w
 
@@ -204,8 +209,11 @@ class VideoVQVAE(nn.Module):
         self.quantizer = SlicedQuantizer(codebooks) if config.codebooks > 1 else codebooks[0]
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim)."""
-        grid = self.latent_shape(video.shape[1:])[:3]
+        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim).
+
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
+        """
+        grid = self.config.latents(video.shape[1:]).shape[:3]
         z = self.encoder(video, self.positions and self.positions(grid))
         return rearrange(self.to_codes(z), "b d t h w -> b t h w d")
 
@@ -218,9 +226,21 @@ class VideoVQVAE(nn.Module):
     def encode(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k codebooks.
 
-        Raises ValueError as `latent_shape` does.
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
         """
         return self.quantizer(self.vectors(video))[1]
+
+    def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
+        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h', w') or (..., k).
+
+        The encoder looks ahead: the last frame stands in for those to come, or else the codes would say that the clip
+        ends here. Raises ValueError for frames that are no whole latent frames, and as `encode` does.
+        """
+        given, rate = frames.shape[2], self.config.downsample[0]
+        if not 0 < given <= clip_frames or given % rate:
+            raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, not {given}")
+        still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+        return self.encode(torch.cat([frames, still], 2))[:, :given // rate]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -230,25 +250,11 @@ class VideoVQVAE(nn.Module):
     def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Normalised mean squared error plus the quantizer's own loss; and the parts by name. Sections 2.1 and 4.1.
 
-        Raises ValueError as `latent_shape` does.
+        Raises ValueError as `VideoVQVAEConfig.latents` does.
         """
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
         reconstruction_loss = normalized_mse(self.video(q), video, self.config.variance)
         return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
-
-    def latent_shape(self, video_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-        """(c, t, h, w) of a clip -> (t', h', w'), or (t', h', w', k) for k codebooks.
-
-        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
-        far, or for another number of channels.
-        """
-        channels, *size = video_shape
-        if channels != self.config.channels:
-            raise ValueError(f"the video must have {self.config.channels} channels, not {channels}")
-        grid = latent_grid(tuple(size), self.config.downsample)
-        if self.positions:
-            self.positions(grid)
-        return grid if self.config.codebooks == 1 else (*grid, self.config.codebooks)
 
 
 @dataclass(frozen=True)
@@ -258,6 +264,7 @@ class VideoVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    frame_by_frame: ClassVar[bool] = False
     channels: int = 3
     """Colour channels of the video: 1 or 3."""
     hidden: int = 240
@@ -310,6 +317,20 @@ class VideoVQVAEConfig:
         if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
             raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
                              f"not {self.decay}, {self.restart}, {self.commitment}")
+
+    def latents(self, video_shape: VideoShape) -> LatentSpec:
+        """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.
+
+        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
+        far, or for another number of channels.
+        """
+        channels, *size = video_shape
+        if channels != self.channels:
+            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
+        grid = latent_grid(tuple(size), self.downsample)
+        if self.block == "attention":
+            check_reach(grid, self.positions)
+        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes, self.downsample[0])
 
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from lvlib.models.common.attention import ConditionalNorm, CrossAttention
 from lvlib.models.common.conditioning import Conditioner, FrameEncoder, ResidualBlock3d, by_latent_frame
 from lvlib.models.videogpt.prior import VideoGPTConfig
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec
 
 VIDEO = 2, 8, 8, 8  # (c, t, h, w)
 SMALL = VideoGPTConfig(dim=16, heads=2, layers=2, hidden=24, dropout=0.1, resnet_units=16)
@@ -25,7 +26,7 @@ def same_numbers_each_time():
 
 
 def small_model(latent_shape=(4, 2, 2), **options):
-    model = replace(SMALL, **options).build(latent_shape, 7, VIDEO).eval()
+    model = replace(SMALL, **options).build(LatentSpec(latent_shape, 7), VIDEO).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model
@@ -39,7 +40,7 @@ def some_condition(model, clips):
 
 
 def some_codes(model, clips):
-    return torch.randint(model.codes, (clips, *model.latent_shape))
+    return model.spec.example(clips)
 
 
 def changes(model, codes, condition, name, changed):
@@ -240,7 +241,7 @@ def test_cached_sampling_draws_the_same_as_computing_all_anew(kind):
             codes[:, :known] = start.flatten(1)
         for i in range(known, model.n):
             with torch.no_grad():
-                logits = model.logits(codes.view(3, *model.latent_shape), condition)[:, i]
+                logits = model.logits(codes.view(3, *model.spec.shape), condition)[:, i]
             codes[:, i] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         assert torch.equal(drawn, codes.view_as(drawn))
 
@@ -336,17 +337,39 @@ def test_sizes_that_do_not_fit_together(options, message):
 
 def test_a_clip_that_is_given_whole():
     with pytest.raises(ValueError, match="frames must be fewer than the 8 of a clip, not 8"):
-        replace(SMALL, frames=8).build((4, 2, 2), 7, VIDEO)
+        replace(SMALL, frames=8).build(LatentSpec((4, 2, 2), 7), VIDEO)
 
 
-@pytest.mark.parametrize("options, fields", [
-    ({}, ()), ({"classes": 2}, ("label",)), ({"frames": 1, "actions": 4}, ("actions", "frames")),
-    (KINDS["all"], ("label", "actions", "frames")),
+LABEL = ConditionSpec("label", "class", (), 5, "classes")
+ACTIONS = ConditionSpec("actions", "per-frame", (8, 3), option="actions")
+FRAMES = ConditionSpec("frames", "given-frames", (2, 2, 8, 8), option="frames")
+
+
+@pytest.mark.parametrize("options, specs", [
+    ({}, ()), (KINDS["label"], (LABEL,)), ({"frames": 2, "actions": 3}, (ACTIONS, FRAMES)),
+    (KINDS["all"], (LABEL, ACTIONS, FRAMES)),
 ])
-def test_what_a_clip_must_come_with(options, fields):
+def test_what_a_model_is_conditioned_on(options, specs):
     config = replace(SMALL, **options)
-    model = config.build((4, 2, 2), 7, VIDEO)
-    assert config.fields == fields == (model.conditioner.fields if model.conditioner else ())
+    model = config.build(LatentSpec((4, 2, 2), 7), VIDEO)
+    assert config.conditions(VIDEO) == specs
+    assert tuple(spec.name for spec in specs) == (model.conditioner.fields if model.conditioner else ())
+    condition = {spec.name: spec.example(2) for spec in specs}
+    assert model.loss(some_codes(model, 2), condition)[0].isfinite()
+
+
+@pytest.mark.parametrize("options, shape, frames_per_latent, given", [
+    ({}, (4, 2, 2), 4, GivenFrames(0, 12, 4, 4)), ({}, (8, 2, 2), 2, GivenFrames(0, 14, 2, 2)),
+    ({}, (1, 2, 2), 16, GivenFrames(0, 0, 16, 0)), ({"frames": 3}, (4, 2, 2), 4, GivenFrames(3, 3, 1, 3)),
+])
+def test_how_many_frames_a_model_goes_on_from(options, shape, frames_per_latent, given):
+    config = replace(SMALL, **options)
+    assert config.given_frames(LatentSpec(shape, 7, frames_per_latent), (2, 16, 8, 8)) == given
+
+
+def test_latents_that_are_no_codes():
+    with pytest.raises(ValueError, match="VideoGPT's prior predicts codes, and these latents are 4 x 8 numbers a clip"):
+        SMALL.build(LatentSpec((4, 8), planes=((2, 4),)), VIDEO)
 
 
 BAIR = {"frames": 1, "actions": 4, "resnet_depth": 34}
@@ -363,7 +386,7 @@ TABLE_9 = {
 def test_the_models_of_table_9(name):
     latent_shape, codes, channels, config = TABLE_9[name]
     with torch.device("meta"):
-        model = config.build(latent_shape, codes, (channels, 16, 64, 64))
+        model = config.build(LatentSpec(latent_shape, codes), (channels, 16, 64, 64))
     assert model.n == math.prod(latent_shape) and model.out.weight.shape == (codes, config.dim)
     assert [len(table) for table in model.positions.tables] == list(latent_shape)
     for block in model.blocks:

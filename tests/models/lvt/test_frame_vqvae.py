@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.stages import LatentSpec
 
 SMALL = {"channels": 1, "hidden": 16, "residual_hidden": 8, "codes": 32}
 
@@ -36,11 +37,12 @@ def test_parameters_of_the_official_model():
 
 
 @pytest.mark.parametrize("codebooks, shape", [(1, (3, 8, 4)), (4, (3, 8, 4, 4))])
-def test_codes_have_the_shape_that_latent_shape_tells(codebooks, shape):
-    model = FrameVQVAEConfig(**SMALL, codebooks=codebooks).build().eval()
+def test_codes_are_those_that_the_configuration_tells(codebooks, shape):
+    config = FrameVQVAEConfig(**SMALL, codebooks=codebooks)
+    model = config.build().eval()
     video = torch.rand(2, 1, 3, 32, 16) * 2 - 1
     codes = model.encode(video)
-    assert model.latent_shape((1, 3, 32, 16)) == shape and codes.shape == (2, *shape)
+    assert config.latents((1, 3, 32, 16)) == LatentSpec(shape, 32, 1) and codes.shape == (2, *shape)
     assert codes.dtype == torch.int64 and 0 <= codes.min() and codes.max() < 32
     decoded = model.decode(codes)
     assert decoded.shape == video.shape and decoded.abs().max() <= 1
@@ -90,9 +92,23 @@ def test_it_learns_to_rebuild_one_clip():
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_frames_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="multiples of 4"):
-        FrameVQVAEConfig(**SMALL).build().latent_shape((1, 16, 30, 32))
+def test_the_start_of_a_clip_has_the_codes_of_its_frames():
+    model = FrameVQVAEConfig(**SMALL).build().eval()
+    video = torch.rand(2, 1, 5, 16, 16) * 2 - 1
+    assert model.config.frame_by_frame and torch.equal(model.encode_start(video[:, :, :3], 5), model.encode(video)[:, :3])
+
+
+@pytest.mark.parametrize("shape, message", [
+    ((1, 16, 30, 32), "16 frames of 30x32 pixels: height and width must be multiples of 4"),
+    ((1, 16, 32, 30), "multiples of 4"), ((1, 16, 0, 32), "none 0"), ((1, 0, 32, 32), "0 frames"),
+    ((3, 16, 32, 32), "must have 1 channels, not 3")])
+def test_clips_that_do_not_fit_are_refused(shape, message):
+    config = FrameVQVAEConfig(**SMALL)
+    model, video = config.build(), torch.zeros(1, *shape)
+    for call in (lambda: config.latents(shape), lambda: model.encode(video), lambda: model.loss(video),
+                 lambda: model.encode_start(video, 99)):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 @pytest.mark.parametrize("field, value, message", [
@@ -107,5 +123,5 @@ def test_sizes_that_do_not_fit_are_refused(field, value, message):
 
 @pytest.mark.parametrize("module", ["lvlib.models.common.quantize", "lvlib.models.lvt.frame_vqvae"])
 def test_models_know_tensors_and_nothing_else(module):
-    script = f"import sys, {module}; print([m for m in sys.modules if m.startswith('lvlib.') and 'models' not in m])"
+    script = f"import sys, {module}; print([m for m in sys.modules if m.startswith('lvlib.') and 'models' not in m and m != 'lvlib.stages'])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

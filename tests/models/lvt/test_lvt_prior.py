@@ -9,7 +9,8 @@ import pytest
 import torch
 from slow_lvt import NEIGHBOURS, code_nats, inside, random_, slices
 
-from lvlib.models.lvt.prior import LVTConfig, MaskedConv3d, earlier_taps, sinusoid
+from lvlib.models.lvt.prior import LVTConfig, LVTSampling, MaskedConv3d, earlier_taps, sinusoid
+from lvlib.stages import GivenFrames, LatentSpec
 
 KINDS = "query-key", "key", "relative"
 SMALL = {"dim": 12, "embedding_dim": 6, "heads": 2, "head_dim": 5, "encoder_layers": 1, "decoder_layers": 1}
@@ -21,7 +22,11 @@ def same_numbers_each_time():
 
 
 def small_model(latent_shape, codes, **options):
-    return random_(LVTConfig(**{**SMALL, **options}).build(latent_shape, codes))
+    return random_(LVTConfig(**{**SMALL, **options}).build(LatentSpec(latent_shape, codes)))
+
+
+def bits_of(model, clips, given_latents=1):
+    return model.scores(clips, given_latents=given_latents)["bits_per_dim"]
 
 
 def factors(shape):
@@ -137,7 +142,7 @@ def test_loss_is_bits_per_dim_on_average(prime_frames):
     clips = torch.randint(5, (2, *shape, k))
     nats = every_nll(model, clips, prime_frames).flatten(1).sum(1)
     exact = nats / math.log(2) / (math.prod(shape) * k * (shape[0] - prime_frames) / shape[0])
-    assert torch.allclose(model.bits_per_dim(clips, prime_frames), exact)
+    assert torch.allclose(bits_of(model, clips, prime_frames), exact)
 
     drawn, losses, nll = Counter(), {}, model.nll
 
@@ -169,9 +174,9 @@ def test_slices_are_drawn_for_each_clip_alone():
 
 
 def test_a_new_model_knows_nothing_and_every_weight_learns():
-    model = LVTConfig(**SMALL, subscale=(2, 1, 2)).build((4, 2, 4, 2), 5)
+    model = LVTConfig(**SMALL, subscale=(2, 1, 2)).build(LatentSpec((4, 2, 4, 2), 5))
     clips = torch.randint(5, (64, 4, 2, 4, 2))
-    assert model.bits_per_dim(clips, 1).mean().item() == pytest.approx(math.log2(5), abs=0.3)
+    assert bits_of(model, clips, 1).mean().item() == pytest.approx(math.log2(5), abs=0.3)
     model = random_(model)
     model.loss(clips)[0].backward()
     assert [name for name, weight in model.named_parameters() if not weight.grad.any()] == []
@@ -186,8 +191,8 @@ def test_training_and_evaluation_agree():
 @torch.no_grad()
 def naive_sample(model, n, prime, temperature=1.0):
     """Each code anew from the whole model: its chances are read from `nll`, one value after the other tried."""
-    t0, codes = prime.shape[1], model.codes
-    volume = torch.zeros(n, *model.shape, (*model.latent_shape, 1)[3], dtype=torch.int64)
+    t0, codes = prime.shape[1], model.spec.num_codes
+    volume = torch.zeros(n, *model.shape, model.spec.codebooks, dtype=torch.int64)
     volume[:, :t0] = prime.reshape(*prime.shape[:4], -1)
     for number, positions in enumerate(slices(model.shape, model.factor)):
         for i, p in enumerate(positions):
@@ -196,7 +201,7 @@ def naive_sample(model, n, prime, temperature=1.0):
                 tried[(slice(None), *p, k)] = torch.arange(codes).repeat_interleave(n)
                 nats = model.nll(tried, torch.full((len(tried),), number), t0)[:, i, k].reshape(codes, n).T
                 volume[(slice(None), *p, k)] = torch.multinomial((-nats / temperature).softmax(-1), 1)[:, 0]
-    return volume.reshape(n, *model.latent_shape)
+    return volume.reshape(n, *model.spec.shape)
 
 
 SAMPLED = [(factor, k) for factor in [(4, 1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1), (4, 2, 2), (2, 1, 2)] for k in (0, 3)]
@@ -206,10 +211,10 @@ SAMPLED = [(factor, k) for factor in [(4, 1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1)
 def test_cached_sampling_equals_sampling_anew(factor, k):
     for kind, prime_frames, layers in [("query-key", 1, 2), ("key", 2, 1), ("relative", 3, 1), ("query-key", 3, 1)]:
         model = small_model((4, 2, 2, k) if k else (4, 2, 2), 5, subscale=factor, attention=kind, decoder_layers=layers)
-        prime = torch.randint(5, (2, prime_frames, *model.latent_shape[1:]))
+        prime = torch.randint(5, (2, prime_frames, *model.spec.shape[1:]))
         temperature = 1.0 if prime_frames == 1 else 0.7
         torch.manual_seed(1)
-        sampled = model.sample(2, prime, temperature)
+        sampled = model.sample(2, given=prime, sampling=LVTSampling(temperature))
         torch.manual_seed(1)
         assert torch.equal(sampled, naive_sample(model, 2, prime, temperature))
         assert torch.equal(sampled[:, :prime_frames], prime)
@@ -221,18 +226,18 @@ def test_clips_of_a_batch_do_not_see_each_other():
     other = prime.clone()
     other[1] = (other[1] + 1) % 5
     torch.manual_seed(0)
-    first = model.sample(2, prime)
+    first = model.sample(2, given=prime)
     torch.manual_seed(0)
-    second = model.sample(2, other)
+    second = model.sample(2, given=other)
     assert torch.equal(first[0], second[0]) and not torch.equal(first[1, 1:], second[1, 1:])
 
 
 def test_one_priming_clip_for_all_samples():
     model, prime = small_model((4, 2, 2), 5, subscale=(4, 1, 1)), torch.randint(5, (1, 2, 2, 2))
     torch.manual_seed(0)
-    together = model.sample(3, prime)
+    together = model.sample(3, given=prime)
     torch.manual_seed(0)
-    assert torch.equal(together, model.sample(3, prime.expand(3, -1, -1, -1)))
+    assert torch.equal(together, model.sample(3, given=prime.expand(3, -1, -1, -1)))
     assert len(together.unique(dim=0)) == 3
 
 
@@ -244,7 +249,7 @@ def test_samples_come_as_often_as_the_likelihood_says(factor, k):
     futures = torch.tensor(list(product(range(2), repeat=2 * k))).reshape(-1, 1, 1, 2, k)
     nats = every_nll(model, torch.cat([prime.expand(len(futures), -1, -1, -1, -1), futures], 1), 1)
     expected = n * (-nats.flatten(1).sum(1)).exp()
-    counts = Counter(tuple(future) for future in model.sample(n, prime)[:, 1].flatten(1).tolist())
+    counts = Counter(tuple(future) for future in model.sample(n, given=prime)[:, 1].flatten(1).tolist())
     observed = torch.tensor([counts[tuple(future)] for future in futures.flatten(1).tolist()])
     assert ((observed - expected).square() / expected).sum() < 45  # chi square, 15 degrees of freedom: 1 in 10,000
     assert expected.max() > 2 * expected.min()
@@ -252,7 +257,7 @@ def test_samples_come_as_often_as_the_likelihood_says(factor, k):
 
 def test_a_low_temperature_takes_the_likeliest_code():
     model, prime = small_model((2, 1, 2), 5, subscale=(2, 1, 1)), torch.randint(5, (1, 1, 1, 2))
-    sampled = model.sample(8, prime, 1e-4)
+    sampled = model.sample(8, given=prime, sampling=LVTSampling(1e-4))
     first = torch.cat([prime.expand(5, -1, -1, -1), torch.arange(5).reshape(5, 1, 1, 1).expand(-1, -1, -1, 2)], 1)
     best = every_nll(model, first[..., None], 1)[:, 1, 0, 0, 0].argmin()
     assert (sampled[:, 1, 0, 0] == best).all() and len(sampled.unique(dim=0)) == 1
@@ -260,12 +265,12 @@ def test_a_low_temperature_takes_the_likeliest_code():
 
 def test_in_bfloat16_nothing_but_digits_is_lost():
     """As mixed precision trains it: weights stay float32."""
-    model = LVTConfig(**SMALL, subscale=(2, 1, 2)).build((4, 2, 4, 2), 5).requires_grad_(True)
+    model = LVTConfig(**SMALL, subscale=(2, 1, 2)).build(LatentSpec((4, 2, 4, 2), 5)).requires_grad_(True)
     model, clips = random_(model, std=0.2).float(), torch.randint(5, (8, 4, 2, 4, 2))
-    exact = model.bits_per_dim(clips, 1)
+    exact = bits_of(model, clips, 1)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = model.loss(clips)
-        rounded, sampled = model.bits_per_dim(clips, 1), model.sample(8, clips[:, :1])
+        rounded, sampled = bits_of(model, clips, 1), model.sample(8, given=clips[:, :1])
     assert loss.dtype == rounded.dtype == torch.float32 and torch.allclose(rounded, exact, rtol=0.02)
     assert sampled.dtype == torch.int64
 
@@ -303,7 +308,7 @@ def test_waves_tell_positions_apart(shape, dim):
 @pytest.mark.parametrize("kind, millions", [("query-key", 49.87), ("key", 41.50), ("relative", 33.09)])
 def test_parameters_of_table_7(kind, millions):
     with torch.device("meta"):
-        model = LVTConfig(attention=kind).build((16, 16, 16, 4), 512)
+        model = LVTConfig(attention=kind).build(LatentSpec((16, 16, 16, 4), 512))
     assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.005)
 
 
@@ -320,36 +325,56 @@ def error_of(call):
     ({"prime_frames": 0}, ("prime_frames", "at least 1", "0")), ({"dim": 0}, ("dim", "at least 1")),
     ({"attention": "query"}, ("query-key, key, relative", "'query'")), ({"decoder_layers": -1}, ("at least 0", "-1"))])
 def test_sizes_that_do_not_fit(options, words):
-    message = error_of(lambda: LVTConfig(**{**SMALL, "subscale": (4, 1, 1), **options}).build((4, 2, 6), 5))
+    message = error_of(lambda: LVTConfig(**{**SMALL, "subscale": (4, 1, 1), **options}).build(LatentSpec((4, 2, 6), 5)))
     assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("shape, words", [
-    ((2, 1, 2, 2), "each of the 3, not of 2"), ((1, 1, 2, 3), "(b, 1, 2, 2), not (1, 1, 2, 3)"),
-    ((1, 1, 2, 2, 1), "(b, 1, 2, 2), not (1, 1, 2, 2, 1)"), ((1, 1, 2), "(b, 1, 2, 2), not (1, 1, 2)"),
-    ((1, 4, 2, 2), "1 to 3, not 4"), ((1, 0, 2, 2), "1 to 3, not 0")])
+    ((2, 1, 2, 2), "each of the 3, not of 2"), ((1, 1, 2, 3), "(b, 1 to 3, 2, 2), not (1, 1, 2, 3)"),
+    ((1, 1, 2, 2, 1), "(b, 1 to 3, 2, 2), not (1, 1, 2, 2, 1)"), ((1, 1, 2), "(b, 1 to 3, 2, 2), not (1, 1, 2)"),
+    ((1, 4, 2, 2), "(b, 1 to 3, 2, 2), not (1, 4, 2, 2)"), ((1, 0, 2, 2), "(b, 1 to 3, 2, 2), not (1, 0, 2, 2)")])
 def test_priming_codes_of_another_shape(shape, words):
     model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
-    assert words in error_of(lambda: model.sample(3, torch.zeros(shape, dtype=torch.int64)))
+    assert words in error_of(lambda: model.sample(3, given=torch.zeros(shape, dtype=torch.int64)))
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
-def test_a_temperature_that_is_none(temperature):
-    model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
-    message = error_of(lambda: model.sample(1, torch.zeros(1, 1, 2, 2, dtype=torch.int64), temperature))
-    assert "above 0" in message and str(temperature) in message
+@pytest.mark.parametrize("temperature", [0, -1.0, 1e-7, math.inf, math.nan])
+def test_a_temperature_that_no_distribution_has(temperature):
+    message = error_of(lambda: LVTSampling(temperature))
+    assert message == f"temperature must be at least 1e-6 and finite, not {temperature}"
+    assert LVTSampling(1e-6).temperature == 1e-6 and LVTSampling() == LVTConfig.Sampling(1.0)
 
 
-@pytest.mark.parametrize("latents, prime_frames, words", [
+@pytest.mark.parametrize("latents, given_latents, words", [
     (torch.zeros(1, 3, 2, 2), 1, "(b, 4, 2, 2), not (1, 3, 2, 2)"), (torch.zeros(1, 4, 2, 2), 4, "1 to 3, not 4"),
-    (torch.full((1, 4, 2, 2), 5), 1, "0..4; got 5 to 5")])
-def test_no_likelihood_of_codes_that_do_not_fit(latents, prime_frames, words):
+    (torch.zeros(1, 4, 2, 2), 0, "1 to 3, not 0"), (torch.full((1, 4, 2, 2), 5), 1, "0..4; got 5 to 5")])
+def test_no_likelihood_of_codes_that_do_not_fit(latents, given_latents, words):
     model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
-    assert words in error_of(lambda: model.bits_per_dim(latents.long(), prime_frames))
+    assert words in error_of(lambda: bits_of(model, latents.long(), given_latents))
 
 
 @pytest.mark.parametrize("code", [-1, 5])
 def test_priming_codes_out_of_range(code):
     model = small_model((4, 2, 2), 5, subscale=(4, 1, 1))
-    message = error_of(lambda: model.sample(1, torch.full((1, 1, 2, 2), code)))
+    message = error_of(lambda: model.sample(1, given=torch.full((1, 1, 2, 2), code)))
     assert "0..4" in message and str(code) in message
+
+
+def test_what_a_prior_that_only_goes_on_refuses():
+    model, codes = small_model((4, 2, 2), 5, subscale=(4, 1, 1)), torch.zeros(1, 4, 2, 2, dtype=torch.int64)
+    assert error_of(lambda: model.sample(1)) == "this model goes on from given codes, of 1 to 3 latent frames"
+    assert "clips of 4 latent frames, not of 8" in error_of(lambda: model.sample(1, {}, codes[:, :1], None, 8))
+    label = {"label": torch.zeros(1)}
+    for call in (lambda: model.loss(codes, label), lambda: model.scores(codes, label),
+                 lambda: model.sample(1, label, codes[:, :1])):
+        assert error_of(call) == "this model takes no condition, not label"
+    assert model.sample(1, {}, codes[:, :1], None, 4).shape == codes.shape
+
+
+def test_what_the_configuration_says_of_itself():
+    config, video = LVTConfig(prime_frames=2), (3, 16, 64, 64)
+    assert (config.likelihood, config.extends, config.conditions(video)) == ("exact", False, ())
+    assert config.given_frames(LatentSpec((16, 16, 16), 512), video) == GivenFrames(1, 15, 1, 2)
+    assert config.given_frames(LatentSpec((4, 16, 16), 512, frames_per_latent=4), video) == GivenFrames(4, 12, 4, 8)
+    message = error_of(lambda: config.build(LatentSpec((4, 16, 8, 8)), video))
+    assert message == "LVT's prior predicts codes, and these latents are 4 x 16 x 8 x 8 numbers a clip"

@@ -11,8 +11,9 @@ from slow_lvt import random_
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.models.common.attention import CausalAttention, Sparse
-from lvlib.models.videogpt.prior import VideoGPT, keep_likely
+from lvlib.models.common.attention import CausalAttention
+from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig, VideoGPTSampling, keep_likely
+from lvlib.stages import LatentSpec
 
 SHAPES = (3, 2, 2), (2, 3, 2), (2, 2, 2, 2), (4, 1, 1, 2)  # (t, h, w), or (t, h, w, k) for 2 codebooks
 LOCALS = None, 1, 3  # None: full attention
@@ -23,9 +24,21 @@ def same_numbers_each_time():
     torch.manual_seed(0)
 
 
+def new_model(shape, codes, **sizes):
+    return VideoGPT(VideoGPTConfig(**{"dropout": 0.0, **sizes}), LatentSpec(shape, codes))
+
+
 def small_model(shape, codes=5, local=None, dropout=0.0, layers=1):
-    pattern = None if local is None else Sparse(local, math.prod(shape[1:]))
-    return random_(VideoGPT(shape, codes, dim=12, heads=2, layers=layers, hidden=8, dropout=dropout, pattern=pattern))
+    attention = {} if local is None else {"attention": "sparse", "local": local}
+    return random_(new_model(shape, codes, dim=12, heads=2, layers=layers, hidden=8, dropout=dropout, **attention))
+
+
+def sample(model, n, given=None, **options):
+    return model.sample(n, given=given, sampling=VideoGPTSampling(**options))
+
+
+def bits_of(model, clips, given_latents=0):
+    return model.scores(clips, given_latents=given_latents)["bits_per_dim"]
 
 
 def every_volume(shape, codes):
@@ -71,7 +84,8 @@ def test_loss_and_bits_are_means_of_nll():
     loss, metrics = model.loss(clips)
     assert nats.shape == (3, 16) and torch.allclose(loss, nats.mean())
     assert torch.allclose(metrics["bits_per_dim"], nats.mean() / math.log(2))
-    assert torch.allclose(model.bits_per_dim(clips), nats.mean(1) / math.log(2))
+    assert torch.allclose(bits_of(model, clips), nats.mean(1) / math.log(2))
+    assert torch.allclose(bits_of(model, clips, 1), nats[:, 8:].mean(1) / math.log(2))
     logs, codes = model.logits(clips).log_softmax(-1), clips.flatten(1)
     by_hand = [-logs[b, i, codes[b, i]] for b, i in product(range(3), range(16))]
     assert torch.allclose(nats.flatten(), torch.stack(by_hand).float())
@@ -79,7 +93,7 @@ def test_loss_and_bits_are_means_of_nll():
 
 @pytest.mark.parametrize("dim, layers, codes", [(192, 8, 512), (64, 2, 32), (512, 2, 1024)])
 def test_a_new_model_finds_all_codes_about_equally_likely(dim, layers, codes):
-    model = VideoGPT((2, 4, 4), codes, dim, heads=4, layers=layers, hidden=2 * dim)
+    model = new_model((2, 4, 4), codes, dim=dim, heads=4, layers=layers, hidden=2 * dim)
     with torch.no_grad():
         loss, _ = model.loss(torch.randint(codes, (8, 2, 4, 4)))
     assert abs(loss - math.log(codes)) < 0.15
@@ -94,7 +108,7 @@ def test_every_weight_learns():
 @torch.no_grad()
 def sample_slowly(model, n, given=None, temperature=1.0, top_k=None, top_p=None):
     """Each code anew from the whole model."""
-    codes = torch.zeros(n, *model.latent_shape, dtype=torch.int64)
+    codes = torch.zeros(n, *model.spec.shape, dtype=torch.int64)
     known = 0 if given is None else given[0].numel()
     flat = codes.view(n, -1)
     if known:
@@ -118,7 +132,7 @@ OPTIONS = {}, {"temperature": 0.7}, {"top_k": 2}, {"top_p": 0.6, "temperature": 
 def test_cached_sampling_gives_the_codes_of_sampling_anew(shape, local):
     model = small_model(shape, local=local, layers=2)
     for options in OPTIONS:
-        assert torch.equal(under_one_seed(model.sample, 3, **options),
+        assert torch.equal(under_one_seed(sample, model, 3, **options),
                            under_one_seed(sample_slowly, model, 3, **options))
     given = torch.randint(5, (3, *shape))[:, :shape[0] - 1]
     assert torch.equal(under_one_seed(model.sample, 3, given=given), under_one_seed(sample_slowly, model, 3, given))
@@ -170,7 +184,7 @@ def test_clips_of_a_batch_do_not_see_each_other():
     other[1] = (other[1] + 1) % 5
     assert torch.equal(model.nll(clips)[0], model.nll(other)[0])
     assert torch.allclose(model.nll(clips), torch.cat([model.nll(clip[None]) for clip in clips]))
-    first, second = (under_one_seed(model.sample, 2, temperature=0.1, given=given[:, :1]) for given in (clips, other))
+    first, second = (under_one_seed(sample, model, 2, given[:, :1], temperature=0.1) for given in (clips, other))
     assert torch.equal(first[0], second[0]) and not torch.equal(first[1, 1:], second[1, 1:])
 
 
@@ -207,16 +221,16 @@ def test_temperature_divides_the_logits(temperature):
     """With one code a clip: chances are the softmax of logits over temperature."""
     model = small_model((1, 1, 1), codes=6)
     chances = (model.logits(torch.zeros(1, 1, 1, 1, dtype=torch.int64))[0, 0] / temperature).softmax(-1).detach()
-    sampled = model.sample(20_000, temperature=temperature)
+    sampled = sample(model, 20_000, temperature=temperature)
     assert chi_square(sampled, every_volume((1, 1, 1), 6), chances) < 26  # 5 degrees of freedom: 1 in 10,000
 
 
 def test_a_low_temperature_takes_the_likeliest_code():
     model = small_model((3, 2, 2))
-    sampled = model.sample(8, temperature=1e-5)
+    sampled = sample(model, 8, temperature=1e-5)
     assert len(sampled.unique(dim=0)) == 1
     assert torch.equal(model.logits(sampled[:1]).argmax(-1).view(1, 3, 2, 2), sampled[:1])
-    assert torch.equal(model.sample(8, top_k=1), sampled) and torch.equal(model.sample(8, top_p=1e-6), sampled)
+    assert torch.equal(sample(model, 8, top_k=1), sampled) and torch.equal(sample(model, 8, top_p=1e-6), sampled)
 
 
 def keep_likely_slowly(logits, top_k, top_p):
@@ -290,16 +304,16 @@ def test_an_error_while_sampling_leaves_the_mode_as_before(training, monkeypatch
 
 def test_sampling_keeps_no_gradients():
     model = small_model((2, 1, 2)).requires_grad_(True)
-    assert not model.sample(2).requires_grad and not model.bits_per_dim(torch.zeros(1, 2, 1, 2).long()).requires_grad
+    assert not model.sample(2).requires_grad and not bits_of(model, torch.zeros(1, 2, 1, 2).long()).requires_grad
 
 
 def test_in_bfloat16_nothing_but_digits_is_lost():
     """As mixed precision trains it: weights stay float32."""
-    model, clips = VideoGPT((3, 2, 2), 5, 32, 2, 2, 64).eval(), torch.randint(5, (8, 3, 2, 2))
-    exact = model.bits_per_dim(clips)
+    model, clips = new_model((3, 2, 2), 5, dim=32, heads=2, layers=2, hidden=64).eval(), torch.randint(5, (8, 3, 2, 2))
+    exact = bits_of(model, clips)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = model.loss(clips)
-        rounded, sampled = model.bits_per_dim(clips), model.sample(8, top_p=0.9)
+        rounded, sampled = bits_of(model, clips), sample(model, 8, top_p=0.9)
     assert loss.dtype == rounded.dtype == torch.float32 and torch.allclose(rounded, exact, rtol=0.02)
     assert sampled.dtype == torch.int64 and sampled.unique().numel() == 5
 
@@ -314,14 +328,14 @@ def error_of(call):
 @pytest.mark.parametrize("shape", [(1, 3, 2), (1, 3, 2, 2, 2), (1, 2, 2, 2), (1, 3, 2, 3)])
 def test_codes_of_another_shape(shape):
     model, codes = small_model((3, 2, 2)), torch.zeros(shape, dtype=torch.int64)
-    for method in (model.loss, model.nll, model.bits_per_dim):
+    for method in (model.loss, model.nll, model.scores):
         assert f"(b, 3, 2, 2), not {shape}" in error_of(lambda method=method: method(codes))
 
 
 @pytest.mark.parametrize("code", [-1, 5])
 def test_codes_out_of_range(code):
     model, codes = small_model((3, 2, 2)), torch.full((1, 3, 2, 2), code)
-    for call in (lambda: model.bits_per_dim(codes), lambda: model.sample(1, given=codes[:, :1])):
+    for call in (lambda: model.scores(codes), lambda: model.sample(1, given=codes[:, :1])):
         assert "0..4" in error_of(call) and str(code) in error_of(call)
 
 
@@ -335,12 +349,21 @@ def test_given_codes_that_do_not_fit(shape, words):
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"temperature": 0.0}, "temperature must be above 0, not 0.0"), ({"temperature": -1.0}, "above 0, not -1.0"),
-    ({"temperature": math.nan}, "above 0, not nan"), ({"top_k": 0}, "top_k must be at least 1, not 0"),
+    ({"temperature": 0.0}, "temperature must be at least 1e-6 and finite, not 0.0"),
+    ({"temperature": -1.0}, "not -1.0"), ({"temperature": 1e-7}, "not 1e-07"), ({"temperature": math.inf}, "not inf"),
+    ({"temperature": math.nan}, "not nan"), ({"top_k": 0}, "top_k must be at least 1, not 0"),
     ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"), ({"top_p": 1.5}, "at most 1, not 1.5"),
     ({"top_p": math.nan}, "at most 1, not nan")])
 def test_sampling_options_that_no_distribution_has(options, words):
-    assert words in error_of(lambda: small_model((3, 2, 2)).sample(1, **options))
+    assert words in error_of(lambda: VideoGPTConfig.Sampling(**options))
+
+
+def test_given_latents_and_lengths_that_do_not_fit():
+    model, codes = small_model((3, 2, 2)), torch.zeros(1, 3, 2, 2, dtype=torch.int64)
+    for given_latents in (-1, 3):
+        assert f"0 to 2, not {given_latents}" in error_of(lambda given=given_latents: bits_of(model, codes, given))
+    assert "clips of 3 latent frames, not of 6" in error_of(lambda: model.sample(1, latent_frames=6))
+    assert model.sample(1, {}, None, None, 3).shape == codes.shape
 
 
 def test_a_condition_for_a_model_without_one():

@@ -24,6 +24,7 @@ from lvlib.models.videogpt.vqvae import (
     normalized_mse,
     strides,
 )
+from lvlib.stages import LatentSpec
 
 SMALL = {"channels": 1, "hidden": 8, "residual_hidden": 4, "residual_blocks": 1, "codes": 16, "code_dim": 4,
          "downsample": (2, 2, 2)}
@@ -99,13 +100,14 @@ def test_position_embeddings_are_shared_by_encoder_and_decoder():
 
 
 def test_latents_larger_than_the_position_embeddings_are_refused():
-    model = VideoVQVAEConfig(**SMALL, positions=(2, 8, 8)).build()
+    config = VideoVQVAEConfig(**SMALL, positions=(2, 8, 8))
+    model = config.build()
     with pytest.raises(ValueError, match="latent frames must be at most 2.*not 4"):
-        model.latent_shape((1, 8, 16, 16))
+        config.latents((1, 8, 16, 16))
     with pytest.raises(ValueError, match="latent height must be at most 8"):
         model.decode(torch.zeros(1, 2, 9, 8, dtype=torch.int64))
-    no_positions = VideoVQVAEConfig(**SMALL, positions=(2, 8, 8), block="plain").build()
-    assert no_positions.latent_shape((1, 8, 16, 16)) == (4, 8, 8)
+    no_positions = VideoVQVAEConfig(**SMALL, positions=(2, 8, 8), block="plain")
+    assert no_positions.latents((1, 8, 16, 16)).shape == (4, 8, 8)
 
 
 def test_channel_norm_is_layer_norm_by_hand():
@@ -116,12 +118,13 @@ def test_channel_norm_is_layer_norm_by_hand():
 
 @pytest.mark.parametrize("downsample", [mix for mix in itertools.product((1, 2, 4, 8), repeat=3) if max(mix) > 1])
 def test_every_mix_of_downsampling_gives_its_latents_and_the_clip_back(downsample):
-    model = VideoVQVAEConfig(**SMALL | {"downsample": downsample, "block": "plain"}).build().eval()
+    config = VideoVQVAEConfig(**SMALL | {"downsample": downsample, "block": "plain"})
+    model = config.build().eval()
     t, h, w = downsample
     shape = (8 // t, 16 // h, 8 // w)
     video = torch.rand(2, 1, 8, 16, 8) * 2 - 1
     codes = model.encode(video)
-    assert codes.shape[1:] == model.latent_shape((1, 8, 16, 8)) == shape
+    assert config.latents((1, 8, 16, 8)) == LatentSpec(shape, 16, t) and codes.shape[1:] == shape
     assert codes.dtype == torch.int64 and codes.min() >= 0 and codes.max() < 16
     decoded = model.decode(codes)
     assert decoded.shape == video.shape and decoded.abs().max() <= 1
@@ -143,6 +146,20 @@ def test_a_clip_that_does_not_divide_gets_one_line_that_names_the_axis(size, mes
     for method in (model.encode, model.loss):
         with pytest.raises(ValueError, match=message):
             method(torch.zeros(1, 1, *size))
+
+
+def test_the_start_of_a_clip_is_encoded_as_if_its_last_frame_stayed():
+    config = VideoVQVAEConfig(**SMALL | {"downsample": (2, 2, 2)})
+    model, video = config.build().eval(), torch.rand(2, 1, 8, 8, 8) * 2 - 1
+    assert not config.frame_by_frame
+    for given in (2, 4, 6, 8):
+        stays = video[:, :, [min(t, given - 1) for t in range(8)]]
+        assert torch.equal(model.encode_start(video[:, :, :given], 8), model.encode(stays)[:, :given // 2])
+    first = model.encode_start(video[:, :, :2], 8)
+    assert not torch.equal(first, model.encode_start(video[:, :, :2], 2))  # it knows that the clip goes on
+    for given, frames in ((1, 8), (0, 8), (8, 6)):
+        with pytest.raises(ValueError, match=f"a multiple of 2, at most {frames}, not {given}"):
+            model.encode_start(video[:, :, :given], frames)
 
 
 def test_colour_where_grey_is_asked_for_is_refused():
@@ -219,7 +236,7 @@ def test_several_codebooks_each_speak_for_their_slice():
     torch.manual_seed(0)
     model = VideoVQVAEConfig(**SMALL | {"code_dim": 12}, codebooks=3).build().eval()
     codes = model.encode(torch.rand(2, 1, 4, 8, 8) * 2 - 1)
-    assert codes.shape == (2, 2, 4, 4, 3) and model.latent_shape((1, 4, 8, 8)) == (2, 4, 4, 3)
+    assert codes.shape == (2, 2, 4, 4, 3) == (2, *model.config.latents((1, 4, 8, 8)).shape)
     assert model.decode(codes).shape == (2, 1, 4, 8, 8)
     for i in range(3):
         other = codes.clone()
@@ -281,7 +298,7 @@ def test_every_row_of_table_8_builds_with_its_latents(sizes, latents):
     config = VideoVQVAEConfig(**sizes)
     with torch.device("meta"):
         model = config.build()
-        assert model.latent_shape((config.channels, 16, 64, 64)) == latents
+        assert config.latents((config.channels, 16, 64, 64)).shape == latents
         z = model.vectors(torch.empty(32, config.channels, 16, 64, 64))
         assert z.shape == (32, *latents, config.code_dim) and model.video(z).shape == (32, config.channels, 16, 64, 64)
     assert (config.hidden, config.residual_hidden, config.commitment) == (240, 128, 0.25)
@@ -293,8 +310,7 @@ def test_every_row_of_table_8_builds_with_its_latents(sizes, latents):
     ((4, 64, 64), (4, 1, 1)), ((16, 32, 32), (1, 2, 2)),
 ])
 def test_every_row_of_table_5_builds(latents, downsample):
-    with torch.device("meta"):
-        assert VideoVQVAEConfig(downsample=downsample).build().latent_shape((3, 16, 64, 64)) == latents
+    assert VideoVQVAEConfig(downsample=downsample).latents((3, 16, 64, 64)).shape == latents
 
 
 def test_parameters_of_the_official_model():
@@ -318,5 +334,5 @@ def test_sizes_that_do_not_fit_are_refused(field, value, message):
 
 def test_models_know_tensors_and_nothing_else():
     script = ("import sys, lvlib.models.videogpt.vqvae; "
-              "print([m for m in sys.modules if m.startswith('lvlib.') and 'models' not in m])")
+              "print([m for m in sys.modules if m.startswith('lvlib.') and 'models' not in m and m != 'lvlib.stages'])")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,8 +1,8 @@
-"""The codes of clips: computed once by a frozen autoencoder, then read from disk as memory-mapped integers.
+"""The latents of clips: computed once by a frozen autoencoder, then read from disk, memory-mapped.
 
-    FOLDER/{train,val}.npy         (n, t, h, w) or (n, t, h, w, k), uint8 for up to 256 codes, uint16 for more
-    FOLDER/{train,val}.FIELD.npy   where a prior is told more than the codes: a field of its condition, first axis n
-    FOLDER/meta.json               what the codes were made from, sha256 of each file
+    FOLDER/{train,val}.npy         (n, *shape): codes as uint8 for up to 256 of them, else uint16; numbers as float32
+    FOLDER/{train,val}.FIELD.npy   a field of the condition, where the prior is conditioned: first axis n
+    FOLDER/meta.json               what the latents were made from, sha256 of each file
 """
 
 import json
@@ -20,31 +20,33 @@ from lvlib.data.clip_writer import GrowingArray, new_folder
 from lvlib.data.clips import sha256
 from lvlib.data.tensors import to_video
 from lvlib.errors import UserError
+from lvlib.stages import LatentSpec
 
 BATCH = 8  # clips that are encoded together
 
 
-class CodesDataset(Dataset):
-    """The codes of clips in a .npy file. An item is {"codes": int64 (t, h, w) or (t, h, w, k)}, with a "condition",
-    a dict of arrays by name, where `fields` names some.
+class LatentsDataset(Dataset):
+    """The latents of clips in a .npy file. An item is {"latents": int64 or float32, as the prior takes them}, with a
+    "condition", a dict of arrays by name, where `fields` names some.
 
-    The file of a field is named after that of the codes: train.label.npy beside train.npy.
+    The file of a field is named after that of the latents: train.label.npy beside train.npy.
     """
 
     def __init__(self, path: str | Path, fields: tuple[str, ...] = ()):
         self.path, self.fields = Path(path), fields
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._latents)
 
     def __getitem__(self, index: int) -> dict:
-        item = {"codes": self._codes[index].astype(np.int64)}
+        latents = self._latents[index]
+        item = {"latents": latents.astype(np.int64 if latents.dtype.kind == "u" else np.float32)}
         if self.fields:
             item["condition"] = {name: np.array(values[index]) for name, values in self._condition.items()}
         return item
 
     @cached_property
-    def _codes(self) -> np.ndarray:
+    def _latents(self) -> np.ndarray:
         return np.load(self.path, mmap_mode="r")
 
     @cached_property
@@ -55,26 +57,28 @@ class CodesDataset(Dataset):
         return {"path": self.path, "fields": self.fields}
 
 
-def write_codes(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.Module, codes: int, made_from: dict,
-                workers: int = 0, condition: Callable[[dict], dict[str, np.ndarray]] | None = None) -> None:
+def write_latents(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.Module, spec: LatentSpec,
+                  made_from: dict, workers: int = 0,
+                  condition: Callable[[dict], dict[str, np.ndarray]] | None = None) -> None:
     """Encodes the clips of each split, with a progress bar. The folder appears at the end, whole, or not at all.
 
-    codes: how many codes a codebook has. made_from: plain values that tell when the codes are out of date.
-    workers: processes that read the clips. condition: from an item of the data to what is kept beside its codes.
+    made_from: plain values that tell when the latents are out of date. workers: processes that read the clips.
+    condition: from an item of the data to what is kept beside its latents.
 
     Raises UserError if `folder` holds something, the disk refuses, or `condition` does, and then names the clip.
     """
     device = next(autoencoder.parameters()).device
+    stored = np.float32 if spec.num_codes is None else np.min_scalar_type(spec.num_codes - 1)
     meta = {"made_from": made_from, "sha256": {}}
     with new_folder(folder) as draft:
         for split, data in splits.items():
             files: dict[str, GrowingArray] = {}
             done = 0
             for frames, others in tqdm(DataLoader(data, BATCH, num_workers=workers, collate_fn=_collate),
-                                       desc=f"codes of {split}", unit="batch"):
+                                       desc=f"latents of {split}", unit="batch", ascii=True):
                 with torch.no_grad():
                     latents = autoencoder.encode(to_video(frames.to(device))).cpu().numpy()
-                rows = {f"{split}.npy": latents.astype(np.min_scalar_type(codes - 1))}
+                rows = {f"{split}.npy": latents.astype(stored)}
                 if condition:
                     items = [{**other, "video": video} for other, video in zip(others, frames.numpy(), strict=True)]
                     rows |= _conditions(items, condition, split, done)
@@ -86,30 +90,30 @@ def write_codes(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.Mod
             for name, file in files.items():
                 file.close()
                 meta["sha256"][name] = sha256(draft / name)
-        (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def open_codes(folder: Path, made_from: dict) -> dict[str, CodesDataset] | None:
-    """The data sets that `write_codes` made, by split; None if there are none, or they were made from something else.
+def open_latents(folder: Path, made_from: dict) -> dict[str, LatentsDataset] | None:
+    """The data sets that `write_latents` made, by split; None if there are none, or were made from something else.
 
     Raises UserError if a file is not what was written: codes out of range would only show in the middle of training.
     """
     if not folder.exists():
         return None
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["made_from"] != made_from:
             return None
         whole = all(sha256(folder / name) == recorded for name, recorded in meta["sha256"].items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
-        raise UserError(f"the codes in {folder} are damaged; delete that folder, and they are made again")
+        raise UserError(f"the latents in {folder} are damaged; delete that folder, and they are made again")
     fields: dict[str, list[str]] = {}
     for name in meta["sha256"]:
         split, *field, _ = name.split(".")
         fields.setdefault(split, []).extend(field)
-    return {split: CodesDataset(folder / f"{split}.npy", tuple(names)) for split, names in fields.items()}
+    return {split: LatentsDataset(folder / f"{split}.npy", tuple(names)) for split, names in fields.items()}
 
 
 def _collate(items: list[dict]) -> tuple[Tensor, list[dict]]:
@@ -119,7 +123,7 @@ def _collate(items: list[dict]) -> tuple[Tensor, list[dict]]:
 
 
 def _conditions(items: list[dict], condition: Callable, split: str, first: int) -> dict[str, np.ndarray]:
-    """What is kept of each item, by the name of its file. The first item is clip number `first` of the split."""
+    """The condition of each item, by the name of its file. The first item is clip number `first` of the split."""
     parts = []
     for number, item in enumerate(items, first):
         try:

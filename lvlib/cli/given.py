@@ -28,42 +28,36 @@ class Clips:
 def require_prior(config: "Config", run: Path) -> None:
     """Raises UserError if the run has no prior."""
     if config.prior is None:
-        raise UserError(f"{run} holds an autoencoder alone, which cannot sample: train a prior on its codes (lvlib "
+        raise UserError(f"{run} holds an autoencoder alone, which cannot sample: train a prior on its latents (lvlib "
                         f"train CONFIG --autoencoder {run} --out NEW_RUN), and sample from that run")
 
 
-def prime_frames_of(config: "Config", asked: int | None) -> int:
-    """How many frames the prior is given: as asked, or as many as are usual for it.
+def given_frames_of(config: "Config", requested: int | None) -> int:
+    """How many frames the prior is given: as requested, or as many as are usual for it.
 
-    LVT is given any number, by default that of its training; VideoGPT those that it is conditioned on, or else whole
-    latent frames, by default one. Raises UserError for another number.
+    Raises UserError for another number than it takes.
     """
-    from lvlib.models.lvt.prior import LVTConfig
-    from lvlib.reports.describe import latent_shape
-
-    frames, prior = config.data.frames, config.prior
-    if isinstance(prior, LVTConfig):
-        given, step = prior.prime_frames, 1
-    elif prior.frames:
-        given, step = prior.frames, 0
-    else:
-        given = step = frames // latent_shape(config)[0]
-        if step == frames:
-            raise UserError(f"the {frames} frames of this prior's clips are one latent frame: it cannot go on from a "
-                            "clip, leave --prime out")
-    if asked is None:
-        return given
-    if not step and asked != given:
-        raise UserError(f"this prior is conditioned on {given} frame{'s' * (given > 1)}: leave --prime-frames out, it "
-                        f"cannot be {asked}")
-    if step and (not 1 <= asked < frames or asked % step):
-        allowed = f"1 to {frames - 1}" if step == 1 else f"a multiple of {step} from {step} to {frames - step}"
-        why = f": the prior's clips have {frames} frames" + (f", {step} for one latent frame" if step > 1 else "")
-        raise UserError(f"--prime-frames must be {allowed}, not {asked}{why}")
-    return asked
+    can = config.given_frames
+    frames, per_latent = config.data.frames, config.latents.frames_per_latent
+    if not can.most:
+        why = f": the {frames} frames of its clips are one latent frame" if frames == per_latent else ""
+        raise UserError(f"this prior cannot go on from a clip{why}: leave --given out")
+    if requested is None:
+        return can.default
+    if can.least == can.most and requested != can.least:
+        raise UserError(f"this prior is conditioned on {can.least} frame{'s' * (can.least > 1)}: leave --given-frames "
+                        f"out, it cannot be {requested}")
+    least = max(can.least, can.multiple)
+    if not least <= requested <= can.most or requested % can.multiple:
+        allowed = f"{least} to {can.most}" if can.multiple == 1 else (
+            f"a multiple of {can.multiple} from {least} to {can.most}")
+        why = f": the prior's clips have {frames} frames"
+        why += f", {per_latent} for one latent frame" if per_latent > 1 else ""
+        raise UserError(f"--given-frames must be {allowed}, not {requested}{why}")
+    return requested
 
 
-def video_clip(path: Path, config: "Config", stride: int, prime_frames: int) -> Clips:
+def video_clip(path: Path, config: "Config", stride: int, given_frames: int) -> Clips:
     """The start of a video, resized as for training. Raises UserError where it cannot be read, or is too short."""
     from lvlib.data import to_video
     from lvlib.data.tensors import as_channels
@@ -71,12 +65,12 @@ def video_clip(path: Path, config: "Config", stride: int, prime_frames: int) -> 
 
     video = probe(path)
     there = (video.frames - 1) // stride + 1
-    if there < prime_frames:
+    if there < given_frames:
         every = f" at stride {stride}" if stride > 1 else ""
-        raise UserError(f"{path} is too short: --prime-frames {prime_frames} needs {prime_frames} frames{every}, "
+        raise UserError(f"{path} is too short: --given-frames {given_frames} needs {given_frames} frames{every}, "
                         f"and it has {there}")
     true = there >= config.data.frames
-    frames = config.data.frames if true else prime_frames
+    frames = config.data.frames if true else given_frames
     pixels = decode(video, range(0, frames * stride, stride), config.data.size)
     clip = to_video(as_channels(pixels, config.autoencoder.channels))[None]
     return Clips(clip, [path.name], None if video.images else video.fps / stride, true, [])
@@ -87,15 +81,16 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path)
     import torch
 
     from lvlib.data import ClipSet, to_video
-    from lvlib.data.conditions import check_classes, needs
+    from lvlib.data.conditions import check_classes
+    from lvlib.training import load_run
 
     clips = ClipSet(root, "test", config.data.frames, stride)
     (height, width, channels), (own, _, size, _) = clips.shape, config.video_shape
     if (height, width, channels) != (size, size, own):
         raise UserError(f"clips in {root} are {height} x {width} with {channels} channels, the model's {size} x {size} "
                         f"with {own}: give another set, or video files, which are resized")
-    if "label" in needs(config.prior):
-        check_classes(clips.classes, run)
+    if any(spec.kind == "class" for spec in config.conditions):
+        check_classes(clips.classes, load_run(run).get("classes", []), run)
     if len(clips) < n:
         raise UserError(f"{root} has {len(clips)} test clips: --n must be at most that, not {n}")
     items = [clips[i] for i in range(n)]

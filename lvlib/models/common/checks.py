@@ -1,0 +1,44 @@
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
+"""What priors of codes refuse, in one line each. All raise ValueError."""
+
+import math
+
+from torch import Tensor
+
+from lvlib.stages import Condition, LatentSpec
+
+
+def check_codes(codes: Tensor, latents: LatentSpec) -> None:
+    """Codes (b, t0, ...) of the first latent frames, or of all of them, lie in the range of the latents."""
+    low, high = codes.aminmax()
+    if low < 0 or high >= latents.num_codes:
+        raise ValueError(f"codes must lie in 0..{latents.num_codes - 1}; got {low} to {high}")
+
+
+def check_given(given: Tensor, n: int, latents: LatentSpec) -> None:
+    """Codes (1 or n, t0, ...) of the first latent frames can begin n clips, and leave something to generate."""
+    t, *rest = latents.shape
+    if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
+        raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
+                         f"not {tuple(given.shape)}")
+    if len(given) not in (1, n):
+        raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
+    check_codes(given, latents)
+
+
+def check_latent_frames(latent_frames: int | None, latents: LatentSpec) -> None:
+    """A clip is as long as those that the model learned from."""
+    if latent_frames not in (None, latents.shape[0]):
+        raise ValueError(f"this model makes clips of {latents.shape[0]} latent frames, not of {latent_frames}")
+
+
+def check_no_condition(condition: Condition | None) -> None:
+    """For models that take none."""
+    if condition:
+        raise ValueError(f"this model takes no condition, not {', '.join(condition)}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Logits can be divided by it."""
+    if not 1e-6 <= temperature < math.inf:
+        raise ValueError(f"temperature must be at least 1e-6 and finite, not {temperature}")

@@ -1,0 +1,185 @@
+"""Systems that lvlib does not know go through all of it: each is one file with its configurations, added to the table.
+
+No other file knows of them: what a command needs, it finds in the contract (`lvlib.stages`).
+"""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import masked
+import numpy as np
+import planes
+import pytest
+
+import lvlib as package
+from lvlib.cli import main
+from lvlib.configs import CONFIGS
+from lvlib.data import write_clip_set, write_video
+
+LVLIB = Path(package.__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def joined():
+    """What a line in configs/__init__.py does."""
+    CONFIGS.update(masked.CONFIGS | planes.CONFIGS)
+    yield
+    for name in masked.CONFIGS | planes.CONFIGS:
+        del CONFIGS[name]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, joined) -> Path:
+    root, random = tmp_path_factory.mktemp("data") / "clips", np.random.default_rng(0)
+
+    def clips(n: int) -> dict[str, np.ndarray]:
+        return {"video": random.integers(256, size=(n, 4, 32, 32, 3), dtype=np.uint8), "label": np.arange(n) % 5}
+
+    write_clip_set(root, "clips", {}, {"train": [clips(6)], "val": [clips(2)], "test": [clips(3)]}, fps=10,
+                   classes=["run", "jump", "sit", "lie", "fall"])
+    return root
+
+
+STANDS_ON = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),
+             "planes-refiner": ("--prior", "planes")}
+NAMES = [*masked.CONFIGS, *planes.CONFIGS]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, data) -> Path:
+    """Every stage trained for two steps, and then for the other two."""
+    root = tmp_path_factory.mktemp("runs")
+    for name in NAMES:
+        option, below = STANDS_ON.get(name, (None, None))
+        given = [option, str(root / below)] if option else []
+        train = ["train", name, "--out", str(root / name), "--data.root", str(data), "--device", "cpu",
+                 "--training.checkpoint_every", "1"]
+        assert main([*train, *given, "--training.steps", "2"]) == 0
+        assert main([*train, "--training.steps", "4"]) == 0
+    return root
+
+
+@pytest.fixture
+def lvlib(capsys, joined):
+    def run(*arguments) -> str:
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert status == 0, printed.err
+        return printed.out
+
+    return run
+
+
+def test_each_is_one_file_of_under_150_lines():
+    for file in masked, planes:
+        assert len(Path(file.__file__).read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_nothing_outside_of_models_and_configs_asks_for_a_class_of_models_or_configurations():
+    """No isinstance, and no comparison of types: a new system would take the branch of another in silence."""
+    names = re.compile(r"(Config|VQVAE|VideoGPT|LatentVideoTransformer|LVT|Codebook|Quantizer)")
+    found = []
+    for path in LVLIB.rglob("*.py"):
+        if path.relative_to(LVLIB).parts[0] in ("models", "configs") or "checks" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+                found += [f"{path}: {ast.unparse(node)}"] if names.search(ast.unparse(node.args[1])) else []
+    assert not found
+
+
+def test_configs_lists_them(lvlib):
+    listed = lvlib("configs")
+    assert all(name in listed for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_describe(name, lvlib):
+    report = json.loads(lvlib("describe", name, "--json"))
+    assert report["trains"] == CONFIGS[name].config.stage
+    assert report["parameters"][report["trains"]] > 0 and report["training_memory_mb"] >= 0
+    shape = [2, 4, 4] if "masked" in name else [4, 8 * 8 + 2 * 4 * 8]
+    assert report["latent_shape"] == shape and report["tokens"] == (32 if "masked" in name else 128)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_train_and_resume(name, runs):
+    log = [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 4 and sorted(path.name for path in (runs / name / "checkpoints").iterdir())[-1] == "00000004"
+
+
+def test_frozen_parts_are_in_no_checkpoint(runs):
+    from safetensors import safe_open
+
+    for file in ("model", "ema"):
+        with safe_open(runs / f"planes-gan/checkpoints/00000004/{file}.safetensors", "pt") as tensors:
+            names = set(tensors.keys())
+        assert "encoder.weight" in names and not [name for name in names if name.startswith("perceptual")]
+
+
+@pytest.mark.parametrize("name, options", [
+    ("masked", ["--sampling.rounds", "2", "--sampling.noise", "0", "--condition.label", "jump"]),
+    ("masked", ["--given", "DATA", "--given-frames", "2"]),
+    ("planes", ["--sampling.steps", "2", "--frames", "8"]),
+    ("planes-refiner", []),
+])
+def test_sample(name, options, runs, data, lvlib, tmp_path):
+    options = [data if option == "DATA" else option for option in options]
+    for out in ("one.npy", "two.npy", "clips.png"):
+        lvlib("sample", runs / name, "--n", "2", "--seed", "3", "--out", tmp_path / out, *options)
+    one, two = np.load(tmp_path / "one.npy"), np.load(tmp_path / "two.npy")
+    assert one.shape == (2, 8 if "--frames" in options else 4, 32, 32, 3) and (one == two).all()
+    if "--given" in options:
+        from lvlib.data import ClipSet
+
+        assert all((one[i, :2] == ClipSet(data, "test")[i]["video"][:2]).all() for i in range(2))
+
+
+@pytest.mark.parametrize("arguments, line", [
+    (["sample", "RUNS/masked", "--sampling.rounds", "0"], "--sampling: rounds must be at least 1"),
+    (["sample", "RUNS/masked", "--sampling.temperature", "1"], "temperature"),
+    (["sample", "RUNS/planes", "--condition.label", "1"], "not conditioned on anything"),
+    (["sample", "RUNS/planes", "--given", "DATA"], "cannot go on from a clip"),
+    (["sample", "RUNS/masked", "--frames", "8"], "makes clips of 4 frames, not of 8"),
+    (["sample", "RUNS/planes-gan"], "cannot sample"),
+    (["evaluate", "RUNS/planes", "--data.root", "DATA", "--metrics", "bits_per_dim"], "has no likelihood"),
+    (["train", "planes-refiner", "--prior", "RUNS/masked", "--data.root", "DATA"], "of the class"),
+    (["train", "planes", "--autoencoder", "RUNS/masked-vqvae", "--data.root", "DATA"], "of the class"),
+    (["train", "planes-refiner", "--data.root", "DATA"], "give --prior RUN"),
+])
+def test_what_does_not_fit_is_refused_in_one_line(arguments, line, runs, data, tmp_path, capsys):
+    places = {"RUNS": str(runs), "DATA": str(data)}
+    arguments = [re.sub("RUNS|DATA", lambda match: places[match[0]], argument) for argument in arguments]
+    out = ["--out", str(tmp_path / "out.npy")] if arguments[0] != "evaluate" else []
+    assert main([*arguments, *out]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("lvlib: error: ") and errors.count("\n") == 1 and line in errors
+    assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["masked", "planes", "planes-refiner", "planes-gan"])
+def test_reconstruct(name, runs, lvlib, tmp_path):
+    write_video(tmp_path / "in.gif", np.random.default_rng(0).integers(256, size=(6, 32, 32, 3), dtype=np.uint8))
+    printed = lvlib("reconstruct", runs / name, tmp_path / "in.gif", "--out", tmp_path / "out.npy")
+    assert np.load(tmp_path / "out.npy").shape == (6, 32, 64, 3) and "PSNR" in printed
+
+
+@pytest.mark.parametrize("name, scores", [
+    ("masked-vqvae", {"psnr", "mse", "usage", "perplexity"}), ("planes-gan", {"psnr", "mse"}),
+    ("masked", {"bits_per_dim"}), ("planes", set()),
+])
+def test_evaluate(name, scores, runs, data, lvlib):
+    report = json.loads(lvlib("evaluate", runs / name, "--data.root", data, "--json"))
+    assert scores == {"psnr", "mse", "usage", "perplexity", "bits_per_dim"} & set(report)
+    if name == "masked":
+        assert report["likelihood"] == "bound" and set(report["bits_per_dim"]) == {"model", "copy_baseline", "marginal"}
+
+
+@pytest.mark.parametrize("name", ["masked", "planes-refiner"])
+def test_bench(name, lvlib):
+    report = json.loads(lvlib("bench", name, "--json"))
+    stages = set(CONFIGS[name].config.stages)
+    assert set(report["train_step_cpu_s"]) == set(report["sample_cpu_s"]) == set(report["peak_memory_mb"]) == stages
+    assert all(value > 0 for value in report["train_step_cpu_s"].values())
