@@ -1,5 +1,6 @@
 """GitHub's workflow is what GitHub takes, and runs what a maintainer runs; so do make, the hooks and the editor."""
 
+import ast
 import os
 import re
 import shutil
@@ -78,6 +79,41 @@ def test_the_ends_of_what_is_allowed_are_tested_on_every_system():
         ("macos-latest", oldest, "lowest.txt"), ("macos-latest", newest, "constraints.txt"),
         ("windows-latest", oldest, "lowest.txt"), ("windows-latest", newest, "constraints.txt")}
     assert all((ROOT / run["packages"]).exists() for run in runs)
+
+
+ONLY_POSIX = {
+    "os": {"fork", "wait", "waitpid", "kill", "killpg", "mkfifo", "setsid", "getuid", "geteuid"},
+    "signal": {"SIGALRM", "SIGKILL", "setitimer", "getitimer", "ITIMER_REAL", "pause"},
+}
+NO_WINDOWS = {"fcntl", "resource", "termios", "pwd", "grp", "pty"}
+
+
+def not_on_windows(node: ast.AST) -> list[str]:
+    """What a piece of code uses that Windows has not, or means otherwise."""
+    found = []
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            found += [name.name for name in part.names if name.name in NO_WINDOWS]
+        elif isinstance(part, ast.ImportFrom) and part.module in NO_WINDOWS:
+            found.append(part.module)
+        elif isinstance(part, ast.Attribute) and part.attr == "send_signal":
+            found.append(ast.unparse(part))
+        elif isinstance(part, ast.Attribute) and part.attr in ONLY_POSIX.get(ast.unparse(part.value), ()):
+            found.append(ast.unparse(part))
+    return found
+
+
+def test_what_windows_has_not_is_seen():
+    code = "import os, fcntl\nfrom resource import x\nos.fork()\nsignal.SIGALRM\na.b.send_signal(3)\nos.path.join()"
+    assert set(not_on_windows(ast.parse(code))) == {"fcntl", "resource", "os.fork", "signal.SIGALRM", "a.b.send_signal"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
+def test_a_quick_test_that_needs_posix_says_so(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        marks = {ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])}
+        if not marks & {"pytest.mark.posix", "pytest.mark.slow"}:
+            assert not_on_windows(node) == [], f"{path.name}, line {node.lineno}: @pytest.mark.posix is missing"
 
 
 def test_make_and_the_workflow_install_and_call_the_same():
