@@ -1,6 +1,5 @@
 """Small models and data for the tests of training. Also imported by the scripts that the tests start."""
 
-import os
 import random
 
 import numpy as np
@@ -134,7 +133,3 @@ def config(**changes) -> TrainingConfig:
 
 def weights(run, step: int) -> bytes:
     return (run / "checkpoints" / f"{step:08d}" / "model.safetensors").read_bytes()
-
-
-def raise_signal(number: int) -> None:
-    os.kill(os.getpid(), number)
