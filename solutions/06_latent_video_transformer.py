@@ -912,7 +912,7 @@ def bits_per_code(model: nn.Module, codes: Tensor) -> float:
 
 model, bits, seconds = fit(small, train_codes, 128)
 baselines = {name: value.mean().item()
-             for name, value in count_codes(train_codes, 128).bits_per_dim(test_codes, prime_frames=1).items()}
+             for name, value in count_codes(train_codes, 128).bits_per_dim(test_codes, given_latents=1).items()}
 score = bits_per_code(model, test_codes)
 fig = curves({"model, in training": torch.tensor(bits).unfold(0, min(10, steps), 1).mean(-1).tolist()},
              xlabel="step", ylabel="bits a code")
