@@ -11,10 +11,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: lab test course build check lint clean data install
 
-lab: data
-	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/jupyter lab --LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir=$(CURDIR) $(LAB_ARGS) \
-		 notebooks/00_start_here.ipynb
+lab: install
+	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/lvlib lab $(LAB_ARGS)
 
 test: data
 	$(BIN)/python -m lvlib.course check

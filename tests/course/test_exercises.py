@@ -204,7 +204,8 @@ def short_limit(monkeypatch):
     monkeypatch.setattr(sandbox, "TIME_LIMIT", 0.2)
 
 
-STOPPED = "98.2 double  NOT YET: stopped: it takes over 0.2 s. Look: is there a loop that does not end? (going on with lvlib's)"
+STOPPED = ("98.2 double  NOT YET: stopped: it takes over 0.2 s. Look: is there a loop that does not end? "
+           "(going on with lvlib's)")
 
 
 @pytest.mark.parametrize("answer", [hangs, waits, swallows_once])

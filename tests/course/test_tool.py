@@ -19,11 +19,16 @@ STUDENT, EXECUTED, MODULE = "notebooks/91_first.ipynb", "solutions/91_first.ipyn
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file() and "cache" not in str(p)}
+    paths = [path for path in root.rglob("*") if path.is_file() and "cache" not in str(path)]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def edit(root: Path, path: str, old: str, new: str) -> None:
-    text = (root / path).read_text(encoding="utf-8")
+    text = text_of(root / path)
     assert text.count(old) == 1
     (root / path).write_text(text.replace(old, new), encoding="utf-8", newline="\n")
 
@@ -51,7 +56,7 @@ def test_student_form(built):
         ["parameters"], ["exercise", "ex-91.1"], ["check", "ex-91.1"], ["nbval-check-output"]
     ]  # fmt: skip
     assert not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
-    assert "SOLUTION" not in (built / STUDENT).read_text(encoding="utf-8") and "fsum" not in (built / STUDENT).read_text(encoding="utf-8")
+    assert "SOLUTION" not in text_of(built / STUDENT) and "fsum" not in text_of(built / STUDENT)
     assert notebook.metadata.kernelspec.name == "python3" and "jupytext" not in notebook.metadata
 
 
@@ -62,12 +67,12 @@ def test_executed_form(built):
     assert only_here.outputs[0].text == "only here course 1\n"  # profile and number of threads
     progress_bar = next(output for output in bar.outputs if output.get("name") == "stderr").text
     assert progress_bar.count("%") == 1 and "50/50" in progress_bar
-    assert last.outputs[0].text == "4.0\n" and "### BEGIN SOLUTION" in (built / EXECUTED).read_text(encoding="utf-8")
+    assert last.outputs[0].text == "4.0\n" and "### BEGIN SOLUTION" in text_of(built / EXECUTED)
     assert set(notebook.metadata) == {"kernelspec", "language_info", "lvlib"}
 
 
 def test_extracted_module(built):
-    assert (built / MODULE).read_text(encoding="utf-8") == '''\
+    assert text_of(built / MODULE) == '''\
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/91_first.py and solutions/92_second.py.
 """Numbers that double."""
 
@@ -116,14 +121,14 @@ def test_changed_text_is_taken_over_without_a_run(course, capsys):
     edit(course, "solutions/91_first.py", "# # First", "# # Changed\n# More.\n\n# %% [markdown]\n# A new cell.")
     assert build.build(course, {91}) == []
     assert "ran" not in capsys.readouterr().out
-    assert "A new cell." in (course / EXECUTED).read_text(encoding="utf-8") and problems(course) == []
+    assert "A new cell." in text_of(course / EXECUTED) and problems(course) == []
 
 
 def test_only_the_chosen_notebooks_are_made(course):
     edit(course, "solutions/92_second.py", "# two steps", "# in two steps")
     edit(course, "solutions/91_first.py", "# # First", "# # Changed")
     build.build(course, {92}, run=False)
-    assert "in two steps" in (course / MODULE).read_text(encoding="utf-8") and "Changed" not in (course / STUDENT).read_text(encoding="utf-8")
+    assert "in two steps" in text_of(course / MODULE) and "Changed" not in text_of(course / STUDENT)
 
 
 @pytest.mark.parametrize(
