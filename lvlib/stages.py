@@ -221,5 +221,16 @@ class SeveralLosses(Protocol):
         """Yields, for each optimizer that moves at this step, (its name, its loss, metrics), in the order in which
         they move. The gradients of each loss reach the parameters of its own optimizer alone.
 
-        Before the next one is asked for, the optimizer has moved. inputs: those of `loss`. step: counts from 1.
+        Before the next one is asked for, the optimizer has moved. Of a step in several micro-batches each has a
+        generator of its own, and they take turns: what one keeps for its next loss is in memory for all of them.
+        Validation asks too, in eval mode and without gradients: there is none to look at, and nothing moves.
+
+        inputs: those of `loss`. step: counts from 1; in validation, and in reports, as many steps as were taken.
         """
+
+
+class PartlySaved(Protocol):
+    """What a model offers that has parts with weights of their own from elsewhere, such as a perceptual network."""
+
+    not_saved: tuple[str, ...]
+    """Names of submodules that never enter a checkpoint. Their parameters require no gradients; `build` loads them."""

@@ -63,11 +63,10 @@ def measure(config: Config, threads: int) -> dict[str, float]:
     at_rest = peak_rss_mb()
     model = config.build()
     training_step = Step(model, config.training)
-    inputs = random_inputs(config)
-    parts = [inputs] * config.training.accumulate
+    micro_batches = [random_inputs(config)] * config.training.accumulate
 
     def step() -> None:
-        training_step(parts, step=1)
+        training_step(config.training.steps, micro_batches)
 
     for _ in range(3):
         step()

@@ -1,6 +1,5 @@
 import json
 import math
-import resource
 import subprocess
 import sys
 
@@ -83,7 +82,10 @@ def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
     ("videogpt-tgif", [4, 32, 32]), ("videogpt-vqvae-bair", [8, 32, 32]), ("videogpt-vqvae-moving-mnist", [4, 16, 16]),
     ("bench-videogpt", [4, 16, 16]),
 ])
+@pytest.mark.posix
 def test_videogpt_s_paper_sizes_are_described_without_their_memory(lvlib, name, latent_shape):
+    import resource
+
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = described(lvlib, name)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # kB: nothing large was real

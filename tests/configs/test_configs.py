@@ -65,7 +65,7 @@ def test_the_papers_priors(name):
 
 def test_the_optimizer_of_the_papers_priors():
     """The first of `betas` is the momentum, the second RMSprop's alpha."""
-    optimizer = build_optimizer(torch.nn.Linear(1, 1), named_config("lvt-bair").training)
+    optimizer = build_optimizer(torch.nn.Linear(1, 1).parameters(), named_config("lvt-bair").training)
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert {name: optimizer.defaults[name] for name in ("lr", "alpha", "momentum", "weight_decay", "centered")} == {
         "lr": 2e-5, "alpha": 0.95, "momentum": 0.9, "weight_decay": 0, "centered": False}

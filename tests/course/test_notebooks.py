@@ -39,6 +39,7 @@ def test_saving_a_source_from_jupyterlab_adds_nothing(source):
     assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @by_notebook
 def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
     said = checks_of(ROOT / student_path(source), tmp_path, monkeypatch)
@@ -48,6 +49,7 @@ def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
         assert re.fullmatch(rf"{id} \w+  NOT YET: not written yet\. \(going on with lvlib's\)\n", line), line
 
 
+@pytest.mark.slow
 @by_notebook
 def test_the_solution_form_is_right_everywhere(source, tmp_path, monkeypatch):
     (tmp_path / "solved.ipynb").write_text(dumps(source.notebook), encoding="utf-8")

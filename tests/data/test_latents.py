@@ -105,6 +105,7 @@ def test_a_damaged_condition_is_seen_too(tmp_path):
         open_codes(tmp_path / "codes", {})
 
 
+@pytest.mark.posix
 def test_whatever_stops_it_leaves_nothing(tmp_path, monkeypatch):
     class Broken(Scaled):
         def encode(self, video):

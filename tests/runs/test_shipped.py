@@ -27,6 +27,7 @@ def test_the_frame_vqvae_reaches_the_psnr_of_its_row():
     assert values.mean().item() == pytest.approx(decibels, abs=0.1)
 
 
+@pytest.mark.slow
 def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     """On test clips of digits that no model has seen."""
     prior, autoencoder = load_checkpoint("lvt-course"), load_checkpoint("lvt-course/autoencoder")
@@ -45,6 +46,7 @@ def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     assert error == pytest.approx(after_one_frame, abs=0.5)
 
 
+@pytest.mark.slow
 def test_videogpt_makes_the_digits_that_its_row_says():
     """And its autoencoder rebuilds test clips as well as the page says."""
     prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
@@ -65,6 +67,7 @@ def test_videogpt_makes_the_digits_that_its_row_says():
     assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
 
 
+@pytest.mark.slow
 def test_videogpt_turns_as_its_buttons_say():
     """On recorded test clips. The measure is checked on these first: see also tests/course/test_flow.py."""
     if not (data_home() / "doom" / "meta.json").exists():

@@ -3,12 +3,11 @@
 import errno
 import json
 import os
-import resource
 import signal
 
 import pytest
 import torch
-from toys import Clips, Line, NoisyVQVAE, codebook_model, config, line, raise_signal, weights
+from toys import Clips, Line, NoisyVQVAE, codebook_model, config, line, weights
 
 from lvlib.data import to_video
 from lvlib.errors import TrainingStopped, UserError
@@ -200,10 +199,11 @@ def test_other_data_and_another_description_are_refused(tmp_path):
         train(line(), Clips(22), config(steps=12), tmp_path, describe=about)
     with pytest.raises(UserError, match="data.frames = 2, not 4"):
         train(line(), DATA, config(steps=12), tmp_path, describe=about | {"data": {"root": "here", "frames": 4}})
-    with pytest.raises(UserError, match='name = "toy", not null'):
+    with pytest.raises(UserError, match='name = "toy", not left out'):
         train(line(), DATA, config(steps=12), tmp_path, describe={"data": about["data"]})
     free = config(steps=10, log_every=2, validate_every=3, checkpoint_every=2, keep=1, workers=1)
-    assert train(line(), DATA, free, tmp_path, describe=about | {"data": {"root": "there", "frames": 2}}) == 1
+    assert train(line(), DATA, free, tmp_path, describe=about | {"data": {"root": "there", "frames": 2}},
+                 may_change=("data.root",)) == 1
     assert steps_saved(tmp_path) == [10]
 
 
@@ -229,7 +229,7 @@ def test_a_damaged_checkpoint_stops_before_anything_is_lost(tmp_path):
 def test_an_interrupt_saves_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(TrainingStopped, match="interrupted after step 5: saved"):
-        train(at_step(5, lambda: raise_signal(number)), DATA, config(), tmp_path / "stopped")
+        train(at_step(5, lambda: signal.raise_signal(number)), DATA, config(), tmp_path / "stopped")
     assert signal.getsignal(number) is before
     assert steps_saved(tmp_path / "stopped") == [3, 5]
     train(line(), DATA, config(), tmp_path / "stopped")
@@ -239,14 +239,15 @@ def test_an_interrupt_saves_and_the_run_goes_on_as_if_nothing_had_been(tmp_path,
 
 def test_a_second_ctrl_c_breaks_off(tmp_path):
     def twice():
-        raise_signal(signal.SIGINT)
-        raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(at_step(5, twice), DATA, config(), tmp_path)
     assert steps_saved(tmp_path) == [3]
 
 
+@pytest.mark.posix
 def test_an_interrupt_does_not_break_the_readers_of_data(tmp_path):
     """Ctrl-C in a terminal reaches them too."""
     def to_all():
@@ -254,7 +255,7 @@ def test_an_interrupt_does_not_break_the_readers_of_data(tmp_path):
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGINT)
             os.kill(child.pid, signal.SIGTERM)
-        raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(TrainingStopped, match="interrupted after step 5"):
         train(at_step(5, to_all), DATA, config(workers=2), tmp_path)
@@ -309,8 +310,11 @@ def test_a_full_disk_stops_with_the_old_checkpoint_whole(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("limit, log_every", [(600, 9), (100, 1)], ids=["in a checkpoint", "in the log"])
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.posix
 def test_files_that_the_system_refuses_to_let_grow(tmp_path, capfd, limit, log_every):
     """A real refusal by the kernel, in whatever call it happens to come; nothing is printed from any thread."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     model = at_step(5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1])))
     try:
@@ -349,6 +353,7 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), DATA, config(), tmp_path / "run")
 
 
+@pytest.mark.posix
 def test_two_trainings_in_one_folder(tmp_path):
     """The lock is of the process, so the other training is one: a fork, which asks for the lock and no more."""
     from lvlib.training.run import lock

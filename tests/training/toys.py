@@ -1,6 +1,5 @@
 """Small models and data for the tests of training. Also imported by the scripts that the tests start."""
 
-import os
 import random
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import nn
 from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 from lvlib.models.lvt.prior import LatentVideoTransformer, LVTConfig
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
+from lvlib.stages import LatentSpec
 from lvlib.training import TrainingConfig
 
 
@@ -47,7 +47,7 @@ class Codes(torch.utils.data.Dataset):
         return self.clips
 
     def __getitem__(self, index: int) -> dict:
-        return {"codes": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
+        return {"latents": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
 
 
 class ConditionedCodes(Codes):
@@ -57,7 +57,7 @@ class ConditionedCodes(Codes):
         random = np.random.default_rng(index)
         condition = {"label": random.integers(5), "actions": random.normal(size=(4, 2)).astype(np.float32),
                      "frames": random.integers(256, size=(1, 8, 8, 3), dtype=np.uint8)}
-        return {"codes": random.integers(8, size=(2, 2, 2)), "condition": condition}
+        return {"latents": random.integers(8, size=(2, 2, 2)), "condition": condition}
 
 
 class Line(nn.Module):
@@ -92,13 +92,14 @@ def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) ->
     """Two EMA codebooks that restart often."""
     torch.manual_seed(0)
     model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=restart).build()
-    return kind(model.encoder, model.quantizer, model.decoder)
+    model.__class__ = kind
+    return model
 
 
 class OwnSlices(LatentVideoTransformer):
     """Which slice of a clip it learns from depends on the clip, not on chance, which differs between processes."""
 
-    def loss(self, latents):
+    def loss(self, latents, condition):
         choices = self.slices_to_generate(1)
         numbers = choices[latents.flatten(1).sum(1) % len(choices)]
         loss = self.nll(latents, numbers, 1).flatten(1).sum(1).mean()
@@ -110,7 +111,9 @@ def prior(kind: type[LatentVideoTransformer] = LatentVideoTransformer) -> Latent
     torch.manual_seed(0)
     sizes = LVTConfig(dim=12, embedding_dim=6, heads=2, head_dim=4, encoder_layers=1, decoder_layers=1,
                       subscale=(2, 2, 1))
-    return kind(sizes, (4, 4, 4, 2), 8)
+    model = sizes.build(LatentSpec((4, 4, 4, 2), 8))
+    model.__class__ = kind
+    return model
 
 
 def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
@@ -118,7 +121,7 @@ def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
     torch.manual_seed(0)
     sizes = VideoGPTConfig(dim=8, heads=2, layers=1, hidden=16, classes=5, actions=2, frames=1, resnet_units=8,
                            **{"dropout": 0.0, **changes})
-    model = sizes.build((2, 2, 2), 8, (3, 4, 8, 8))
+    model = sizes.build(LatentSpec((2, 2, 2), 8, frames_per_latent=2), (3, 4, 8, 8))
     model.__class__ = kind
     return model
 
@@ -130,7 +133,3 @@ def config(**changes) -> TrainingConfig:
 
 def weights(run, step: int) -> bytes:
     return (run / "checkpoints" / f"{step:08d}" / "model.safetensors").read_bytes()
-
-
-def raise_signal(number: int) -> None:
-    os.kill(os.getpid(), number)

@@ -24,7 +24,6 @@ from toys import (
     config,
     line,
     prior,
-    raise_signal,
 )
 
 from lvlib.errors import TrainingStopped, UserError
@@ -61,7 +60,7 @@ TRAININGS = {
     "conditioned": lambda: (conditioned_prior(), CONDITIONED),
     "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1)),
     "nan": lambda: (only_on(1, 5, poison), SETTINGS),
-    "interrupt": lambda: (only_on(1, 5, lambda _: raise_signal(signal.SIGTERM)), SETTINGS),
+    "interrupt": lambda: (only_on(1, 5, lambda _: signal.raise_signal(signal.SIGTERM)), SETTINGS),
     "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS),
 }
 

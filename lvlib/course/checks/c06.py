@@ -149,20 +149,20 @@ class _FirstHead(lvt.CodeHeads):
 })
 def _(cls, expect):
     torch.manual_seed(0)
-    heads = cls(codes=5, codebooks=3, dim=8)
+    heads = cls(num_codes=5, codebooks=3, dim=8)
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter)
     x, codes = torch.randn(2, 4, 8), torch.randint(5, (2, 4, 3))
-    shown = {}
+    looked_at = {}
 
     class Spied(cls):
         def one(self, k, x, earlier):
-            shown[k] = earlier.shape[-1]
+            looked_at[k] = earlier.shape[-1]
             return super().one(k, x, codes[..., :k])
 
-    Spied(codes=5, codebooks=3, dim=8)(x, codes)
-    expect(all(seen <= k for k, seen in shown.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
-    expect(all(seen >= k for k, seen in shown.items()), "a code must see those before it, all of them",
+    Spied(num_codes=5, codebooks=3, dim=8)(x, codes)
+    expect(all(seen <= k for k, seen in looked_at.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
+    expect(all(seen >= k for k, seen in looked_at.items()), "a code must see those before it, all of them",
            look_at="codes[..., :k]")
     with torch.no_grad():
         logits = heads(x, codes)
@@ -176,7 +176,7 @@ def _(cls, expect):
             sees[changed] = (heads(x, poked) != logits).any(-1).flatten(0, 1).any(0)
         expect(not sees.tril().any(), "a code may not see itself", look_at="codes[..., :k]")
         expect(sees[0, 1] and sees[0, 2] and sees[1, 2], "a code must see those before it", look_at="codes[..., :k]")
-        reference = lvt.CodeHeads(codes=5, codebooks=3, dim=8)
+        reference = lvt.CodeHeads(num_codes=5, codebooks=3, dim=8)
         reference.load_state_dict(heads.state_dict())
         expect(torch.allclose(logits, reference(x, codes)), "differs from one(k, x, codes before k)",
                look_at="the hint")

@@ -282,11 +282,11 @@ def _(fn, expect):
     expect(loss.shape == (), "one number is asked for", look_at="a mean over all")
     expect(loss.requires_grad, "no gradient reaches the video", look_at="no detach")
     mse = (0.16 + 0.25) / 2
-    worth = loss.item()
-    expect(abs(worth - mse) > 1e-4, "the error is divided by the variance", look_at="/ variance")
-    expect(abs(worth - mse / 0.2) > 1e-4, "divide by the variance, not by its root", look_at="variance, no sqrt")
-    expect(abs(worth - 0.45 / 0.04) > 1e-3, "squared errors are asked for", look_at="F.mse_loss")
-    expect(abs(worth - 16 * mse / 0.04) > 1e-2, "a mean is asked for, not a sum", look_at="F.mse_loss")
-    expect(abs(worth - mse / target.var().item()) > 1e-2, "the variance is given: it is the whole data's",
+    error = loss.item()
+    expect(abs(error - mse) > 1e-4, "the error is divided by the variance", look_at="/ variance")
+    expect(abs(error - mse / 0.2) > 1e-4, "divide by the variance, not by its root", look_at="variance, no sqrt")
+    expect(abs(error - 0.45 / 0.04) > 1e-3, "squared errors are asked for", look_at="F.mse_loss")
+    expect(abs(error - 16 * mse / 0.04) > 1e-2, "a mean is asked for, not a sum", look_at="F.mse_loss")
+    expect(abs(error - mse / target.var().item()) > 1e-2, "the variance is given: it is the whole data's",
            look_at="the argument")
-    expect(abs(worth - mse / 0.04) < 1e-4, "this is not MSE / variance", look_at="F.mse_loss(...) / variance")
+    expect(abs(error - mse / 0.04) < 1e-4, "this is not MSE / variance", look_at="F.mse_loss(...) / variance")
