@@ -165,7 +165,8 @@ def check_of(frame) -> int:
         return zlib.crc32(frame.to_ndarray(format="gray", threads=1))
     pixel = frame.format.components[0].bits if frame.format.is_planar else frame.format.padded_bits_per_pixel
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return zlib.crc32(np.ascontiguousarray(rows[:, : plane.width * -(-pixel // 8)]))  # what follows is not the picture's
+    used = plane.width * -(-pixel // 8)  # what follows in a row is not the picture's
+    return zlib.crc32(np.ascontiguousarray(rows[:, :used]))
 
 
 def pixel_shape(stream) -> float:

@@ -1,4 +1,4 @@
-"""Reading a video, whole or a few frames of it: a file (through PyAV), an animated image or a folder of images (Pillow).
+"""Reading a video, whole or a few frames: a file (through PyAV), an animated image or a folder of images (Pillow).
 
 What a file says about itself is not trusted: see `lvlib.data.containers`. Any frames are those that a decode from the
 start gives at their places.
