@@ -11,10 +11,8 @@ QUICK = -m "not slow"
 
 .PHONY: lab test quick course build check lint clean data install
 
-lab: data
-	$(SHARED) OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/jupyter lab --LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir="$$PWD" $(LAB_ARGS) \
-		 notebooks/00_start_here.ipynb
+lab: install
+	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/lvlib lab $(LAB_ARGS)
 
 test: check lint data
 	$(SHARED) $(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -16,6 +16,7 @@ COMMANDS = {
     "reconstruct": "turn videos into codes and back, and show them beside the originals",
     "evaluate": "score a run: likelihood, prediction, reconstruction, each beside simple baselines",
     "data": "fetch or make a data set",
+    "lab": "open JupyterLab at the first notebook of the course, with its data",
     "bench": "measure the speed of training and sampling, and memory, on this machine",
 }
 

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lvlib.cli.arguments import with_fields
+from lvlib.cli.arguments import shortened, with_fields
 from lvlib.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def class_number(label: str, classes: list[str]) -> int:
     if label.isdecimal() and label.isascii() and len(label) < 10 and int(label) < len(classes):
         return int(label)
     listed = classes if len(classes) <= MANY else [*classes[:MANY], f"{len(classes) - MANY} more"]
-    raise unknown("class", label if len(label) < 100 else f"{label[:100]}...", listed)
+    raise unknown("class", shortened(label), listed)
 
 
 def read_array(name: str, path: Path) -> np.ndarray:

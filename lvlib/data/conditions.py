@@ -86,13 +86,13 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
 
 
 def _class(label, spec: ConditionSpec) -> np.ndarray:
-    if not 0 <= label < spec.num_classes:
+    if np.ndim(label) or label not in range(spec.num_classes):
         raise UserError(f"the {spec.name} is {label}, and the prior's classes are 0 to {spec.num_classes - 1}")
     return np.asarray(label, np.int64)
 
 
 def _in_words(spec: ConditionSpec) -> str:
-    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{spec.shape[-1]} numbers a frame",
+    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{_sizes(spec.shape[-1:])} numbers a frame",
             "tokens": f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
 
 

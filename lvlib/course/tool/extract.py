@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from nbformat import NotebookNode
 
@@ -22,7 +22,7 @@ class Export:
     """One exported cell, taken apart: `text` is what is left without docstring, imports and markers."""
 
     module: str  # as in the tag: models.quantize
-    path: Path  # of the source
+    path: PurePosixPath  # of the source
     cell: str
     docstring: str
     imports: tuple[str, ...]
@@ -58,8 +58,8 @@ def export_problems(modules: dict[str, list[Export]]) -> Iterator[str]:
                 yield f"{export.place}: `{name}` is exported twice, first by {first.place}"
 
 
-def module_path(module: str) -> Path:
-    return Path("lvlib", *module.split(".")).with_suffix(".py")
+def module_path(module: str) -> PurePosixPath:
+    return PurePosixPath("lvlib", *module.split(".")).with_suffix(".py")
 
 
 def module_text(cells: list[Export]) -> str:
@@ -77,8 +77,9 @@ def module_text(cells: list[Export]) -> str:
         path = export.path
     if not blocks:
         return head + "\n"
-    gap = "\n\n\n" if isinstance(ast.parse(blocks[0]).body[0], DEFINITIONS) else "\n\n"  # as isort wants it
-    return head + gap + "\n\n\n".join(blocks) + "\n"
+    # isort wants two empty lines between imports and a definition, and one between imports and anything else.
+    begins_with_definition = isinstance(ast.parse(blocks[0]).body[0], DEFINITIONS)
+    return head + ("\n\n\n" if begins_with_definition else "\n\n") + "\n\n\n".join(blocks) + "\n"
 
 
 def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, is_first: bool) -> Export:
@@ -121,4 +122,5 @@ def _sorted_imports(lines: list[str]) -> str:
     """Imports without repetition, in ruff's order, so that it is content with the module."""
     own = '--config=lint.isort.known-first-party=["lvlib"]'
     command = [sys.executable, "-m", "ruff", "check", *SORT_IMPORTS, own, "--stdin-filename=module.py", "-"]
-    return subprocess.run(command, input="\n".join(lines), text=True, capture_output=True, check=True).stdout.strip()
+    text = "\n".join(lines)
+    return subprocess.run(command, input=text, encoding="utf-8", capture_output=True, check=True).stdout.strip()

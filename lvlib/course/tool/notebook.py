@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jupytext
 from nbformat import NotebookNode, ValidationError
@@ -20,7 +20,7 @@ TAG = re.compile(
 class Source:
     """A notebook as its author wrote it; `problems` says, a line each, which rules it breaks."""
 
-    path: Path  # relative to the root, as in every message
+    path: PurePosixPath  # relative to the root, as in every message and every generated file, on Windows too
     number: int
     notebook: NotebookNode
     problems: tuple[str, ...]
@@ -40,6 +40,10 @@ def read_sources(root: Path) -> list[Source]:
         s if names[s.number] == s.name else _with_problem(s, f"notebook {s.number:02d} is {names[s.number]} already")
         for s in sources
     ]
+
+
+def relative_path(path: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -65,7 +69,7 @@ def parsed(cell: NotebookNode) -> ast.Module | None:
 
 def _read(path: Path, root: Path) -> Source:
     number = re.fullmatch(r"(\d\d)_[a-z0-9_]+", path.stem)
-    relative = path.relative_to(root)
+    relative = relative_path(path, root)
     source = Source(relative, int(number[1]) if number else -1, NotebookNode(cells=[]), ())
     if not number:
         return _with_problem(source, "the name must be like 02_vq_vae.py")
