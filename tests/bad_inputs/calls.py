@@ -70,8 +70,9 @@ def prepare(place: Place) -> Case:
     words, done = list(place.random.choice(CALLS[command])), []
     for _ in range(place.random.choice((1, 1, 2))):
         mutate = place.random.choice((_value, _value, _value, _field, _field, _misspell, _drop, _double, _swap, _insert))
-        words, what = mutate(words, place.random)
-        done.append(what)
+        if words:
+            words, what = mutate(words, place.random)
+            done.append(what)
     return Case(words, "; ".join(done), refused=done[0].startswith("misspelt") and len(done) == 1)
 
 
