@@ -6,7 +6,7 @@ import dataclasses
 import io
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from lvlib.errors import UserError, unknown
+from lvlib.errors import UserError, shortened, unknown
 
 if TYPE_CHECKING:
     from lvlib.configs import Config
@@ -164,11 +164,6 @@ def _parse(name: str, kind: Any, words: list[str], default: Any) -> Any:
     except SystemExit:
         given = repr(shortened(" ".join(words))) if words else "nothing"
         raise UserError(f"--{name} takes {in_words(kind)} (default: {default}), not {given}") from None
-
-
-def shortened(text: str) -> str:
-    """The beginning of a text that is too long for a message."""
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def fields_help(parts: dict[str, Any]) -> str:

@@ -77,7 +77,8 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
     if value.shape != spec.shape:
         raise UserError(f"the {spec.name} are {_sizes(value.shape)} numbers, and must be {_sizes(spec.shape)}"
                         f"{_rows(spec)}")
-    value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
+        value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
     if not np.isfinite(value).all():
         raise UserError(f"the {spec.name} hold numbers that are not finite")
     if spec.kind == "tokens" and value.size and not 0 <= value.min() <= value.max() < spec.num_classes:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from lvlib.data.arrays import open_array
 from lvlib.data.clip_writer import GrowingArray, new_folder
 from lvlib.data.clips import sha256
 from lvlib.data.tensors import to_video
@@ -48,11 +48,11 @@ class LatentsDataset(Dataset):
 
     @cached_property
     def _latents(self) -> np.ndarray:
-        return open_memmap(self.path, "r")
+        return open_array(self.path)
 
     @cached_property
     def _condition(self) -> dict[str, np.ndarray]:
-        return {name: open_memmap(self.path.with_suffix(f".{name}.npy"), "r") for name in self.fields}
+        return {name: open_array(self.path.with_suffix(f".{name}.npy")) for name in self.fields}
 
     def __getstate__(self) -> dict:  # a loader's workers map the files anew, rather than being sent their content
         return {"path": self.path, "fields": self.fields}
