@@ -167,9 +167,13 @@ class Refiner(Protocol):
 class AutoencoderConfig(Protocol):
     """A frozen dataclass: the sizes of an autoencoder."""
 
-    channels: int
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     frame_by_frame: ClassVar[bool]
     """It works on each frame alone, so that clips of any length pass."""
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of the video: 1 or 3."""
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w). Raises ValueError for a clip that it cannot take."""
@@ -181,6 +185,7 @@ class AutoencoderConfig(Protocol):
 class PriorConfig(Protocol):
     """A frozen dataclass: the sizes of a prior."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     Sampling: ClassVar[type]
     """A frozen dataclass with defaults: how to draw. Raises ValueError for values that are not allowed."""
     likelihood: ClassVar[Literal["exact", "bound"] | None]
@@ -201,6 +206,7 @@ class PriorConfig(Protocol):
 class RefinerConfig(Protocol):
     """A frozen dataclass: the sizes of a refiner."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     Sampling: ClassVar[type]
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
@@ -221,5 +227,16 @@ class SeveralLosses(Protocol):
         """Yields, for each optimizer that moves at this step, (its name, its loss, metrics), in the order in which
         they move. The gradients of each loss reach the parameters of its own optimizer alone.
 
-        Before the next one is asked for, the optimizer has moved. inputs: those of `loss`. step: counts from 1.
+        Before the next one is asked for, the optimizer has moved. Of a step in several micro-batches each has a
+        generator of its own, and they take turns: what one keeps for its next loss is in memory for all of them.
+        Validation asks too, in eval mode and without gradients: there is none to look at, and nothing moves.
+
+        inputs: those of `loss`. step: counts from 1; in validation, and in reports, as many steps as were taken.
         """
+
+
+class PartlySaved(Protocol):
+    """What a model offers that has parts with weights of their own from elsewhere, such as a perceptual network."""
+
+    not_saved: tuple[str, ...]
+    """Names of submodules that never enter a checkpoint. Their parameters require no gradients; `build` loads them."""

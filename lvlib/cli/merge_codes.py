@@ -1,4 +1,4 @@
-"""Merges the codes of a trained VQ-VAE that say nearly the same, for a prior that is to learn them.
+"""Merges the codes of a trained frame VQ-VAE that say nearly the same, for a prior that is to learn them.
 
 On clips that are mostly black, restarts put many codes on black, and which of them a black patch gets is next to
 chance. A prior would have to learn that. So: of the two codes that are nearest to each other the less used one goes,
@@ -25,14 +25,14 @@ from lvlib.training.run import newest_weights, write_config
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser("python -m lvlib.cli.merge_codes", description=__doc__.partition("\n")[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of a VQ-VAE")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of a frame VQ-VAE")
     parser.add_argument("--codes", type=int, required=True, help="codes of each codebook that are left")
     parser.add_argument("--out", type=Path, required=True, metavar="NEW_RUN", help="run folder to write")
     options = parser.parse_args(argv)
     config, model = load_model(options.run, "cpu")
     num_codes = config.latents.num_codes
-    if config.stage != "autoencoder" or num_codes is None:
-        raise UserError(f"{options.run} is not the run of a VQ-VAE")
+    if config.stage != "autoencoder" or num_codes is None or not config.autoencoder.frame_by_frame:
+        raise UserError(f"{options.run} is not the run of a frame VQ-VAE")
     if not 1 <= options.codes < num_codes:
         raise UserError(f"--codes must be from 1 to {num_codes - 1}, fewer than there are, not {options.codes}")
     tensors = model.state_dict()

@@ -79,11 +79,11 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
 def _check_folder(run: Path) -> None:
     """A run may start in a new folder, an empty one, or one where a run was begun (which may have left a lock)."""
     from lvlib.runs.latents import FILES
-    from lvlib.training.run import LEFTOVERS
 
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
-    others = {path.name for path in run.iterdir()} - FILES - LEFTOVERS if run.exists() else set()
+    leftovers = FILES | {"lock", "config.tmp", "metrics.tmp"}
+    others = {path.name for path in run.iterdir()} - leftovers if run.exists() else set()
     if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 

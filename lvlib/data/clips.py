@@ -7,9 +7,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,33 +20,6 @@ from lvlib.data.arrays import open_array
 from lvlib.errors import UserError, unknown
 
 FORMAT = 1
-_KEYS = {"name", "format", "fps", "arguments", "splits", "fields", "classes", "sha256"}
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _is_name(value: str) -> bool:
-    """Of a file in the folder, and of none elsewhere."""
-    return bool(value) and Path(value).name == value and "\\" not in value
-
-
-def _is_field(value: object) -> bool:
-    return (isinstance(value, dict) and isinstance(value.get("dtype"), str) and isinstance(value.get("shape"), list)
-            and all(map(_is_count, value["shape"])) and value.get("per_frame") in (False, bool(value["shape"])))
-
-
-_RIGHT = {
-    "fps": lambda fps: fps is None or (type(fps) in (int, float) and 0 < fps < float("inf")),
-    "splits": lambda splits: isinstance(splits, dict) and all(_is_name(s) and _is_count(n) for s, n in splits.items()),
-    "fields": lambda fields: (isinstance(fields, dict) and all(_is_name(f) and _is_field(d) for f, d in fields.items())
-                              and "video" in fields and fields["video"]["dtype"] == "uint8"
-                              and len(fields["video"]["shape"]) == 4 and 0 not in fields["video"]["shape"]),
-    "classes": lambda classes: isinstance(classes, list) and all(isinstance(name, str) for name in classes),
-    "sha256": lambda hashes: isinstance(hashes, dict) and all(
-        isinstance(h, str) and all(map(_is_name, f.split("/"))) for f, h in hashes.items()),
-}
 
 
 class ClipSet(Dataset):
@@ -103,11 +78,10 @@ class ClipSet(Dataset):
             path = self.root / self.split / f"{name}.npy"
             try:
                 array = arrays[name] = open_array(path)
-            except UserError as error:
-                raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again "
-                                f"({error})") from None
-            expected = (self.meta["splits"][self.split], *field["shape"])
-            if array.shape != expected or str(array.dtype) != field["dtype"]:
+            except (OSError, ValueError):
+                raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again") from None
+            recorded = field["dtype"], (self.meta["splits"][self.split], *field["shape"])
+            if (str(array.dtype), array.shape) != recorded:
                 raise UserError(f"{path} does not fit meta.json; delete {self.root} and make it again")
         return arrays
 
@@ -123,16 +97,54 @@ def read_meta(root: Path) -> dict:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is damaged") from None
-    if not isinstance(meta, dict) or not _KEYS <= meta.keys() or type(meta["format"]) is not int:
+    if not isinstance(meta, dict) or not _IS_RIGHT.keys() <= meta.keys():
         raise UserError(f"{path} is not of a data set of lvlib")
-    if meta["format"] > FORMAT:
+    if type(meta["format"]) is int and meta["format"] > FORMAT:
         raise UserError(f"{path} has format {meta['format']}; this lvlib reads up to {FORMAT}")
-    if wrong := next((key for key, is_right in _RIGHT.items() if not is_right(meta[key])), None):
-        raise UserError(f"{path} is damaged: its {wrong} is not what lvlib writes")
+    if wrong := [name for name, is_right in _IS_RIGHT.items() if not is_right(meta[name])]:
+        raise UserError(f"{path} is damaged: its {wrong[0]} cannot be read")
     return meta
+
+
+def _is_table(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(_is_name, value)) and all(map(is_right, value.values()))
+
+
+def _is_name(value: str) -> bool:
+    """Of something in the folder, and of nothing elsewhere."""
+    return bool(value) and not Path(value).is_absolute() and ".." not in Path(value).parts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_field(value: Any) -> bool:
+    return (isinstance(value, dict) and isinstance(value.get("dtype"), str) and type(value.get("per_frame")) is bool
+            and isinstance(value.get("shape"), list) and all(type(n) is int and n >= 0 for n in value["shape"]))
+
+
+def _are_fields(value: Any) -> bool:
+    if not _is_table(_is_field)(value) or "video" not in value:
+        return False
+    video, per_frame = value["video"], [field["shape"][:1] for field in value.values() if field["per_frame"]]
+    whole = video["dtype"] == "uint8" and len(video["shape"]) == 4 and all(map(_is_count, video["shape"]))
+    return whole and video["per_frame"] and all(frames == video["shape"][:1] for frames in per_frame)
+
+
+_IS_RIGHT: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "format": _is_count,
+    "fps": lambda value: value is None or type(value) in (int, float) and 0 < value < math.inf,
+    "arguments": lambda value: isinstance(value, dict),
+    "splits": _is_table(_is_count),
+    "fields": _are_fields,
+    "classes": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "sha256": _is_table(lambda value: isinstance(value, str)),
+}
 
 
 def check_files(root: Path) -> None:
@@ -147,5 +159,8 @@ def check_files(root: Path) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Raises OSError for what cannot be read, or is no file: a named pipe would be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 _PREFIX, _SUFFIX, _OWNER = ".lvlib-", ".part", "owner.json"
 
 log = logging.getLogger(__name__)
@@ -50,6 +48,8 @@ def is_draft(path: Path) -> bool:
 
 def _me() -> list:
     """A process, not confused with a later one of the same number."""
+    import psutil  # here: its Linux form imports what Windows lacks
+
     return [os.getpid(), psutil.Process().create_time()]
 
 
@@ -64,6 +64,8 @@ def _clear(folder: Path) -> None:
 
 
 def _is_alive(number: int, since: float) -> bool:
+    import psutil
+
     try:
         return abs(psutil.Process(number).create_time() - since) < 1
     except psutil.NoSuchProcess:

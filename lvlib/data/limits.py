@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import psutil
-
 from lvlib.errors import UserError
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
@@ -12,6 +10,8 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 def require_memory(needed: int, what: str) -> None:
     """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
+    import psutil  # here: its Linux form imports what Windows lacks
+
     free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(f"{what} needs {in_words(needed)} of memory, and {in_words(free)} are free")

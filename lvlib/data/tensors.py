@@ -19,8 +19,15 @@ def to_video(frames: np.ndarray | Tensor) -> Tensor:
 
 
 def as_inputs(fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A batch of named tensors as models take them: uint8 frames become video, the others stay."""
-    return {name: to_video(value) if value.dtype == torch.uint8 else value for name, value in fields.items()}
+    """A batch of named tensors as models take them: uint8 frames (b, t, h, w, c), the only uint8 with five axes, become
+    video; other integers int64, and other numbers float32."""
+    return {name: _as_input(value) for name, value in fields.items()}
+
+
+def _as_input(value: Tensor) -> Tensor:
+    if value.dtype == torch.uint8 and value.ndim == 5:
+        return to_video(value)
+    return value.float() if value.is_floating_point() else value.long()
 
 
 def as_channels(frames: np.ndarray, channels: int) -> np.ndarray:

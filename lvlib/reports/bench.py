@@ -10,7 +10,6 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
@@ -63,11 +62,10 @@ def measure(config: Config, threads: int) -> dict[str, float]:
     at_rest = peak_rss_mb()
     model = config.build()
     training_step = Step(model, config.training)
-    inputs = random_inputs(config)
-    parts = [inputs] * config.training.accumulate
+    micro_batches = [random_inputs(config)] * config.training.accumulate
 
     def step() -> None:
-        training_step(parts, step=1)
+        training_step(config.training.steps, micro_batches)
 
     for _ in range(3):
         step()
@@ -163,6 +161,8 @@ def peak_rss_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # Linux: of this program alone, where getrusage begins with what the parent held
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
+    import psutil
+
     if hasattr(memory := psutil.Process().memory_info(), "peak_wset"):  # Windows
         return memory.peak_wset / 2**20
     import resource  # macOS, and whatever else has it

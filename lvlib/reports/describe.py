@@ -10,7 +10,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from lvlib.configs import Config
 from lvlib.stages import ConditionSpec
 from lvlib.training.config import TrainingConfig
-from lvlib.training.step import losses_of, optimizers_of
+from lvlib.training.step import losses_of, parameters_of
 
 MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizers' two running means and the EMA if any, plus every "
                    "tensor kept for the backward pass of a batch; workspace and fragmentation come on top")
@@ -34,6 +34,7 @@ def describe(config: Config) -> dict:
     with fake:
         stages = {stage: config.up_to(stage).build() for stage in config.stages}
         inputs = example_inputs(config, config.training.batch // config.training.accumulate)
+        memory = training_bytes(stages[config.stage], inputs, config.training)
     parameters = {}
     for stage, model in stages.items():
         parts = {f"{stage}.{name}": parameter_count(part) for name, part in model.named_children()}
@@ -44,7 +45,7 @@ def describe(config: Config) -> dict:
         "latent_shape": list(spec.shape),
         "tokens": spec.tokens,
         "trains": config.stage,
-        "training_memory_mb": round(training_bytes(stages[config.stage], inputs, config.training) / 2**20),
+        "training_memory_mb": round(memory / 2**20),
         "training_memory_estimate": MEMORY_ESTIMATE,
     }
 
@@ -84,5 +85,5 @@ def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) ->
             most = max(most, sum(storage.nbytes() for address, storage in kept.items() if address not in weights))
             kept.clear()
     copies = 4 + bool(training.ema_decay)  # weights, gradients, two running means, EMA
-    learned = sum(parameter.nbytes for parameters in optimizers_of(model).values() for parameter in parameters)
+    learned = sum(parameter.nbytes for parameters in parameters_of(model).values() for parameter in parameters)
     return most + copies * learned

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
 from torch.utils.data import Dataset
 
 from lvlib.configs import Config
@@ -21,7 +22,7 @@ from lvlib.errors import UserError
 from lvlib.runs.load import load_autoencoder, load_config
 from lvlib.runs.shipped import FOLDER, run_folder, shipped
 from lvlib.training.checkpoint import STATE, folder_of
-from lvlib.training.run import lock, newest_weights
+from lvlib.training.run import newest_weights
 
 # What `latents_of` makes in a run folder, before training begins; and the names of before lvlib 0.2.
 FILES = {*STAGES, "latents", "latents.lock", "codes", "codes.lock"}
@@ -93,7 +94,7 @@ def latents_of(data: Mapping[str, Dataset], source: Path, run: Path, config: Con
     """
     origin, specs = made_from(source, data, config), config.conditions
     run.mkdir(parents=True, exist_ok=True)
-    with lock(run, "latents.lock", wait=True):
+    with FileLock(run / "latents.lock"):
         if (run / "codes").is_dir() and not (run / "latents").exists():
             (run / "codes").rename(run / "latents")
         _copy(source, run / config.stands_on)

@@ -5,6 +5,7 @@
     RUN/latents/                                     what the stage learns from, see `lvlib.runs.latents`
 """
 
+import json
 from pathlib import Path
 
 from torch import nn
@@ -15,7 +16,7 @@ from lvlib.errors import UserError
 from lvlib.evaluation.generate import Pipeline
 from lvlib.runs.shipped import run_folder
 from lvlib.training import load_run, load_weights
-from lvlib.training.engine import device_of
+from lvlib.training.engine import choose_device
 from lvlib.training.run import newest_weights
 
 
@@ -26,7 +27,7 @@ def load_settings(run: Path) -> dict:
     values = load_run(run)
     if "codes" in values:  # before lvlib 0.2
         values["latents"] = values.pop("codes")
-    return values | _config(run, values).to_dict()
+    return values | json.loads(json.dumps(_config(run, values).to_dict()))  # lists, as in a file
 
 
 def load_config(run: Path) -> Config:
@@ -42,7 +43,7 @@ def load_model(run: Path, device: str = "auto") -> tuple[Config, nn.Module]:
     config = load_config(run)
     model = config.build()
     load_weights(model, run, renamed=renamed_tensors(config))
-    return config, model.eval().to(device_of(device))
+    return config, model.eval().to(choose_device(device))
 
 
 def load_pipeline(run: Path | str, device: str = "auto") -> Pipeline:

@@ -1,7 +1,8 @@
 """Training: one loop that runs any model, with checkpoints that survive whatever happens to the process."""
 
 from lvlib.training.config import TrainingConfig
-from lvlib.training.loop import build_optimizer, train
+from lvlib.training.loop import train
 from lvlib.training.run import load_run, load_weights
+from lvlib.training.step import Step, build_optimizer
 
-__all__ = ["TrainingConfig", "build_optimizer", "load_run", "load_weights", "train"]
+__all__ = ["Step", "TrainingConfig", "build_optimizer", "load_run", "load_weights", "train"]

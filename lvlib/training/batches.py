@@ -1,17 +1,31 @@
-"""Which clips a step sees. Everything here is a pure function of (seed, step): a training that goes on at step
-1000 sees what it would have seen without the break, and there is no position to save."""
+"""Which clips a step sees. Everything here is a pure function of (seed, step): a training that resumes at step 1000
+sees what it would have seen without the break, and there is no position to save.
+
+A data set may have a curriculum, clips that grow longer as training goes on for example: where it has a method
+`item_at(index, step)`, training asks that in place of `data[index]`, in data workers too. Step counts from 1. The
+method must be a pure function of its arguments and of the random numbers that are seeded before it is called, and the
+items of one step must have one shape. Validation always asks `data[index]`, so that its losses can be compared.
+
+Where processes are not forked (Windows, macOS) a worker gets a pickled copy of the data set.
+"""
 
 import random
 import signal
+import threading
 from collections.abc import Iterator
-from functools import lru_cache
+from contextlib import closing
+from functools import lru_cache, partial
+from multiprocessing import active_children
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from lvlib.data.tensors import as_inputs, to_video
+from lvlib.errors import UserError
 from lvlib.training.config import TrainingConfig
+from lvlib.training.engine import WorkerDied
 
 
 @lru_cache(maxsize=2)
@@ -42,67 +56,134 @@ def seed_everything(*key: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # if not, torch.manual_seed would note down each call, with its stack, for later
         torch.cuda.manual_seed(seed)
+    if torch.backends.mps.is_available() and get_worker_info() is None:  # a data worker would start the GPU for it
+        torch.mps.manual_seed(seed)
+
+
+class _Key(NamedTuple):
+    """Of an item: `position` in the training fixes its random numbers. step: None in validation."""
+
+    position: int
+    index: int
+    step: int | None
 
 
 class _Batches(Sampler):
-    """This process's part of each global batch of the steps: the rank-th of `world` equal pieces."""
+    """This process's part of each global batch of the steps: of each micro-batch the rank-th of `world` equal pieces,
+    so that the processes together go through the micro-batches that one would go through."""
 
     def __init__(self, clips: int, config: TrainingConfig, steps: range, rank: int, world: int):
         self.clips, self.config, self.steps = clips, config, steps
-        share = config.batch // world
-        self.part = slice(rank * share, (rank + 1) * share)
+        micro_batch = config.batch // config.accumulate
+        piece = micro_batch // world
+        self.places = [start + i for start in range(rank * piece, config.batch, micro_batch) for i in range(piece)]
 
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[_Key]]:
         for step in self.steps:
-            yield global_batch(self.clips, self.config.batch, self.config.seed, step)[self.part]
+            whole = global_batch(self.clips, self.config.batch, self.config.seed, step)
+            yield [_Key(*whole[place], step) for place in self.places]
 
 
 class _Inputs(Dataset):
-    """Of an item its "codes", with their "condition" if there is one, or else its "video". Whatever an item draws at
-    random depends on (seed, position) alone, also in a worker."""
+    """Of an item its "latents" and their "condition", {} where it has none, or else its "video". Whatever an item draws
+    at random depends on (seed, position) alone, also in a worker."""
 
     def __init__(self, data: Dataset, seed: int):
         self.data, self.seed = data, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        position, index = key
-        seed_everything(ITEM, self.seed, position)
-        item = self.data[index]
-        wanted = ("codes", "condition") if "codes" in item else ("video",)
-        return {name: item[name] for name in wanted if name in item}
+    def __getitem__(self, key: _Key) -> dict | UserError:
+        seed_everything(ITEM, self.seed, key.position)
+        try:
+            if key.step is not None and hasattr(self.data, "item_at"):
+                item = self.data.item_at(key.index, key.step)
+            else:
+                item = self.data[key.index]
+        except (UserError, OSError) as error:
+            return UserError(str(error))  # torch would raise it with a worker's traceback for a message
+        if "latents" in item:
+            return {"latents": item["latents"], "condition": item.get("condition", {})}
+        return {"video": item["video"]}
+
+
+def _collate(items: list[dict | UserError], pieces: int) -> list[dict] | UserError:
+    """The items as so many batches, one after the other; the first error if there is one."""
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+    size = len(items) // pieces
+    return [default_collate(items[start:start + size]) for start in range(0, len(items), size)]
 
 
 def for_model(batch: dict) -> tuple:
-    """What `loss` takes: (video,), (codes,) or (codes, condition). uint8 frames (b, t, h, w, c), also in a condition,
-    become float video (b, c, t, h, w); other tensors stay as they are."""
+    """What `loss` takes: (video,) or (latents, condition). uint8 frames (b, t, h, w, c), also in a condition, become
+    float video (b, c, t, h, w); of the rest of a condition, integers become int64 and other numbers float32."""
     if "video" in batch:
         return (to_video(batch["video"]),)
-    return (batch["codes"], as_inputs(batch["condition"])) if "condition" in batch else (batch["codes"],)
+    return batch["latents"], as_inputs(batch["condition"])
 
 
-def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int) -> DataLoader:
-    """One batch for each of the steps, what `for_model` takes: the items' tensors, b = config.batch / world of each."""
-    return _loader(data, config, _Batches(len(data), config, steps, rank, world))
+_SIGCHLD = getattr(signal, "SIGCHLD", None)  # Windows has none
 
 
-def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: int) -> DataLoader:
-    """The clips in their order, each once, spread evenly: up to world - 1 of the last are left out."""
+def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int,
+                     pin_memory: bool = False) -> Iterator[list[dict]]:
+    """For each of the steps its micro-batches: what `for_model` takes, the items' tensors stacked, b = config.batch /
+    (world x config.accumulate) of each. Raises UserError if the data does."""
+    batches = _Batches(len(data), config, steps, rank, world)
+    return _load(data, config, batches, config.accumulate, pin_memory)
+
+
+def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: int) -> Iterator[dict]:
+    """The clips in their order, each once, spread evenly: up to world - 1 of the last are left out. As large as the
+    micro-batches of training."""
     clips = len(data) - len(data) % world
-    starts = range(0, clips, config.batch)
-    shares = [np.array_split(np.arange(start, min(start + config.batch, clips)), world)[rank] for start in starts]
-    return _loader(data, config, [[(int(i), int(i)) for i in share] for share in shares])
+    size = config.batch // config.accumulate
+    starts = range(0, clips, size)
+    shares = [np.array_split(np.arange(start, min(start + size, clips)), world)[rank] for start in starts]
+    keys = [[_Key(int(i), int(i), None) for i in share] for share in shares]
+    with closing(_load(data, config, keys, 1, False)) as batches:
+        for batch, in batches:
+            yield batch
 
 
-def _loader(data: Dataset, config: TrainingConfig, batches) -> DataLoader:
-    return DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
-                      pin_memory=torch.cuda.is_available(), worker_init_fn=_ignore_signals,
-                      generator=torch.Generator())
+def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces: int,
+          pin_memory: bool) -> Iterator[list[dict]]:
+    loader = DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
+                        collate_fn=partial(_collate, pieces=pieces), pin_memory=pin_memory,
+                        worker_init_fn=_quiet_worker, generator=torch.Generator())
+    others, on_child = set(active_children()), signal.getsignal(_SIGCHLD) if _SIGCHLD else None
+    iterator = iter(loader)
+    if config.workers and _SIGCHLD and threading.current_thread() is threading.main_thread():
+        # torch would raise the death of a worker wherever the training happens to be; it is seen here as well.
+        signal.signal(_SIGCHLD, on_child or signal.SIG_DFL)
+    workers = set(active_children()) - others
+    try:
+        while True:
+            try:
+                batch = next(iterator, None)
+            except Exception as error:
+                # A worker that dies in the middle of what it says leaves errors of many kinds.
+                if isinstance(error, (ConnectionError, EOFError)) or not all(worker.is_alive() for worker in workers):
+                    raise WorkerDied from error
+                raise
+            if batch is None:
+                return
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    finally:
+        del iterator  # ends the workers
+        for worker in workers:
+            worker.kill()  # one that did not end would be waited for without end: it ignores SIGTERM
 
 
-def _ignore_signals(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the training process alone decides when to end."""
+def _quiet_worker(_worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the training process alone decides when to end. It also says it if
+    a worker dies, so that torch's handlers in the worker need not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "SIGBUS"):  # where /dev/shm is full
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)

@@ -2,19 +2,25 @@
 
     model.safetensors    the weights and buffers
     ema.safetensors      their running mean, if one is kept
-    state.pt             the rest that going on needs
+    state.pt             the rest that resuming needs: the optimizers by name, seconds, precision
     manifest.json        step, metrics, size and sha256 of each file; written last
 
 A checkpoint is written into a folder `tmp-...` beside its place, brought to the disk, and only then renamed.
+
+Run folders come from elsewhere too: whatever their files hold, reading them runs no code.
 """
 
 import hashlib
 import io
 import json
+import math
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
@@ -23,11 +29,13 @@ from torch import Tensor
 from lvlib.errors import UserError
 
 MODEL, EMA, STATE, MANIFEST = "model.safetensors", "ema.safetensors", "state.pt", "manifest.json"
+T = TypeVar("T")
+_STEP = "[0-9]{8}|[1-9][0-9]{8,}"  # as `folder_of` writes it
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is saved: the step, tensors by name, the state of the optimizer and the like, the last logged metrics."""
+    """What is saved: the step, tensors by name, `load_state`'s dict, the last logged metrics."""
 
     step: int
     model: dict[str, Tensor]
@@ -43,7 +51,7 @@ def folder_of(run: Path, step: int) -> Path:
 def steps_saved(run: Path) -> list[int]:
     """Steps of the run's checkpoints, oldest first."""
     folders = (run / "checkpoints").glob("[0-9]*")
-    return sorted(int(folder.name) for folder in folders if folder.name.isdigit() and folder.is_dir())
+    return sorted(int(folder.name) for folder in folders if re.fullmatch(_STEP, folder.name) and folder.is_dir())
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
@@ -72,29 +80,38 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
         raise
     for step in steps_saved(run)[:-keep]:
         old = folder_of(run, step)
-        doomed = old.rename(old.with_name(f"tmp-{old.name}"))  # a half-removed checkpoint must not look like one
-        shutil.rmtree(doomed)
+        shutil.rmtree(old.rename(old.with_name(f"tmp-{old.name}")))  # half removed, it must not look like a checkpoint
 
 
 def remove_unfinished(run: Path) -> None:
     """Removes what a crash in the middle of a save left behind."""
     for folder in (run / "checkpoints").glob("tmp-*"):
-        shutil.rmtree(folder)
+        if re.fullmatch(f"tmp-({_STEP})", folder.name) and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
 
 
 def load_tensors(run: Path, step: int, name: str) -> dict[str, Tensor]:
     """Tensors by name, on the CPU, of MODEL or EMA. Raises UserError if the checkpoint is damaged."""
-    return safetensors.torch.load(_read(run, step, name))
+    return _read(run, step, name, safetensors.torch.load)
 
 
 def load_state(run: Path, step: int) -> dict:
-    """`Checkpoint.state`, its tensors on the CPU. Raises UserError if the checkpoint is damaged."""
-    return torch.load(io.BytesIO(_read(run, step, STATE)), map_location="cpu", weights_only=True)
+    """`Checkpoint.state`: "optimizers", the state of each by its name, "seconds" of training, and "precision".
+
+    Tensors are on the CPU. Raises UserError if the checkpoint is damaged.
+    """
+    return _read(run, step, STATE, _as_state)
 
 
 def recorded_files(run: Path, step: int) -> dict[str, dict]:
     """Bytes and sha256 of each file by name, from the manifest. Raises UserError if that is damaged."""
-    return json.loads(_read(run, step, MANIFEST))["files"]
+    return _read(run, step, MANIFEST, _as_files)
+
+
+def check(run: Path, step: int) -> None:
+    """Raises UserError if a file of the checkpoint is not what was written."""
+    for name in recorded_files(run, step):
+        _read(run, step, name, bytes)
 
 
 def _safetensors(tensors: dict[str, Tensor]) -> bytes:
@@ -110,16 +127,20 @@ def _pickled(state: dict) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes and waits until it is on the disk."""
-    with open(path, "wb") as file:
+    """Writes a new file, and waits until it is on the disk. A file or link of that name goes first: what a link points
+    to is never written to."""
+    path.unlink(missing_ok=True)
+    with open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:
-    """Brings the names in a folder to the disk, as fsync does a file's contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Brings the names in a folder to the disk, as fsync does a file's contents. Windows has no such call."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -130,19 +151,43 @@ class _Damaged(Exception):
     """A file of a checkpoint is not what was written. The message says how."""
 
 
-def _verified(folder: Path, name: str) -> bytes:
-    """The contents of a file, held against the manifest."""
+def _as_files(manifest: bytes) -> dict[str, dict]:
+    files = json.loads(manifest)["files"]
+    for name, file in files.items():
+        if "/" in name or "\\" in name or not isinstance(file["bytes"], int) or not isinstance(file["sha256"], str):
+            raise ValueError
+    return files
+
+
+def _as_state(data: bytes) -> dict:
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    if "optimizer" in state:  # of runs from before models could have several
+        state["optimizers"] = {"model": state.pop("optimizer")}
+    for name in ("optimizers", "precision"):
+        if not isinstance(state[name], dict):
+            raise ValueError
+    if not math.isfinite(state["seconds"]):
+        raise ValueError
+    return state
+
+
+def _contents(folder: Path, name: str) -> bytes:
+    if (folder / name).exists() and not (folder / name).is_file():  # a pipe would be waited for without end
+        raise _Damaged(f"{name}: not a file")
     try:
-        data = (folder / name).read_bytes()
+        return (folder / name).read_bytes()
     except OSError as error:
         raise _Damaged(f"{name}: {error.strerror}") from error
+
+
+def _verified(folder: Path, name: str) -> bytes:
+    """The contents of a file, held against the manifest."""
     if name == MANIFEST:
-        try:
-            json.loads(data)["files"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _Damaged(f"{name}: not a manifest") from error
-        return data
-    expected = json.loads(_verified(folder, MANIFEST))["files"][name]
+        return _contents(folder, name)
+    expected = _parsed(folder, MANIFEST, _as_files).get(name)
+    data = _contents(folder, name)
+    if expected is None:
+        raise _Damaged(f"{name}: not in the manifest")
     if len(data) != expected["bytes"]:
         raise _Damaged(f"{name}: {len(data)} bytes instead of {expected['bytes']}")
     if hashlib.sha256(data).hexdigest() != expected["sha256"]:
@@ -150,19 +195,29 @@ def _verified(folder: Path, name: str) -> bytes:
     return data
 
 
+def _parsed(folder: Path, name: str, parse: Callable[[bytes], T]) -> T:
+    data = _verified(folder, name)
+    try:
+        return parse(data)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a reader of crafted bytes may raise
+        raise _Damaged(f"{name}: not what lvlib writes") from error
+
+
 def _is_whole(folder: Path) -> bool:
     try:
-        for name in json.loads(_verified(folder, MANIFEST))["files"]:
+        for name in _parsed(folder, MANIFEST, _as_files):
             _verified(folder, name)
     except _Damaged:
         return False
     return True
 
 
-def _read(run: Path, step: int, name: str) -> bytes:
+def _read(run: Path, step: int, name: str, parse: Callable[[bytes], T]) -> T:
     folder = folder_of(run, step)
     try:
-        return _verified(folder, name)
+        return _parsed(folder, name, parse)
     except _Damaged as damage:
         older = [old for old in steps_saved(run) if old < step and _is_whole(folder_of(run, old))]
         back = f"step {older[-1]}" if older else "the beginning"

@@ -1,4 +1,4 @@
-"""What a training run is told: one frozen dataclass, checked when it is made."""
+"""The settings of a training run: one frozen dataclass, checked when it is made."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,7 +17,7 @@ class TrainingConfig:
     steps: int
     """Optimizer steps in all."""
     batch: int
-    """Clips per step, over all processes together."""
+    """Clips per step, over all processes and micro-batches together."""
     learning_rate: float
     schedule: Schedule = "constant"
     """What the learning rate does after the warm-up: stays, or falls to 0 along half a cosine."""
@@ -32,6 +32,8 @@ class TrainingConfig:
     ema_decay: float = 0.0
     """Decay of the running mean of the weights, a step; 0 keeps none."""
     precision: Precision = "32-true"
+    accumulate: int = 1
+    """Micro-batches that a step goes through one after the other, for batches that do not fit into memory at once."""
     log_every: int = 50
     """Steps between two lines of metrics.jsonl."""
     validate_every: int = 1000
@@ -44,7 +46,7 @@ class TrainingConfig:
     """Fixes the order of the clips and every random number of the training."""
 
     def __post_init__(self):
-        for name in ("steps", "batch", "log_every", "validate_every", "checkpoint_every", "keep"):
+        for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "checkpoint_every", "keep"):
             self._require(name, "a whole number, 1 or more", _whole, lambda value: value >= 1)
         for name in ("workers", "warmup"):
             self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)

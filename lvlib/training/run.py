@@ -1,39 +1,65 @@
-"""The files of a run folder besides its checkpoints: config.json, metrics.jsonl, TensorBoard's, and a lock."""
+"""A run folder, as others see it: the settings in config.json, the newest weights, and a lock."""
 
-import fcntl
 import json
-import math
 import os
-import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import IO, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
-from torch import nn
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
 
 from lvlib.errors import UserError
 from lvlib.training.checkpoint import EMA, MODEL, load_tensors, recorded_files, steps_saved, write_file
 from lvlib.training.config import TrainingConfig
 
-MAY_CHANGE = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every",
-              "training.keep", "training.workers", "data.root")
+MAY_CHANGE = ("training.steps", "training.accumulate", "training.log_every", "training.validate_every",
+              "training.checkpoint_every", "training.keep", "training.workers")
+DEEPEST = 20  # levels of a config.json
+NONE_RENAMED: Mapping[str, str] = MappingProxyType({})
 
 
 def load_run(run: Path | str) -> dict:
     """config.json of a run: `training`, `clips` (how many it learned from), and what `train` got as `describe`.
 
-    Raises UserError if the folder is no run.
+    Raises UserError if the folder is no run, or the file is none that lvlib writes.
     """
     run = Path(run)
     if not run.is_dir():
         raise UserError(f"no such run folder: {run}")
+    path = run / "config.json"
+    if not path.exists():
+        raise UserError(f"not a run folder (no config.json in it): {run}")
     try:
-        return json.loads((run / "config.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"not a run folder (no config.json in it): {run}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {run / 'config.json'}: {error}") from error
+        if not path.is_file():
+            raise ValueError("it is not a file")
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds {json.dumps(config)[:40]}, and not settings by name")
+        _check_depth(config)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    return config
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) < float("inf") else _refuse(text)
+
+
+def _check_depth(config: dict) -> None:
+    level = [config]
+    for _ in range(DEEPEST):
+        values = (value for part in level for value in (part.values() if isinstance(part, dict) else part))
+        level = [value for value in values if isinstance(value, (dict, list))]
+    if level:
+        raise ValueError(f"it has more than {DEEPEST} levels")
 
 
 class Weights(NamedTuple):
@@ -51,57 +77,93 @@ def newest_weights(run: Path | str, ema: bool = True) -> Weights:
         raise UserError(f"no checkpoint yet in {run}")
     files = recorded_files(run, saved[-1])
     name = EMA if ema and EMA in files else MODEL
+    if name not in files:
+        raise UserError(f"the checkpoint of step {saved[-1]} in {run} holds no weights")
     return Weights(saved[-1], name, files[name]["sha256"])
 
 
-def load_weights(model: nn.Module, run: Path | str, ema: bool = True) -> int:
+def load_weights(model: nn.Module, run: Path | str, ema: bool = True,
+                 renamed: Mapping[str, str] = NONE_RENAMED) -> int:
     """Puts the weights of the newest checkpoint into the model: the running mean if there is one and `ema`.
 
-    Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, or if it does not fit the model.
+    Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, if it does not fit the model, or
+    holds numbers that are not finite. renamed: as for `put_weights`.
     """
     weights = newest_weights(run, ema)
-    put_weights(model, load_tensors(Path(run), weights.step, weights.name), Path(run))
+    put_weights(model, load_tensors(Path(run), weights.step, weights.name), Path(run), renamed)
     return weights.step
 
 
-def put_weights(model: nn.Module, tensors: dict, run: Path) -> None:
-    """Raises UserError, naming the first tensor that does not fit."""
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
+                renamed: Mapping[str, str] = NONE_RENAMED) -> None:
+    """Puts tensors from a checkpoint of `run` into the model. Raises UserError, naming the first that does not fit.
+
+    renamed: {part of an old name: new one}, of whole parts between dots; for those names that the model does not have.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in saved_weights(model).items()}
+    tensors = {name if name in own else _rename(name, renamed): tensor for name, tensor in tensors.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in own | saved:
         if own.get(name) != saved.get(name):
             raise UserError(f"the checkpoint in {run} is of another model: {name} is {saved.get(name, 'not in it')} "
                             f"there, {own.get(name, 'not in it')} here")
-    model.load_state_dict(tensors)
+        if not is_finite(tensors[name]):
+            raise UserError(f"the checkpoint in {run} is of no use: {name} holds numbers that are not finite")
+    model.load_state_dict(tensors, strict=False)
 
 
-def lock(run: Path) -> IO:
-    """Holds the run folder until the file is closed or the process dies. Raises UserError if another holds it."""
-    file = open(run / "lock", "w")
+def saved_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers that a checkpoint of the model holds: all but those of `not_saved` parts."""
+    left_out = tuple(f"{part}." for part in getattr(model, "not_saved", ()))
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(left_out)}
+
+
+def is_finite(tensor: Tensor) -> bool:
+    return bool((tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all())  # isfinite knows no float8
+
+
+def _rename(name: str, renamed: Mapping[str, str]) -> str:
+    for old, new in renamed.items():
+        name = f".{name}.".replace(f".{old}.", f".{new}.")[1:-1]
+    return name
+
+
+def lock(run: Path) -> FileLock:
+    """Holds the run folder until it is released or the process dies. Raises UserError if another holds it."""
+    path = run / "lock"
+    if path.is_symlink():  # of a run folder from elsewhere: nobody knows what it points to
+        raise UserError(f"{path} is a symbolic link: remove it")
+    held = FileLock(path)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the process: data workers do not inherit it
-    except BlockingIOError:
-        file.close()
+        held.acquire(blocking=False)
+    except Timeout:
         raise UserError(f"another process is training in {run}") from None
-    return file
+    return held
 
 
-def check_agrees(run: Path, config: dict) -> None:
-    """Raises UserError, naming the field, if a config.json is there and differs in more than what MAY_CHANGE.
+def check_agrees(run: Path, settings: dict, may_change: Iterable[str] = (),
+                 read_settings: Callable[[Path], dict] = load_run) -> None:
+    """Raises UserError, naming the field, if the run in this folder, if any, differs in more than what may change.
 
     With the cosine schedule the number of steps may not change either: each step's learning rate depends on it.
+
+    may_change: fields besides those of MAY_CHANGE, as "part.field". read_settings: reads config.json of a run, and
+    brings that of an older one to today's form; new fields of TrainingConfig need not be in it.
     """
     if not (run / "config.json").exists():
         return
     defaults = {f"training.{field.name}": field.default for field in fields(TrainingConfig)
                 if field.default is not MISSING}  # for a run that is older than the field
-    recorded, new = _flat(load_run(run)), _flat(json.loads(json.dumps(config)))
+    recorded, new = _flat(read_settings(run)), _flat(json.loads(json.dumps(settings)))
     old = recorded | defaults | recorded  # in the order of config.json
-    free = [name for name in MAY_CHANGE if name != "training.steps" or old["training.schedule"] != "cosine"]
+    free = [name for name in (*MAY_CHANGE, *may_change)
+            if name != "training.steps" or old["training.schedule"] != "cosine"]
     for name in old | new:
         if name not in free and old.get(name) != new.get(name):
-            raise UserError(f"{run} was started with {name} = {json.dumps(old.get(name))}, not "
-                            f"{json.dumps(new.get(name))}: go on with the old value, or start another run folder "
+            here = json.dumps(new[name]) if name in new else "left out"
+            there = f"with {name} = {json.dumps(old[name])}, not {here}" if name in old else f"without {name} = {here}"
+            why = ", on which each learning rate of a cosine depends" if name == "training.steps" else ""
+            raise UserError(f"{run} was started {there}{why}: resume with the old value, or start another run folder "
                             f"(free to change: {', '.join(free)})")
 
 
@@ -117,53 +179,3 @@ def _flat(config: dict, prefix: str = "") -> dict:
     for name, value in config.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
-
-
-class MetricsLog:
-    """metrics.jsonl and TensorBoard. What an earlier attempt logged after step `start` is dropped from both."""
-
-    def __init__(self, run: Path, start: int):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.file = open(run / "metrics.jsonl", "a+b")
-        self.file.truncate(_end_of(self.file, start))
-        self.board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
-
-    def write(self, record: dict[str, float]) -> None:
-        """One line. The record has a `step`."""
-        record = {name: value if math.isfinite(value) else None for name, value in record.items()}  # JSON has no NaN
-        self.file.write(json.dumps(record).encode() + b"\n")
-        self.file.flush()
-        for name, value in record.items():
-            if name != "step" and value is not None:
-                self.board.add_scalar(name, value, record["step"])
-
-    def __enter__(self) -> "MetricsLog":
-        self.hook, threading.excepthook = threading.excepthook, self._failed_thread
-        return self
-
-    def __exit__(self, *_) -> None:
-        with suppress(OSError):  # on a full disk the error that matters is under way already
-            self.file.close()
-        with suppress(OSError):
-            self.board.close()
-        threading.excepthook = self.hook
-
-    def _failed_thread(self, failure: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread and raises that thread's error at the next write: no need to print it."""
-        if not issubclass(failure.exc_type, OSError):
-            self.hook(failure)
-
-
-def _end_of(file: IO, step: int) -> int:
-    """Bytes up to the first line that is of a later step, or that a crash cut short."""
-    file.seek(0)
-    end = 0
-    for line in file:
-        try:
-            if json.loads(line)["step"] > step:
-                break
-        except (ValueError, KeyError, TypeError):
-            break
-        end += len(line)
-    return end

@@ -1,6 +1,5 @@
 """Training a prior as a user would: on the codes of an autoencoder's run, stopped, gone on with, and got wrong."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lvlib.data.codes import write_codes
 from PIL import Image
 
 from lvlib.data import ClipSet, read_video, to_video
-from lvlib.data.codes import write_codes
 from lvlib.runs import latents as frozen
 from lvlib.runs.load import load_autoencoder, load_model
 from lvlib.training import load_run
@@ -148,6 +147,7 @@ def test_weights_without_the_optimizers_state_are_not_trained_further(train, lvl
     assert content(kept) == before
 
 
+@pytest.mark.posix
 def test_killed_while_it_encodes(frames, digits, train, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text("import os, sys\nfrom lvlib.cli import main\nfrom lvlib.data import codes, tensors\n"
@@ -268,8 +268,11 @@ def test_another_configuration_is_refused_before_it_encodes_again(train, refused
     assert "bench-lvt" in refused_training(config="lvt-bair")
 
 
+@pytest.mark.posix
 def test_one_process_encodes_while_the_others_wait(train, frames, tmp_path, monkeypatch):
     """The other one is a fork, that holds the lock as if it encoded."""
+    import fcntl
+
     lock, done = tmp_path / "run" / "codes.lock", tmp_path / "done"
     lock.parent.mkdir()
     reader, writer = os.pipe()

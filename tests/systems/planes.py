@@ -21,7 +21,7 @@ PATCH = 4
 class PlanesAutoencoder(nn.Module):
     """Means over time, height and width of patches, each a plane; and a discriminator of frames."""
 
-    not_saved = ("perceptual.",)
+    not_saved = ("perceptual",)
 
     def __init__(self, config: "PlanesConfig"):
         super().__init__()

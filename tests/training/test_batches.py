@@ -37,8 +37,8 @@ def test_a_batch_larger_than_the_data_set_spans_epochs():
 def test_ranks_together_are_the_batch_of_one_process(workers):
     """Also what items draw at random: neither the workers nor the place to start from may show."""
     settings = config(batch=6, workers=workers)
-    alone = [batch["video"] for batch in training_batches(RandomCrops(), config(batch=6), range(1, 8), 0, 1)]
-    ranks = [[batch["video"] for batch in training_batches(RandomCrops(), settings, range(3, 8), rank, 2)]
+    alone = [batch["video"] for batch, in training_batches(RandomCrops(), config(batch=6), range(1, 8), 0, 1)]
+    ranks = [[batch["video"] for batch, in training_batches(RandomCrops(), settings, range(3, 8), rank, 2)]
              for rank in range(2)]
     assert len(ranks[0]) == 5 and len(ranks[0][0]) == 3
     for expected, *parts in zip(alone[2:], *ranks, strict=True):
@@ -47,7 +47,7 @@ def test_ranks_together_are_the_batch_of_one_process(workers):
 
 def test_items_draw_anew_in_every_epoch():
     one_clip = list(training_batches(RandomCrops(1), config(batch=1), range(1, 20), 0, 1))
-    assert len({batch["video"].numpy().tobytes() for batch in one_clip}) > 4
+    assert len({batch["video"].numpy().tobytes() for batch, in one_clip}) > 4
 
 
 @pytest.mark.parametrize("clips, world, left_out", [(9, 1, 0), (10, 2, 0), (9, 2, 1), (3, 2, 1)])
@@ -63,13 +63,13 @@ def test_validation_sees_each_clip_once(clips, world, left_out):
 def test_what_a_model_is_given():
     """Video; codes; codes with their condition, its frames as video. Other fields of an item go nowhere."""
     def inputs(data):
-        batch = next(iter(training_batches(data, config(), range(1, 2), 0, 1)))
+        (batch,), = training_batches(data, config(), range(1, 2), 0, 1)
         return for_model(batch), [data[index] for _, index in global_batch(len(data), 4, 0, 1)]
 
     (video,), items = inputs(Clips())
     assert torch.equal(video, torch.stack([to_video(item["video"]) for item in items]))
-    (codes,), items = inputs(Codes())
-    assert torch.equal(codes, torch.as_tensor(np.stack([item["codes"] for item in items])))
+    (codes, condition), items = inputs(Codes())
+    assert torch.equal(codes, torch.as_tensor(np.stack([item["latents"] for item in items]))) and condition == {}
     (codes, condition), items = inputs(ConditionedCodes())
     conditions = [item["condition"] for item in items]
     assert condition["label"].tolist() == [part["label"] for part in conditions]

@@ -1,5 +1,6 @@
 """Small models and data for the tests of training. Also imported by the scripts that the tests start."""
 
+import json
 import os
 import random
 
@@ -7,9 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 from lvlib.models.lvt.prior import LatentVideoTransformer, LVTConfig
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
+from lvlib.stages import LatentSpec
 from lvlib.training import TrainingConfig
 
 
@@ -47,7 +50,7 @@ class Codes(torch.utils.data.Dataset):
         return self.clips
 
     def __getitem__(self, index: int) -> dict:
-        return {"codes": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
+        return {"latents": np.random.default_rng(index).integers(8, size=(4, 4, 4, 2))}
 
 
 class ConditionedCodes(Codes):
@@ -57,7 +60,7 @@ class ConditionedCodes(Codes):
         random = np.random.default_rng(index)
         condition = {"label": random.integers(5), "actions": random.normal(size=(4, 2)).astype(np.float32),
                      "frames": random.integers(256, size=(1, 8, 8, 3), dtype=np.uint8)}
-        return {"codes": random.integers(8, size=(2, 2, 2)), "condition": condition}
+        return {"latents": random.integers(8, size=(2, 2, 2)), "condition": condition}
 
 
 class Line(nn.Module):
@@ -78,6 +81,39 @@ class Line(nn.Module):
         return error.square().mean(), {"largest_error": error.abs().max()}
 
 
+class GAN(nn.Module):
+    """An autoencoder with a codebook and a discriminator that starts at step 3; it learns from what a frozen network
+    sees, too, which is in no checkpoint."""
+
+    not_saved = ("perceptual",)
+
+    def __init__(self, codebook: nn.Module):
+        super().__init__()
+        self.encoder = nn.Conv3d(3, 4, (1, 2, 2), stride=(1, 2, 2))
+        self.decoder = nn.ConvTranspose3d(4, 3, (1, 2, 2), stride=(1, 2, 2))
+        self.codebook = codebook
+        self.discriminator = nn.Sequential(nn.Conv3d(3, 4, 2, stride=2), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 1))
+        self.perceptual = nn.Conv3d(3, 2, (1, 3, 3)).requires_grad_(False)
+        self.hook = lambda step: None  # for tests: what happens inside a step
+
+    def optimizers(self):
+        generator = [*self.encoder.parameters(), *self.decoder.parameters(), *self.codebook.parameters()]
+        return {"generator": generator, "discriminator": list(self.discriminator.parameters())}
+
+    def losses(self, video, step):
+        if self.training:
+            self.hook(step)
+        z = self.encoder(video).movedim(1, -1)
+        q, _, codebook_loss, metrics = self.codebook(z)
+        made = self.decoder(q.movedim(-1, 1))
+        loss = (made - video).square().mean() + codebook_loss
+        loss = loss + (self.perceptual(made) - self.perceptual(video)).square().mean()
+        yield "generator", loss - (0.1 * self.discriminator(made).mean() if step >= 3 else 0), metrics
+        if step >= 3:
+            real, fake = self.discriminator(video), self.discriminator(made.detach())
+            yield "discriminator", (1 - real).relu().mean() + (1 + fake).relu().mean(), {"margin": (real - fake).mean()}
+
+
 class NoisyVQVAE(FrameVQVAE):
     def loss(self, video):
         return super().loss(video + 0.05 * torch.randn_like(video))
@@ -88,17 +124,24 @@ def line(seed: int = 0, **arguments) -> Line:
     return Line(**arguments)
 
 
+def gan(codebook: type[nn.Module] = EMACodebook) -> GAN:
+    """With an EMA codebook that restarts often; or a GradientCodebook, so that nothing learns at each forward."""
+    torch.manual_seed(0)
+    return GAN(EMACodebook(16, 4, decay=0.9, restart=0.3) if codebook is EMACodebook else codebook(16, 4))
+
+
 def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) -> FrameVQVAE:
     """Two EMA codebooks that restart often."""
     torch.manual_seed(0)
     model = FrameVQVAEConfig(hidden=8, residual_hidden=4, codes=16, codebooks=2, decay=0.9, restart=restart).build()
-    return kind(model.encoder, model.quantizer, model.decoder)
+    model.__class__ = kind
+    return model
 
 
 class OwnSlices(LatentVideoTransformer):
     """Which slice of a clip it learns from depends on the clip, not on chance, which differs between processes."""
 
-    def loss(self, latents):
+    def loss(self, latents, condition):
         choices = self.slices_to_generate(1)
         numbers = choices[latents.flatten(1).sum(1) % len(choices)]
         loss = self.nll(latents, numbers, 1).flatten(1).sum(1).mean()
@@ -110,7 +153,9 @@ def prior(kind: type[LatentVideoTransformer] = LatentVideoTransformer) -> Latent
     torch.manual_seed(0)
     sizes = LVTConfig(dim=12, embedding_dim=6, heads=2, head_dim=4, encoder_layers=1, decoder_layers=1,
                       subscale=(2, 2, 1))
-    return kind(sizes, (4, 4, 4, 2), 8)
+    model = sizes.build(LatentSpec((4, 4, 4, 2), 8))
+    model.__class__ = kind
+    return model
 
 
 def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
@@ -118,7 +163,7 @@ def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
     torch.manual_seed(0)
     sizes = VideoGPTConfig(dim=8, heads=2, layers=1, hidden=16, classes=5, actions=2, frames=1, resnet_units=8,
                            **{"dropout": 0.0, **changes})
-    model = sizes.build((2, 2, 2), 8, (3, 4, 8, 8))
+    model = sizes.build(LatentSpec((2, 2, 2), 8, frames_per_latent=2), (3, 4, 8, 8))
     model.__class__ = kind
     return model
 
@@ -126,6 +171,17 @@ def conditioned_prior(kind: type[VideoGPT] = VideoGPT, **changes) -> VideoGPT:
 def config(**changes) -> TrainingConfig:
     few = {"steps": 9, "batch": 4, "learning_rate": 1e-2, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}
     return TrainingConfig(**few | changes)
+
+
+def at_step(step: int, act) -> Line:
+    """A model in which something happens in the middle of this step."""
+    model = line()
+    model.hook = lambda batches: act() if batches == step else None
+    return model
+
+
+def logged(run) -> list[dict]:
+    return [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(run, step: int) -> bytes:
