@@ -20,4 +20,26 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     allowed = list(allowed)
     close = get_close_matches(name, allowed, n=1)
     hint = f"did you mean {close[0]}? There are" if close else "there are"
-    return UserError(f"unknown {kind} {name!r}; {hint}: {', '.join(allowed) or 'none'}")
+    return UserError(f"unknown {kind} {shortened(name)!r}; {hint}: {', '.join(allowed) or 'none'}")
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """The beginning of a text that is too long for a message."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def what_is_too_large(error: BaseException) -> str | None:
+    """In a few words, what an error says that only sizes without measure lead to: no memory, or a number that no
+    computer takes. None for any other error. torch and NumPy have classes for few of these: the others are told by
+    their text."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return "out of memory: smaller sizes, or fewer clips, take less"
+    if isinstance(error, OverflowError) or any(words in text for words in _TOO_LARGE):
+        return f"a number is too large: {shortened(text.strip().partition(chr(10))[0])}"
+    return None
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory", "Cannot allocate memory")
+_TOO_LARGE = ("Storage size calculation overflowed", "Overflow when unpacking", "multiplication overflow",
+              "array is too big", "Maximum allowed dimension exceeded", "Python int too large")

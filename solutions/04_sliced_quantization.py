@@ -165,7 +165,8 @@ joint_code = check("4.3", joint_code)
 #
 # All of these numbers can be set from the command line, so a wrong one is refused at once, in one line that
 # names it and says what is allowed. For that there is a small helper. Note how it treats "not a number": every
-# comparison with it is False, so we ask whether a value is *in* its range.
+# comparison with it is False, so we ask whether a value is *in* its range. `ema_quantizer` makes what sits in
+# the middle of the autoencoder: the codebook of notebook 03, or several of them.
 
 # %% tags=["export:models.common.checks"]
 """What configurations and priors refuse, in one line each. All raise ValueError."""

@@ -132,6 +132,20 @@ print("codes of the training clips", tuple(train_codes.shape), f"| the autoencod
 # <details><summary>Hint</summary>Raster order is the order of <code>arange(27).reshape(3, 3, 3)</code>. The
 # centre is number 13.</details>
 
+# %% tags=["export:models.lvt.layers"]
+"""Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors as codes.
+
+LVT, section 3.2. Codes are int64 (..., k), one of each codebook.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lvlib.models.common.volume import Triple
+
 # %% tags=["export:models.lvt.prior"]
 """The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by position, code by code.
 
@@ -159,6 +173,7 @@ from lvlib.models.common.checks import (
     check_temperature,
 )
 from lvlib.models.common.volume import Triple
+from lvlib.models.lvt.layers import CodeEmbedding, CodeHeads, MaskedConv3d, sinusoid
 from lvlib.models.lvt.relative_attention import Block, Kind
 from lvlib.models.lvt.subscale import (
     UNKNOWN,
@@ -171,7 +186,7 @@ from lvlib.models.lvt.subscale import (
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
-# %% tags=["exercise", "ex-6.1", "export:models.lvt.prior"]
+# %% tags=["exercise", "ex-6.1", "export:models.lvt.layers"]
 def earlier_taps(kernel: Triple) -> Tensor:
     """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
     ### BEGIN SOLUTION
@@ -182,7 +197,7 @@ def earlier_taps(kernel: Triple) -> Tensor:
 # %% tags=["check", "ex-6.1"]
 earlier_taps = check("6.1", earlier_taps)
 
-# %% tags=["export:models.lvt.prior"]
+# %% tags=["export:models.lvt.layers"]
 class MaskedConv3d(nn.Conv3d):
     """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
 
@@ -448,7 +463,7 @@ class Block(nn.Module):
 #
 # Codes become vectors first: a table for each codebook, and the sum of what they say.
 
-# %% tags=["export:models.lvt.prior"]
+# %% tags=["export:models.lvt.layers"]
 class CodeEmbedding(nn.Module):
     """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
 
@@ -465,7 +480,7 @@ class CodeEmbedding(nn.Module):
 # The biases know distances, not places. So a fixed vector of waves is added that says *where* a position is:
 # slow waves tell roughly, fast ones exactly. Each axis has a third of the channels.
 
-# %% tags=["export:models.lvt.prior"]
+# %% tags=["export:models.lvt.layers"]
 def sinusoid(shape: Triple, dim: int) -> Tensor:
     """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
     waves = dim // 6
@@ -586,7 +601,7 @@ class SliceDecoder(nn.Module):
 # <details><summary>Hint</summary>A list over k, then <code>torch.stack</code> on the axis before the last. How
 # many codes may code k see?</details>
 
-# %% tags=["exercise", "ex-6.3", "export:models.lvt.prior"]
+# %% tags=["exercise", "ex-6.3", "export:models.lvt.layers"]
 class CodeHeads(nn.Module):
     """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
 
@@ -912,7 +927,7 @@ def bits_per_code(model: nn.Module, codes: Tensor) -> float:
 
 model, bits, seconds = fit(small, train_codes, 128)
 baselines = {name: value.mean().item()
-             for name, value in count_codes(train_codes, 128).bits_per_dim(test_codes, prime_frames=1).items()}
+             for name, value in count_codes(train_codes, 128).bits_per_dim(test_codes, given_latents=1).items()}
 score = bits_per_code(model, test_codes)
 fig = curves({"model, in training": torch.tensor(bits).unfold(0, min(10, steps), 1).mean(-1).tolist()},
              xlabel="step", ylabel="bits a code")
@@ -1333,9 +1348,10 @@ if profile != "smoke":
 #
 # | name | what it does | in |
 # |---|---|---|
-# | `earlier_taps`, `MaskedConv3d` | a convolution that cannot see ahead | `lvlib.models.lvt.prior` |
+# | `earlier_taps`, `MaskedConv3d` | a convolution that cannot see ahead | `lvlib.models.lvt.layers` |
 # | `RelativeBias`, `Attention`, `Block` | attention of three kinds | `lvlib.models.lvt.relative_attention` |
-# | `ContextEncoder`, `SliceDecoder`, `CodeHeads` | what is known, one slice, code by code | `lvlib.models.lvt.prior` |
+# | `CodeEmbedding`, `CodeHeads` | codes as vectors, and code by code | `lvlib.models.lvt.layers` |
+# | `ContextEncoder`, `SliceDecoder` | what is known, one slice | `lvlib.models.lvt.prior` |
 # | `LatentVideoTransformer`, `LVTConfig` | the prior: `loss`, `scores`, `sample` | `lvlib.models.lvt.prior` |
 #
 # ### Scale it up

@@ -189,6 +189,7 @@ from torch import Tensor, nn
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import ema_quantizer
 from lvlib.models.common.volume import AxialPositions, Triple, check_reach
+from lvlib.models.videogpt.axial_attention import AxialAttention
 from lvlib.stages import LatentSpec, VideoShape
 
 BlockKind = Literal["attention", "official", "plain"]
@@ -276,7 +277,18 @@ for size in (3, 4):
 # <code>b=, h=, w=</code>. Write down the pattern of the lines for each axis, and use it for both
 # directions.</details>
 
-# %% tags=["exercise", "ex-7.3", "export:models.videogpt.vqvae"]
+# %% tags=["export:models.videogpt.axial_attention"]
+"""Attention along the axes of a volume: of each position to its row, its column, and its place in all frames.
+
+VideoGPT, section 3, after Ho et al. 2019.
+"""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+# %% tags=["exercise", "ex-7.3", "export:models.videogpt.axial_attention"]
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
 
@@ -296,7 +308,7 @@ attend_along = check("7.3", attend_along)
 # Around it go the usual parts: three projections for queries, keys and values, several heads, and a
 # projection of what they found.
 
-# %% tags=["export:models.videogpt.vqvae"]
+# %% tags=["export:models.videogpt.axial_attention"]
 class AxisAttention(nn.Module):
     """Multi-head attention along one axis of volumes (b, t, h, w, dim)."""
 
@@ -316,7 +328,7 @@ class AxisAttention(nn.Module):
 #
 # <details><summary>Hint</summary>One line. The three work side by side, none reads another's result.</details>
 
-# %% tags=["exercise", "ex-7.4", "export:models.videogpt.vqvae"]
+# %% tags=["exercise", "ex-7.4", "export:models.videogpt.axial_attention"]
 class AxialAttention(nn.Module):
     """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
 
@@ -975,7 +987,8 @@ if profile != "smoke":
 # | `normalized_mse` | an error in units of the data's variance |
 # | `VideoVQVAE`, `VideoVQVAEConfig` | the autoencoder: `encode`, `decode`, `loss`; its sizes and `latents` |
 #
-# All are in `lvlib.models.videogpt.vqvae`, but for `AxialPositions`, in `lvlib.models.common.volume`.
+# The attention is in `lvlib.models.videogpt.axial_attention`, `AxialPositions` in `lvlib.models.common.volume`,
+# and all others are in `lvlib.models.videogpt.vqvae`.
 #
 # ### Scale it up
 # The configurations of Table 8, each of them trained on its own data:

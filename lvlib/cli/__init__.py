@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from lvlib import __version__
-from lvlib.errors import TrainingStopped, UserError, unknown
+from lvlib.errors import TrainingStopped, UserError, shortened, unknown, what_is_too_large
 
 COMMANDS = {
     "configs": "list the configurations",
@@ -20,6 +20,8 @@ COMMANDS = {
     "bench": "measure the speed of training and sampling, and memory, on this machine",
 }
 
+LONGEST = 900  # characters of a message
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 2, after one line on stderr, where the user got it wrong."""
@@ -32,13 +34,22 @@ def reported(work: Callable[[], None]) -> int:
     try:
         work()
     except (UserError, TrainingStopped, OSError) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
-            print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except Exception as error:
+        if (line := what_is_too_large(error)) is None:
+            raise
+        return _refused(line)
     except KeyboardInterrupt:
         print("lvlib: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(line: str) -> int:
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(line.split()))
+        print("lvlib: error:", shortened(line, LONGEST), file=sys.stderr)
+    return 2
 
 
 def _run(arguments: list[str]) -> None:

@@ -11,8 +11,11 @@ Where processes are not forked (Windows, macOS) a worker gets a pickled copy of 
 
 import random
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import lru_cache, partial
+from multiprocessing import active_children
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 from lvlib.data.tensors import as_inputs, to_video
 from lvlib.errors import UserError
 from lvlib.training.config import TrainingConfig
+from lvlib.training.engine import WorkerDied
 
 
 @lru_cache(maxsize=2)
@@ -65,12 +69,14 @@ class _Key(NamedTuple):
 
 
 class _Batches(Sampler):
-    """This process's part of each global batch of the steps: the rank-th of `world` equal pieces."""
+    """This process's part of each global batch of the steps: of each micro-batch the rank-th of `world` equal pieces,
+    so that the processes together go through the micro-batches that one would go through."""
 
     def __init__(self, clips: int, config: TrainingConfig, steps: range, rank: int, world: int):
         self.clips, self.config, self.steps = clips, config, steps
-        share = config.batch // world
-        self.part = slice(rank * share, (rank + 1) * share)
+        micro_batch = config.batch // config.accumulate
+        piece = micro_batch // world
+        self.places = [start + i for start in range(rank * piece, config.batch, micro_batch) for i in range(piece)]
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -78,7 +84,7 @@ class _Batches(Sampler):
     def __iter__(self) -> Iterator[list[_Key]]:
         for step in self.steps:
             whole = global_batch(self.clips, self.config.batch, self.config.seed, step)
-            yield [_Key(position, index, step) for position, index in whole[self.part]]
+            yield [_Key(*whole[place], step) for place in self.places]
 
 
 class _Inputs(Dataset):
@@ -119,6 +125,9 @@ def for_model(batch: dict) -> tuple:
     return batch["latents"], as_inputs(batch["condition"])
 
 
+_SIGCHLD = getattr(signal, "SIGCHLD", None)  # Windows has none
+
+
 def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int,
                      pin_memory: bool = False) -> Iterator[list[dict]]:
     """For each of the steps its micro-batches: what `for_model` takes, the items' tensors stacked, b = config.batch /
@@ -135,7 +144,9 @@ def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: 
     starts = range(0, clips, size)
     shares = [np.array_split(np.arange(start, min(start + size, clips)), world)[rank] for start in starts]
     keys = [[_Key(int(i), int(i), None) for i in share] for share in shares]
-    return (batch for batch, in _load(data, config, keys, 1, False))
+    with closing(_load(data, config, keys, 1, False)) as batches:
+        for batch, in batches:
+            yield batch
 
 
 def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces: int,
@@ -143,10 +154,30 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
     loader = DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
                         collate_fn=partial(_collate, pieces=pieces), pin_memory=pin_memory,
                         worker_init_fn=_quiet_worker, generator=torch.Generator())
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    others, on_child = set(active_children()), signal.getsignal(_SIGCHLD) if _SIGCHLD else None
+    iterator = iter(loader)
+    if config.workers and _SIGCHLD and threading.current_thread() is threading.main_thread():
+        # torch would raise the death of a worker wherever the training happens to be; it is seen here as well.
+        signal.signal(_SIGCHLD, on_child or signal.SIG_DFL)
+    workers = set(active_children()) - others
+    try:
+        while True:
+            try:
+                batch = next(iterator, None)
+            except Exception as error:
+                # A worker that dies in the middle of what it says leaves errors of many kinds.
+                if isinstance(error, (ConnectionError, EOFError)) or not all(worker.is_alive() for worker in workers):
+                    raise WorkerDied from error
+                raise
+            if batch is None:
+                return
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    finally:
+        del iterator  # ends the workers
+        for worker in workers:
+            worker.kill()  # one that did not end would be waited for without end: it ignores SIGTERM
 
 
 def _quiet_worker(_worker: int) -> None:

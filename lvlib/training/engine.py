@@ -143,14 +143,20 @@ def mean_over_ranks(fabric: "Fabric", values: dict[str, Tensor]) -> dict[str, fl
     return dict(zip(values, fabric.all_reduce(own, reduce_op="mean").tolist(), strict=True))
 
 
+class WorkerDied(RuntimeError):
+    """A process that reads data ended: something killed it."""
+
+
 def why_stopped(error: BaseException) -> str | None:
     """What the machine did to the training, in a few words; None for an error of another kind, such as a mistake in a
     model. torch has classes for few of these: the others are told by their text."""
     text = str(error)
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in _NO_MEMORY):
         return "out of memory (a smaller training.batch, or more training.accumulate, takes less)"
-    if "DataLoader worker" in text:
-        return "a process that reads data ended (too little memory, or a small /dev/shm? training.workers 0 needs none)"
+    if isinstance(error, WorkerDied):
+        return "a process that reads data died (of too little memory? training.workers 0 needs none)"
+    if "/torch_" in text and "DataLoader worker" in text:  # the name of a file of shared memory
+        return "no shared memory for data workers (is /dev/shm small? training.workers 0 needs none)"
     if is_distributed() and (isinstance(error, dist.DistError) or any(words in text for words in _NO_PEER)):
         return "another process of the training ended"
     return None

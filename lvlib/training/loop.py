@@ -7,6 +7,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,8 +121,8 @@ class _Training:
                                    pin_memory=fabric.device.type == "cuda")
         logged_step, logged_seconds = self.step, self.seconds
         self.model.train()
-        with (tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar,
-              Interrupts() as interrupts):
+        with (closing(batches), Interrupts() as interrupts,
+              tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar):
             clock = time.perf_counter()
             for step, micro_batches in zip(steps, batches, strict=True):
                 seed_everything(STEP, config.seed, step, fabric.global_rank)

@@ -1,5 +1,6 @@
 """The loss on clips that training does not see."""
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,12 +24,13 @@ def validate(fabric: "Fabric", model: nn.Module, data: Dataset, config: Training
     """
     model.eval()
     sums, clips = {}, 0
-    for number, batch in enumerate(validation_batches(data, config, fabric.global_rank, fabric.world_size)):
-        seed_everything(STEP, config.seed, 0, fabric.global_rank, number)  # training counts its steps from 1
-        inputs = for_model(fabric.to_device(batch))
-        with fabric.autocast():
-            for name, loss, metrics in losses_of(model, inputs, step):
-                for key, value in {loss_name(name): loss, **metrics}.items():
-                    sums[key] = sums.get(key, 0) + value.float() * len(inputs[0])
-        clips += len(inputs[0])
+    with closing(validation_batches(data, config, fabric.global_rank, fabric.world_size)) as batches:
+        for number, batch in enumerate(batches):
+            seed_everything(STEP, config.seed, 0, fabric.global_rank, number)  # training counts its steps from 1
+            inputs = for_model(fabric.to_device(batch))
+            with fabric.autocast():
+                for name, loss, metrics in losses_of(model, inputs, step):
+                    for key, value in {loss_name(name): loss, **metrics}.items():
+                        sums[key] = sums.get(key, 0) + value.float() * len(inputs[0])
+            clips += len(inputs[0])
     return mean_over_ranks(fabric, {f"val_{name}": value / clips for name, value in sums.items()})

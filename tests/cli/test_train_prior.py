@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lvlib.data.codes import write_codes
 from PIL import Image
 
 from lvlib.data import ClipSet, read_video, to_video
-from lvlib.data.codes import write_codes
 from lvlib.runs import latents as frozen
 from lvlib.runs.load import load_autoencoder, load_model
 from lvlib.training import load_run

@@ -30,10 +30,14 @@ def run(tmp_path):
     return tmp_path
 
 
+def state(**optimizers):
+    return {"optimizers": optimizers, "seconds": 1.5, "precision": {}}
+
+
 def save(run, step, keep=10, ema=True):
     weights = line(seed=step).state_dict()
     mean = line(seed=100 + step).state_dict() if ema else None
-    save_checkpoint(run, Checkpoint(step, weights, mean, {"optimizers": {"model": {"step": step}}, "precision": {}, "seconds": 0.5}, {"loss": 0.5}), keep)
+    save_checkpoint(run, Checkpoint(step, weights, mean, state(model={"step": step}), {"loss": 0.5}), keep)
 
 
 def names(run):
@@ -43,7 +47,7 @@ def names(run):
 def test_round_trip(run):
     tied = torch.randn(3, 4)
     weights = {"a": tied, "b": tied, "turned": tied.T, "half": tied.bfloat16(), "count": torch.tensor(7)}
-    save_checkpoint(run, Checkpoint(5, weights, None, {"optimizers": {"x": tied}, "seconds": 1.5, "precision": {}}, {"loss": 2.0}), 1)
+    save_checkpoint(run, Checkpoint(5, weights, None, state(x=tied), {"loss": 2.0}), 1)
     read = load_tensors(run, 5, MODEL)
     assert read.keys() == weights.keys()
     for name, tensor in weights.items():

@@ -1,11 +1,14 @@
 """Small models and data for the tests of training. Also imported by the scripts that the tests start."""
 
+import json
+import os
 import random
 
 import numpy as np
 import torch
 from torch import nn
 
+from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 from lvlib.models.lvt.prior import LatentVideoTransformer, LVTConfig
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
@@ -78,6 +81,39 @@ class Line(nn.Module):
         return error.square().mean(), {"largest_error": error.abs().max()}
 
 
+class GAN(nn.Module):
+    """An autoencoder with a codebook and a discriminator that starts at step 3; it learns from what a frozen network
+    sees, too, which is in no checkpoint."""
+
+    not_saved = ("perceptual",)
+
+    def __init__(self, codebook: nn.Module):
+        super().__init__()
+        self.encoder = nn.Conv3d(3, 4, (1, 2, 2), stride=(1, 2, 2))
+        self.decoder = nn.ConvTranspose3d(4, 3, (1, 2, 2), stride=(1, 2, 2))
+        self.codebook = codebook
+        self.discriminator = nn.Sequential(nn.Conv3d(3, 4, 2, stride=2), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 1))
+        self.perceptual = nn.Conv3d(3, 2, (1, 3, 3)).requires_grad_(False)
+        self.hook = lambda step: None  # for tests: what happens inside a step
+
+    def optimizers(self):
+        generator = [*self.encoder.parameters(), *self.decoder.parameters(), *self.codebook.parameters()]
+        return {"generator": generator, "discriminator": list(self.discriminator.parameters())}
+
+    def losses(self, video, step):
+        if self.training:
+            self.hook(step)
+        z = self.encoder(video).movedim(1, -1)
+        q, _, codebook_loss, metrics = self.codebook(z)
+        made = self.decoder(q.movedim(-1, 1))
+        loss = (made - video).square().mean() + codebook_loss
+        loss = loss + (self.perceptual(made) - self.perceptual(video)).square().mean()
+        yield "generator", loss - (0.1 * self.discriminator(made).mean() if step >= 3 else 0), metrics
+        if step >= 3:
+            real, fake = self.discriminator(video), self.discriminator(made.detach())
+            yield "discriminator", (1 - real).relu().mean() + (1 + fake).relu().mean(), {"margin": (real - fake).mean()}
+
+
 class NoisyVQVAE(FrameVQVAE):
     def loss(self, video):
         return super().loss(video + 0.05 * torch.randn_like(video))
@@ -86,6 +122,12 @@ class NoisyVQVAE(FrameVQVAE):
 def line(seed: int = 0, **arguments) -> Line:
     torch.manual_seed(seed)
     return Line(**arguments)
+
+
+def gan(codebook: type[nn.Module] = EMACodebook) -> GAN:
+    """With an EMA codebook that restarts often; or a GradientCodebook, so that nothing learns at each forward."""
+    torch.manual_seed(0)
+    return GAN(EMACodebook(16, 4, decay=0.9, restart=0.3) if codebook is EMACodebook else codebook(16, 4))
 
 
 def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) -> FrameVQVAE:
@@ -131,5 +173,20 @@ def config(**changes) -> TrainingConfig:
     return TrainingConfig(**few | changes)
 
 
+def at_step(step: int, act) -> Line:
+    """A model in which something happens in the middle of this step."""
+    model = line()
+    model.hook = lambda batches: act() if batches == step else None
+    return model
+
+
+def logged(run) -> list[dict]:
+    return [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def weights(run, step: int) -> bytes:
     return (run / "checkpoints" / f"{step:08d}" / "model.safetensors").read_bytes()
+
+
+def raise_signal(number: int) -> None:
+    os.kill(os.getpid(), number)

@@ -1,6 +1,6 @@
 """Trainings in two processes. With the word fabric: six steps of FOLDER/run, in processes that Fabric starts. With the
-word torchrun: six steps more, and all that only one of the processes notices, in processes started as torchrun does it:
-but forked, so as to import torch once. Each process writes what came of each training to FOLDER, as JSON."""
+word torchrun: six steps more, and the other TRAININGS, in processes started as torchrun does it, but forked, so as to
+import torch once. Each process writes what came of each training to FOLDER, as JSON."""
 
 import dataclasses
 import errno
@@ -22,8 +22,10 @@ from toys import (
     codebook_model,
     conditioned_prior,
     config,
+    gan,
     line,
     prior,
+    raise_signal,
 )
 
 from lvlib.errors import TrainingStopped, UserError
@@ -33,12 +35,13 @@ SETTINGS = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0)
 PRIOR = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, optimizer="rmsprop", betas=(0.9, 0.95),
                learning_rate=1e-3, schedule="cosine", warmup=3)
 CONDITIONED = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
+GAN = config(steps=12, batch=8, accumulate=2, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
 DATA = {"prior": Codes, "conditioned": ConditionedCodes}  # of the others: Clips
 
 
-def only_on(rank: int, step: int, act):
-    model = line()
-    model.hook = lambda batches: act(model) if batches == step and dist.get_rank() == rank else None
+def only_on(rank: int, step: int, act, make=line):
+    model = make()
+    model.hook = lambda number: act(model) if number == step and dist.get_rank() == rank else None
     return model
 
 
@@ -54,27 +57,39 @@ def fill_the_disk(_model) -> None:
     os.fsync = full
 
 
-TRAININGS = {
-    "run": lambda: (codebook_model(), SETTINGS),
-    "prior": lambda: (prior(OwnSlices), PRIOR),
-    "conditioned": lambda: (conditioned_prior(), CONDITIONED),
-    "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1)),
-    "nan": lambda: (only_on(1, 5, poison), SETTINGS),
-    "interrupt": lambda: (only_on(1, 5, lambda _: signal.raise_signal(signal.SIGTERM)), SETTINGS),
-    "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS),
+def fill_the_memory(_model) -> None:
+    torch.empty(10**15)
+
+
+def die(_model) -> None:
+    raise_signal(signal.SIGKILL)
+
+
+TRAININGS = {  # name: (model, settings, folder)
+    "run": lambda: (codebook_model(), SETTINGS, "run"),
+    "prior": lambda: (prior(OwnSlices), PRIOR, "prior"),
+    "conditioned": lambda: (conditioned_prior(), CONDITIONED, "conditioned"),
+    "gan": lambda: (gan(), GAN, "gan"),
+    "first killed": lambda: (only_on(0, 5, die, gan), GAN, "killed"),
+    "second killed": lambda: (only_on(1, 8, die, gan), GAN, "killed"),
+    "killed": lambda: (gan(), GAN, "killed"),
+    "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1), "run"),
+    "nan": lambda: (only_on(1, 5, poison), SETTINGS, "nan"),
+    "interrupt": lambda: (only_on(1, 5, lambda _: raise_signal(signal.SIGTERM)), SETTINGS, "interrupt"),
+    "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS, "full"),
+    "memory": lambda: (only_on(1, 5, fill_the_memory), SETTINGS, "memory"),
 }
 
 
-def train_and_tell(folder: Path, name: str, model, settings, devices: int = 1) -> None:
-    run = folder / {"refused": "run"}.get(name, name)
+def train_and_report(folder: Path, name: str, model, settings, run: str, devices: int = 1) -> None:
     try:
         data = DATA.get(name, Clips)
-        steps = train(model, data(), settings, run, val_data=data(6), devices=devices)
-        told = f"{steps} steps of {settings.steps}"
+        steps = train(model, data(), settings, folder / run, val_data=data(6), devices=devices)
+        outcome = f"{steps} steps of {settings.steps}"
     except (TrainingStopped, UserError) as error:
-        told = str(error).replace(str(run), "RUN")
+        outcome = str(error).replace(str(folder / run), "RUN")
     assert not dist.is_initialized()
-    (folder / f"{name}{settings.steps}-{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(told))
+    (folder / f"{name}{settings.steps}-{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(outcome))
 
 
 def as_torchrun(folder: Path, name: str) -> None:
@@ -89,19 +104,20 @@ def as_torchrun(folder: Path, name: str) -> None:
                            "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
                            "TORCHELASTIC_RUN_ID": name}
             try:
-                train_and_tell(folder, name, *TRAININGS[name]())
+                train_and_report(folder, name, *TRAININGS[name]())
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
     for child in children:
-        if os.waitpid(child, 0)[1]:
+        if os.waitpid(child, 0)[1] not in (0, signal.SIGKILL):
             sys.exit(f"{name}: a process failed")
 
 
 def main(folder: Path, started_as: str) -> None:
     if started_as == "fabric":
-        train_and_tell(folder, "run", codebook_model(), dataclasses.replace(SETTINGS, steps=6), devices=2)
+        settings = dataclasses.replace(SETTINGS, steps=6)
+        train_and_report(folder, "run", codebook_model(), settings, "run", devices=2)
         return
     import lightning.fabric  # noqa: F401
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401

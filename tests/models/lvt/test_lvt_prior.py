@@ -9,7 +9,8 @@ import pytest
 import torch
 from slow_lvt import NEIGHBOURS, code_nats, inside, random_, slices
 
-from lvlib.models.lvt.prior import LVTConfig, LVTSampling, MaskedConv3d, earlier_taps, sinusoid
+from lvlib.models.lvt.layers import MaskedConv3d, earlier_taps, sinusoid
+from lvlib.models.lvt.prior import LVTConfig, LVTSampling
 from lvlib.stages import GivenFrames, LatentSpec
 
 KINDS = "query-key", "key", "relative"

@@ -14,12 +14,11 @@ from torch import nn
 
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.common.volume import AxialPositions
+from lvlib.models.videogpt.axial_attention import AxialAttention, attend_along
 from lvlib.models.videogpt.vqvae import (
-    AxialAttention,
     ChannelNorm,
     VideoBlock,
     VideoVQVAEConfig,
-    attend_along,
     latent_grid,
     normalized_mse,
     strides,
