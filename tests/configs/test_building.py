@@ -22,7 +22,7 @@ def test_layers_without_number_end_soon():
         for _ in range(10**12):
             made.append(nn.Sequential(nn.ReLU()))
 
-    with pytest.raises(UserError, match="more than 20,000 layers"):
+    with pytest.raises(UserError, match="more than 10,000 layers"):
         build_within_limits(make)
     assert len(made) == MOST_MODULES
 
