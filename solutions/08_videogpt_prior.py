@@ -388,8 +388,8 @@ assert (knows > 0).sum() == seen["full"].sum()
 
 # %% tags=["export:models.common.attention"]
 @lru_cache(maxsize=8)
-def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
-    """bool (n, n): may the row's position look at the column's?"""
+def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
+    """bool (n, n): may the row's position look at the column's? Kept for each kind: fake tensors have no contents."""
     position = torch.arange(n, dtype=torch.int32, device=device)
     return pattern.allows(position[:, None], position)
 
@@ -417,7 +417,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
     n, device = query.shape[2], query.device
     if device.type == "cuda":
         return flex_attention()(query, key, value, block_mask=block_mask(pattern, n, device))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device, type(query)))
 
 # %% [markdown]
 # ## 5. The layer, and what it may keep

@@ -5,8 +5,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 IDLE = 10  # so many times the limit where nothing is computed
 
@@ -27,6 +28,7 @@ class Interrupts:
         self.by_user = False
         self._running = self._time_is_up = False
         self._ended = threading.Event()
+        self._forward: Callable[[int, FrameType | None], Any] = signal.default_int_handler
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -36,27 +38,30 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = signal.signal(signal.SIGINT, self._handle) or signal.SIG_DFL
-        self._forward = {signal.SIG_IGN: lambda *_: None, signal.SIG_DFL: signal.default_int_handler}.get(
-            previous, previous)
-        timer = threading.Thread(target=self._count, daemon=True)
+        previous = signal.getsignal(signal.SIGINT)
+        if callable(previous):
+            self._forward = previous
+        elif previous is signal.SIG_IGN:
+            self._forward = lambda number, frame: None
+        timer = threading.Thread(target=self._count, args=(threading.get_ident(),), daemon=True)
+        timer.start()
         try:
+            signal.signal(signal.SIGINT, self._handle)
             self._running = True
-            timer.start()
             yield
         finally:
             self._running = False
             self._ended.set()
             timer.join()
-            signal.signal(signal.SIGINT, previous)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
-    def _count(self) -> None:
+    def _count(self, main_thread: int) -> None:
         started, computed = time.monotonic(), time.process_time()
         while not self._ended.wait(min(1.0, self.limit / 10)):  # once is not enough: a bare `except:` may swallow it
             passed = time.monotonic() - started
             if passed > IDLE * self.limit or min(passed, time.process_time() - computed) > self.limit:
                 self._time_is_up = True
-                _interrupt_main_thread()
+                _interrupt(main_thread)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._time_is_up:
@@ -70,8 +75,8 @@ class Interrupts:
             raise
 
 
-def _interrupt_main_thread() -> None:
+def _interrupt(main_thread: int) -> None:
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(main_thread, signal.SIGINT)
     else:
         _thread.interrupt_main()  # on Windows it ends a sleep, too

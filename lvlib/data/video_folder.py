@@ -13,7 +13,8 @@ from statistics import median
 import numpy as np
 from torch.utils.data import Dataset
 
-from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Size, Video, decode, probe
+from lvlib.data.pictures import Size
+from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video, decode, survey
 from lvlib.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test")
@@ -123,7 +124,7 @@ class VideoFolder(Dataset):
 
     def _probe(self, path: Path) -> Video | None:
         try:
-            video = probe(path)
+            video = survey(path)
             if not self._clips(video):
                 need = (self.frames - 1) * self.stride + 1
                 raise UserError(f"{path} is too short: {video.frames} frames, and a clip needs {need}")

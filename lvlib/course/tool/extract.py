@@ -83,14 +83,15 @@ def module_text(cells: list[Export]) -> str:
 
 
 def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, is_first: bool) -> Export:
-    docstring, imports, names, problems, taken = "", [], [], [], set()
+    docstring, imports, names, problems = "", [], [], []
+    taken: set[int] = set()  # numbers of the lines that the head of the module has
     for index, node in enumerate(tree.body):
-        lines = range(node.lineno, node.end_lineno + 1)
+        lines_of_node = range(node.lineno, (node.end_lineno or node.lineno) + 1)
         if index == 0 and is_first and ast.get_docstring(tree):
-            docstring = ast.get_source_segment(cell.source, node)
-            taken.update(lines)
+            docstring = ast.get_source_segment(cell.source, node) or ""
+            taken.update(lines_of_node)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            taken.update(lines)
+            taken.update(lines_of_node)
             if getattr(node, "module", None) != f"lvlib.{module}":  # a later notebook imports what it adds to
                 imports.append(ast.unparse(node))
         elif isinstance(node, DEFINITIONS):
@@ -109,13 +110,19 @@ def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, i
 
 def _constant(node: ast.stmt) -> str | None:
     """The name of a constant such as `WIDTH = 3`, or of a type such as `Triple = tuple[int, int, int]`."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    try:
-        if not isinstance(node.value, ast.Subscript):
-            ast.literal_eval(node.value)
-    except (AttributeError, ValueError):
+    target: ast.expr
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+    elif isinstance(node, ast.AnnAssign) and node.value:
+        target, value = node.target, node.value
+    else:
         return None
-    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+    try:
+        if not isinstance(value, ast.Subscript):
+            ast.literal_eval(value)
+    except (TypeError, ValueError):
+        return None
+    return target.id if isinstance(target, ast.Name) else None
 
 
 def _sorted_imports(lines: list[str]) -> str:

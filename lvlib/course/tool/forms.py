@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
-from nbgrader.preprocessors import ClearSolutions
 
 from lvlib.course.tool.notebook import Source, code_cells, tagged, tags
 
@@ -21,6 +20,8 @@ def student_form(source: Source) -> NotebookNode:
     """What learners open: no solutions, no outputs, and a stub that raises `NotImplementedError("exercise N.M")`."""
     notebook = copy.deepcopy(source.notebook)
     notebook.cells = [cell for cell in notebook.cells if "solution-only" not in tags(cell)]
+    from nbgrader.preprocessors import ClearSolutions  # here: it imports what Windows lacks
+
     clear = ClearSolutions(enforce_metadata=False)
     for cell in code_cells(notebook):
         clear.code_stub = {"python": f'raise NotImplementedError("exercise {tagged(cell, "ex-")}")'}

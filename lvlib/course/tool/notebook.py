@@ -33,7 +33,7 @@ class Source:
 def read_sources(root: Path) -> list[Source]:
     """All sources, in order. What cannot be read is a source without cells, and has a problem."""
     sources = [_read(path, root) for path in sorted((root / "solutions").glob("*.py"))]
-    names = {}
+    names: dict[int, str] = {}
     for source in sources:
         names.setdefault(source.number, source.name)
     return [
@@ -94,7 +94,8 @@ def _with_problem(source: Source, problem: str) -> Source:
 
 
 def _broken_rules(notebook: NotebookNode, number: int) -> Iterator[str]:
-    seen, previous = set(), None
+    seen: set[str] = set()
+    previous = None
     for cell in notebook.cells:
         rules = [_tag_rules(cell)]
         if cell.cell_type == "code":
@@ -143,8 +144,9 @@ def _marker_rules(cell: NotebookNode) -> Iterator[str]:
 
 
 def _in_function(cell: NotebookNode, line: int) -> bool:
-    functions = (node for node in ast.walk(parsed(cell) or ast.Module([])) if isinstance(node, ast.FunctionDef))
-    return any(node.lineno < line <= node.end_lineno for node in functions)
+    tree = parsed(cell)
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)) if tree else ()
+    return any(node.lineno < line <= (node.end_lineno or 0) for node in functions)
 
 
 def _exercise_rules(cell: NotebookNode, previous: NotebookNode | None, number: int, seen: set[str]) -> Iterator[str]:
