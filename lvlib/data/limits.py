@@ -8,11 +8,16 @@ from lvlib.errors import UserError
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 
-def require_memory(needed: int, what: str) -> None:
-    """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
+def free_memory() -> int:
+    """Bytes that are free now."""
     import psutil  # here: its Linux form imports what Windows lacks
 
-    free = psutil.virtual_memory().available
+    return psutil.virtual_memory().available
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
+    free = free_memory()
     if needed > free:
         raise UserError(f"{what}: {in_words(needed)} of memory are needed, and {in_words(free)} are free")
 
