@@ -192,8 +192,9 @@ def _below(run: Path, root: Path, random: Random) -> str:
     if random.random() < 0.5:
         return f"{stage} is {stand_in(path, random)}"
     other = root / "runs" / random.choice(RUNS)
+    shutil.copytree(other, root / "copy")  # the run may stand in the other
     remove(path)
-    shutil.copytree(other, path)
+    (root / "copy").rename(path)
     return f"{stage} is a copy of {other.name}"
 
 
