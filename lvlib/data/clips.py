@@ -110,7 +110,12 @@ def read_meta(root: Path) -> dict:
 
 
 def _is_table(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
+    return lambda value: isinstance(value, dict) and all(map(_is_name, value)) and all(map(is_right, value.values()))
+
+
+def _is_name(value: str) -> bool:
+    """Of something in the folder, and of nothing elsewhere."""
+    return bool(value) and not Path(value).is_absolute() and ".." not in Path(value).parts
 
 
 def _is_count(value: Any) -> bool:

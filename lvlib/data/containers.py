@@ -19,7 +19,7 @@ from lvlib.data.truncation import missing_bytes
 from lvlib.errors import UserError
 
 # The demuxers that read one file: none that follows addresses (playlists), and none that opens others (scripts).
-_FORMATS = ("asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,wtv,"
+_FORMATS = ("apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,wtv,"
             "yuv4mpegpipe")
 _MOST_PIXELS = 2**27  # of one picture; 8K video has 2**25
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "max_pixels": str(_MOST_PIXELS)}
@@ -164,9 +164,8 @@ def check_of(frame) -> int:
     if plane.line_size <= 0:  # upside down in memory
         return zlib.crc32(frame.to_ndarray(format="gray", threads=1))
     pixel = frame.format.components[0].bits if frame.format.is_planar else frame.format.padded_bits_per_pixel
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    used = plane.width * -(-pixel // 8)  # what follows in a row is not the picture's
-    return zlib.crc32(np.ascontiguousarray(rows[:, :used]))
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # longer than the picture is wide
+    return zlib.crc32(np.ascontiguousarray(rows[:, : plane.width * -(-pixel // 8)]))
 
 
 def pixel_shape(stream) -> float:
@@ -219,18 +218,18 @@ class _Walk:
 
 
 def _rate(stream, stamps: np.ndarray, end: int) -> float:
-    """Frames a second: what the file says, if time stamps (in rising order) agree; else what they say.
-
-    They agree by their mean distance, or by the usual one: a recording may have gaps.
-    """
+    """Frames a second: what the file says, if time stamps (in rising order) agree, by their mean distance or by the
+    usual one, for a recording may have gaps. Else what they say."""
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(stamps) < 2 or stamps[0] == stamps[-1]:
         return said[0] if said else _ANY_RATE
-    gaps = np.diff(stamps)
+    gaps, tick = np.diff(stamps), float(stream.time_base)
     end = end if end > stamps[-1] else stamps[-1] + gaps.mean()
-    tick = float(stream.time_base)
     mean, usual = len(stamps) / ((end - stamps[0]) * tick), 1 / (max(1, np.median(gaps)) * tick)
-    return next((rate for rate in said if min(abs(rate / mean - 1), abs(rate / usual - 1)) < 0.05), mean)
+    for rate in said:
+        if min(abs(rate / mean - 1), abs(rate / usual - 1)) < 0.05:
+            return rate
+    return float(usual if abs(usual / mean - 1) < 0.05 else mean)
 
 
 def _missing(path: Path, container, stream, walk: _Walk) -> int:

@@ -25,7 +25,7 @@ def draft_beside(path: Path) -> Iterator[Path]:
     """What to make, a file or a folder, of the same name. It is moved to `path` at the end: an existing file is
     replaced, and so is an empty folder. If anything goes wrong it is deleted. Raises OSError where `path` cannot be
     written to."""
-    path = Path(os.path.realpath(path.parent), path.name)
+    path = Path(os.path.realpath(path)) if path.is_dir() else Path(os.path.realpath(path.parent), path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path.parent)
     room = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, path.parent))

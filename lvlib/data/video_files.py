@@ -1,4 +1,4 @@
-"""Reading a video, whole or a few frames: a file (through PyAV), an animated image or a folder of images (Pillow).
+"""Reading a video, whole or a few frames of it: a file (PyAV), an animated image, or a folder of images (Pillow).
 
 What a file says about itself is not trusted: see `lvlib.data.containers`. Any frames are those that a decode from the
 start gives at their places.
@@ -21,11 +21,11 @@ from lvlib.errors import UserError
 
 VIDEO_SUFFIXES = (
     ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm",
-    ".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".flv", ".h264", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".mpe",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".wmv",
-    ".wtv", ".y4m",
+    ".3g2", ".3gp", ".apng", ".asf", ".divx", ".dv", ".f4v", ".flv", ".h264", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v",
+    ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
+    ".wmv", ".wtv", ".y4m",
 )
-IMAGE_SUFFIXES = (".apng", ".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _IMAGE_FOLDER_FPS = 25.0  # images do not say how fast they follow each other
 _MOST_PIXELS = 2**31  # decoded to know a file for sure: some seconds. Of longer ones the packets are believed
 _KEPT = 2**14  # files whose contents are remembered
@@ -116,6 +116,18 @@ def decode(video: Video, wanted: Sequence[int], size: Size | None = None) -> np.
     if done < len(wanted):
         raise UserError(f"{video.path} is damaged: frame {wanted[done]} cannot be decoded")
     return clip
+
+
+def is_animated(path: Path) -> bool:
+    """True for a WebP that moves: FFmpeg does not read it, Pillow does."""
+    try:
+        if path.suffix.lower() != ".webp" or not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            head = file.read(21)
+        return head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+    except OSError:
+        return False
 
 
 def natural_order(path: Path) -> list:

@@ -50,7 +50,8 @@ def writer_of(path: Path, fps: float | Sequence[float] = 8) -> Callable[[Path, n
         raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
     for rate in np.unique(fps):
         if not SLOWEST <= rate <= FASTEST:
-            raise UserError(f"cannot write {path}: fps must be from {SLOWEST} to {FASTEST}, not {rate:g}")
+            raise UserError(f"cannot write {path}: fps must be above 0 and up to {FASTEST}, at least {SLOWEST}, "
+                            f"not {rate:g}")
     return _WRITERS[path.suffix.lower()]
 
 

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,9 @@ def _as_files(manifest: bytes) -> dict[str, dict]:
 
 
 def _as_state(data: bytes) -> dict:
-    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch remarks on how a foreign file was pickled
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     if "optimizer" in state:  # of runs from before models could have several
         state["optimizers"] = {"model": state.pop("optimizer")}
     for name in ("optimizers", "precision"):

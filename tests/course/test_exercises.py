@@ -358,8 +358,10 @@ CLASSES = [
 
 @pytest.mark.parametrize("answer, message", CLASSES, ids=[m[:40] for _, m in CLASSES])
 def test_classes(capsys, answer, message):
+    contents = dict(vars(answer)) if isinstance(answer, type) else {}
     returned, line = line_of(capsys, "98.10", answer)
     assert line.startswith(f"98.10 Scale  {message}")
+    assert contents.items() <= dict(getattr(answer, "__dict__", {})).items()  # the class is as it was
     assert returned is (answer if message == "OK" else Scale)
 
 
@@ -371,7 +373,7 @@ def test_progress(capsys):
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out == "98.2 double  not yet\n98.10 Scale  done\n1 of 2 done\n"
-    check("98.2", double)
+    check(98.2, double)  # without quotes it is found, too
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out.endswith("2 of 2 done\n")

@@ -186,7 +186,7 @@ def test_png_is_a_strip_and_npy_the_array(tmp_path, channels):
         ("a.mp4", numbered(2)[0], 8, r"uint8 \(t, h, w, 1 or 3\)"),
         ("a.mp4", numbered(2) / 255, 8, "not float64"),
         ("a.mp4", numbered(2)[:0], 8, r"not uint8 \(0, "),
-        ("a.mp4", numbered(2), 0, "fps must be from"),
+        ("a.mp4", numbered(2), 0, "fps must be above 0"),
         ("a.npy/b.mp4", numbered(2), 8, "cannot write"),
     ],
 )

@@ -1,3 +1,4 @@
+import multiprocessing
 import random
 from collections import Counter
 
@@ -7,6 +8,7 @@ import torch
 from toys import Clips, Codes, ConditionedCodes, RandomCrops, config
 
 from lvlib.data import to_video
+from lvlib.errors import UserError
 from lvlib.training.batches import for_model, global_batch, seed_everything, training_batches, validation_batches
 
 
@@ -45,6 +47,60 @@ def test_ranks_together_are_the_batch_of_one_process(workers):
         assert torch.equal(torch.cat(parts), expected)
 
 
+@pytest.mark.parametrize("accumulate, world", [(2, 1), (2, 2), (3, 2)])
+def test_ranks_together_go_through_the_micro_batches_of_one_process(accumulate, world):
+    settings = config(batch=12, accumulate=accumulate)
+    whole = [batch["video"] for batch, in training_batches(RandomCrops(), config(batch=12), range(1, 4), 0, 1)]
+    ranks = [list(training_batches(RandomCrops(), settings, range(1, 4), rank, world)) for rank in range(world)]
+    for expected, *parts in zip(whole, *ranks, strict=True):
+        micro_batches = [torch.cat([batch["video"] for batch in together]) for together in zip(*parts, strict=True)]
+        assert len(micro_batches) == accumulate and torch.equal(torch.cat(micro_batches), expected)
+
+
+class Growing(RandomCrops):
+    """A curriculum: clips of one frame more every third step."""
+
+    def item_at(self, index, step):
+        return {"video": np.tile(self[index]["video"], (4, 1, 1, 1))[:1 + step // 3]}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_curriculum_is_told_the_step(workers):
+    settings = config(batch=4, workers=workers)
+    whole = [batch["video"] for batch, in training_batches(Growing(), config(batch=4), range(1, 8), 0, 1)]
+    rest = [batch["video"] for batch, in training_batches(Growing(), settings, range(4, 8), 0, 1)]
+    assert [batch.shape[1] for batch in whole] == [1, 1, 2, 2, 2, 3, 3]
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
+    assert {batch["video"].shape[1] for batch in validation_batches(Growing(), settings, 0, 1)} == {2}
+
+
+def test_workers_that_are_started_afresh():
+    """As on Windows and macOS: they get everything pickled."""
+    data, settings = Growing(), config(batch=4, workers=1)
+    expected = [batch["video"] for batch, in training_batches(data, config(batch=4), range(1, 3), 0, 1)]
+    method = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        fresh = [batch["video"] for batch, in training_batches(data, settings, range(1, 3), 0, 1)]
+    finally:
+        multiprocessing.set_start_method(method, force=True)
+    assert all(torch.equal(a, b) for a, b in zip(expected, fresh, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("error", [UserError("clip 7 is damaged"), OSError("clip 7 is damaged")])
+def test_what_the_data_says_is_one_line_from_a_worker_too(workers, error):
+    class Damaged(Clips):
+        def __getitem__(self, index):
+            if index == 7:
+                raise error
+            return super().__getitem__(index)
+
+    with pytest.raises(UserError) as caught:
+        list(training_batches(Damaged(), config(batch=4, workers=workers), range(1, 8), 0, 1))
+    assert str(caught.value) == "clip 7 is damaged"
+
+
 def test_items_draw_anew_in_every_epoch():
     one_clip = list(training_batches(RandomCrops(1), config(batch=1), range(1, 20), 0, 1))
     assert len({batch["video"].numpy().tobytes() for batch, in one_clip}) > 4
@@ -76,6 +132,19 @@ def test_what_a_model_is_given():
     assert condition["label"].dtype == torch.int64
     assert torch.equal(condition["actions"], torch.as_tensor(np.stack([part["actions"] for part in conditions])))
     assert torch.equal(condition["frames"], torch.stack([to_video(part["frames"]) for part in conditions]))
+
+
+@pytest.mark.parametrize("given, dtype", [
+    (torch.randint(256, (2, 5), dtype=torch.uint8), torch.int64),  # text as bytes, which is no frames
+    (torch.randint(256, (2, 3, 4, 5), dtype=torch.uint8), torch.int64),
+    (torch.randint(256, (2, 5), dtype=torch.int32), torch.int64), (torch.rand(2, 7).double(), torch.float32),
+    (torch.rand(2, 1, 2, 3, 4), torch.float32),
+])
+def test_numbers_of_a_condition_keep_their_values(given, dtype):
+    latents = torch.rand(2, 4, 6)
+    same, condition = for_model({"latents": latents, "condition": {"x": given}})
+    assert same is latents and condition["x"].dtype == dtype
+    assert torch.equal(condition["x"], given.to(dtype))
 
 
 def test_seeding_reaches_all_generators():

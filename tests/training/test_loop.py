@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from toys import Clips, Line, NoisyVQVAE, at_step, codebook_model, config, line, logged, weights
+from toys import Clips, Line, NoisyVQVAE, at_step, codebook_model, config, gan, line, logged, weights
 
 from lvlib.data import to_video
 from lvlib.errors import UserError
@@ -97,17 +98,44 @@ def test_bfloat16_runs_and_saves_float32(tmp_path):
 # Resuming
 
 
-@pytest.mark.parametrize("make", [line, lambda: codebook_model(NoisyVQVAE)], ids=["line", "codebooks"])
-def test_a_run_in_pieces_is_the_run_in_one_piece(tmp_path, make):
-    settings = {"ema_decay": 0.9, "gradient_clip": 1.0, "optimizer": "adamw"}
-    assert train(make(), DATA, config(**settings), tmp_path / "whole") == 9
+class Growing(Clips):
+    """A curriculum: two frames until step 5, then four."""
+
+    def item_at(self, index, step):
+        return {"video": np.tile(self[index]["video"], (1 + (step > 5), 1, 1, 1))}
+
+
+@pytest.mark.parametrize("make, data, accumulate", [
+    (line, Clips(), 1), (lambda: codebook_model(NoisyVQVAE), Clips(), 1), (gan, Clips(), 2), (gan, Growing(), 1),
+], ids=["line", "codebooks", "gan", "curriculum"])
+def test_a_run_in_pieces_is_the_run_in_one_piece(tmp_path, make, data, accumulate):
+    settings = {"ema_decay": 0.9, "gradient_clip": 1.0, "optimizer": "adamw", "accumulate": accumulate}
+    assert train(make(), data, config(**settings), tmp_path / "whole") == 9
     for steps, workers, taken in [(1, 0, 1), (2, 0, 1), (7, 2, 5), (9, 0, 2)]:
         pieces = config(steps=steps, workers=workers, **settings)
-        assert train(make(), DATA, pieces, tmp_path / "pieces") == taken
+        assert train(make(), data, pieces, tmp_path / "pieces") == taken
     assert weights(tmp_path / "whole", 9) == weights(tmp_path / "pieces", 9)
     for name in (MODEL, EMA):
         whole, pieces = (folder_of(tmp_path / run, 9) / name for run in ("whole", "pieces"))
         assert whole.read_bytes() == pieces.read_bytes()
+
+
+def test_the_log_of_several_losses(tmp_path):
+    """Each loss under the name of its optimizer, from the step on at which it moves; in validation too."""
+    train(gan(), DATA, config(steps=4, validate_every=2), tmp_path, val_data=Clips(6))
+    times = {"step", "seconds", "clips_per_second", "learning_rate"}
+    generator, discriminator = {"generator_loss", "perplexity", "commitment_loss"}, {"discriminator_loss", "margin"}
+    assert [record.keys() - times for record in logged(tmp_path)] == [
+        generator, generator | {f"val_{name}" for name in generator}, generator | discriminator,
+        generator | discriminator | {f"val_{name}" for name in generator | discriminator}]
+
+
+def test_a_frozen_part_is_not_copied_for_the_running_mean(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("lvlib.training.loop.validate", lambda fabric, model, *_: seen.append(model) or {})
+    model = gan()
+    train(model, DATA, config(steps=1, ema_decay=0.5), tmp_path, val_data=Clips(6))
+    assert seen[0] is not model and seen[0].perceptual is model.perceptual and seen[0].encoder is not model.encoder
 
 
 def test_the_seed_matters(tmp_path):

@@ -1,9 +1,13 @@
 """What can stop a training, in one process: it loses nothing, and says in one line what is safe on disk."""
 
 import errno
+import multiprocessing
 import os
+import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from toys import Clips, Line, at_step, config, line, logged, raise_signal, weights
@@ -11,12 +15,13 @@ from toys import Clips, Line, at_step, config, line, logged, raise_signal, weigh
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import train
 from lvlib.training.checkpoint import steps_saved
+from lvlib.training.engine import choose_device
 
 DATA = Clips()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_saves_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, number):
+def test_an_interrupt_saves_and_the_run_resumes_as_if_nothing_had_been(tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(TrainingStopped, match="interrupted after step 5: saved"):
         train(at_step(5, lambda: raise_signal(number)), DATA, config(), tmp_path / "stopped")
@@ -117,7 +122,112 @@ def test_files_that_the_system_refuses_to_let_grow(tmp_path, capfd, limit, log_e
     assert [r["step"] for r in logged(tmp_path)] == [r["step"] for r in logged(tmp_path / "whole")]
 
 
+def all_but_training(act):
+    """Runs act() in the processes that read data, and there alone."""
+    return lambda: torch.utils.data.get_worker_info() and act()
+
+
+class Touchy(Clips):
+    """Clip 7 does something when it is read."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def __getitem__(self, index):
+        if index == 7:
+            self.act()
+        return super().__getitem__(index)
+
+
+def lose_memory():
+    raise MemoryError
+
+
+@pytest.mark.parametrize("make, data, reason", [
+    (lambda: at_step(5, lose_memory), DATA, "out of memory"),
+    (lambda: at_step(5, lambda: torch.empty(10**15)), DATA, "out of memory"),
+    (lambda: at_step(5, lambda: np.empty(10**15)), DATA, "out of memory"),
+    (line, Touchy(lose_memory), "out of memory"), (line, Touchy(lambda: torch.empty(10**15)), "out of memory"),
+])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_out_of_memory_is_one_line(tmp_path, make, data, reason, workers):
+    with pytest.raises(TrainingStopped) as caught:
+        train(make(), data, config(workers=workers), tmp_path)
+    assert re.fullmatch(rf"{reason} \(.*training.batch.*\) in step \d; the checkpoint of step \d is whole"
+                        rf"|{reason} \(.*\) in step \d; there is no checkpoint yet", str(caught.value))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes die otherwise there")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
+def test_a_killed_data_worker_is_one_line(tmp_path, number, capfd):
+    """SIGBUS is how the system tells a process that /dev/shm is full."""
+    on_child = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(TrainingStopped, match=r"a process that reads data died .* in step \d; .* checkpoint"):
+        train(line(), Touchy(all_but_training(lambda: raise_signal(number))), config(workers=1), tmp_path)
+    assert not multiprocessing.active_children() and signal.getsignal(signal.SIGCHLD) is on_child
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mistake_in_a_model_or_a_data_set_is_shown_as_what_it_is(tmp_path):
+    def mistake():
+        raise RuntimeError("shapes (2, 3) and (4, 5)")
+
+    for model, data, workers in (at_step(5, mistake), DATA, 0), (line(), Touchy(mistake), 1):
+        with pytest.raises(RuntimeError, match="shapes"):
+            train(model, data, config(workers=workers), tmp_path / str(workers))
+        assert not multiprocessing.active_children()
+
+
+def test_in_another_thread_signals_are_left_alone(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, line(), DATA, config(workers=1), tmp_path).result() == 9
+
+
 # Refusing
+
+
+@pytest.mark.parametrize("variables, line_", [
+    ({"LOCAL_WORLD_SIZE": "2"}, "WORLD_SIZE is ''"), ({"LOCAL_WORLD_SIZE": "two", "WORLD_SIZE": "2"}, "is 'two'"),
+    ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'"),
+    ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}, "RANK is ''"),
+    ({"LOCAL_WORLD_SIZE": "0", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, "devices is 0"),
+    ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"}, "as many processes"),
+    ({"LOCAL_WORLD_SIZE": "\u0662", "WORLD_SIZE": "2"}, "LOCAL_WORLD_SIZE is"),
+])
+def test_variables_as_torchrun_does_not_set_them(tmp_path, monkeypatch, variables, line_):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        train(line(), DATA, config(), tmp_path / "run")
+    assert line_ in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("variables", [{"LOCAL_RANK": "x"}, {"NODE_RANK": "x", "LOCAL_RANK": "0"},
+                                       {"TORCHELASTIC_RUN_ID": "x"}])
+def test_variables_that_fabric_cannot_use(tmp_path, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="cannot start 2 processes"):
+        train(line(), DATA, config(), tmp_path / "run", devices=2)
+
+
+def test_devices(tmp_path, monkeypatch):
+    def there(cuda, mps):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    choices = {(True, True): "cuda", (True, False): "cuda", (False, True): "mps", (False, False): "cpu"}
+    for available, device in choices.items():
+        there(*available)
+        assert choose_device() == choose_device("auto") == choose_device(device) == device
+        assert choose_device("cpu") == "cpu"
+    there(False, False)
+    for device, reason in ("cuda", "no cuda that torch can use; it has: cpu"), ("gpu", "unknown device 'gpu'"):
+        with pytest.raises(UserError, match=reason):
+            train(line(), DATA, config(), tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()
+    assert train(line(), DATA, config(steps=1), tmp_path / "run", device="cpu") == 1
 
 
 def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
@@ -140,8 +250,9 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), DATA, config(), tmp_path / "run")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the other training is a fork")
 def test_two_trainings_in_one_folder(tmp_path):
-    """The lock is of the process, so the other training is one: a fork, which asks for the lock and no more."""
+    """The other training is a process of its own, which asks for the lock and no more."""
     from lvlib.training.run import lock
 
     answers = []
