@@ -1,6 +1,7 @@
 """lvlib sample: clips made by a trained prior, from nothing, from a condition, or from their first frames."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ def main(arguments: list[str]) -> None:
     from lvlib.cli.condition import condition_options, conditions_for
     from lvlib.cli.given import require_prior
     from lvlib.cli.sample_output import Samples, print_scores, write
+    from lvlib.data.limits import require_memory
     from lvlib.data.video_writer import writer_of
     from lvlib.evaluation.generate import check_frames
     from lvlib.runs import load_config, load_pipeline
@@ -35,6 +37,9 @@ def main(arguments: list[str]) -> None:
     sampling = with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
     stated = condition_options(config, fields["condition"])
     check_frames(config, options.frames)
+    frames = options.frames or config.data.frames
+    pixels = options.n * frames * math.prod(config.video_shape) // config.data.frames
+    require_memory(5 * pixels, f"{options.n:,} samples of {frames:,} frames")  # as float32, and as uint8
     given_frames, clips = given_clips(options, config, run)
     condition = conditions_for(config, stated, options.n, load_run(run), clips.items if clips else [], options.given)
     pipeline = load_pipeline(run, options.device)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-import psutil
 from torch import nn
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
 
+from lvlib.data.limits import free_memory, in_words
 from lvlib.errors import UserError
 
 MOST_MODULES = 10_000  # the largest configuration of the papers so far has 449
@@ -20,7 +20,7 @@ def build_within_limits(make: Callable[[], nn.Module]) -> nn.Module:
     Raises UserError as soon as it has more than MOST_MODULES submodules, or weights that take more than the memory that
     is free. Weights on the meta device and fake ones take none.
     """
-    free, modules, weights = psutil.virtual_memory().available, 0, 0
+    free, modules, weights = free_memory(), 0, 0
 
     def count(_parent: nn.Module, _name: str, _module: nn.Module | None) -> None:
         nonlocal modules
@@ -33,8 +33,8 @@ def build_within_limits(make: Callable[[], nn.Module]) -> nn.Module:
         if parameter is not None and parameter.untyped_storage().device.type != "meta":
             weights += parameter.nbytes
         if weights > free:
-            raise UserError(f"these sizes make a model whose weights take more than the {free / 1e9:.3g} GB of memory "
-                            "that are free: take smaller ones")
+            raise UserError("these sizes make a model whose weights take more than the "
+                            f"{in_words(free)} of memory that are free: take smaller ones")
 
     with register_module_module_registration_hook(count), register_module_parameter_registration_hook(weigh):
         return make()
