@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> None:
     sampling = with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
     stated = condition_options(config, fields["condition"])
     check_frames(config, options.frames)
-    frames = options.frames or config.data.frames
-    pixels = options.n * frames * math.prod(config.video_shape) // config.data.frames
-    require_memory(5 * pixels, f"{options.n:,} samples of {frames:,} frames")  # as float32, and as uint8
+    channels, frames, *size = config.video_shape
+    values = options.n * channels * (options.frames or frames) * math.prod(size)
+    require_memory(6 * values, f"a video of {options.n} samples")  # as float32, and as what is written
     given_frames, clips = given_clips(options, config, run)
     condition = conditions_for(config, stated, options.n, load_run(run), clips.items if clips else [], options.given)
     pipeline = load_pipeline(run, options.device)

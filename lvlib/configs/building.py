@@ -33,8 +33,8 @@ def build_within_limits(make: Callable[[], nn.Module]) -> nn.Module:
         if parameter is not None and parameter.untyped_storage().device.type != "meta":
             weights += parameter.nbytes
         if weights > free:
-            raise UserError("these sizes make a model whose weights take more than the "
-                            f"{in_words(free)} of memory that are free: take smaller ones")
+            raise UserError(f"these sizes make a model whose weights take more than the {in_words(free)} of memory "
+                            "that are free: take smaller ones")
 
     with register_module_module_registration_hook(count), register_module_parameter_registration_hook(weigh):
         return make()

@@ -8,17 +8,18 @@ from lvlib.errors import UserError
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 
-def require_memory(needed: int, what: str) -> None:
-    """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
-    if needed > (free := free_memory()):
-        raise UserError(f"{what} needs {in_words(needed)} of memory, and {in_words(free)} are free")
-
-
 def free_memory() -> int:
-    """Bytes."""
+    """Bytes that are free now."""
     import psutil  # here: its Linux form imports what Windows lacks
 
     return psutil.virtual_memory().available
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
+    free = free_memory()
+    if needed > free:
+        raise UserError(f"{what} needs {in_words(needed)} of memory, and {in_words(free)} are free")
 
 
 def require_disk(folder: Path, needed: int, what: str) -> None:

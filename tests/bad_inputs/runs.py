@@ -50,8 +50,8 @@ def _call(run: Path, name: str, root: Path, random: Random) -> list[str]:
     ]
     if name in ("masked-vqvae", "planes-gan"):
         prior = "masked" if name == "masked-vqvae" else "planes"
-        choices.append(["train", prior, "--autoencoder", short, "--out", "new", "--data.root", "clips", "--device", "cpu",
-                        "--training.steps", "1"])
+        choices.append(["train", prior, "--autoencoder", short, "--out", "new", "--data.root", "clips", "--device",
+                        "cpu", "--training.steps", "1"])
     if name.startswith("frames"):
         choices.append(["merge_codes", short, "--codes", "4", "--out", "new"])
     if name in RUNS:
