@@ -1,5 +1,6 @@
 """lvlib train: trains a configuration on a folder of data; goes on where a run of it stopped."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,11 @@ def main(arguments: list[str]) -> None:
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
-    processes(config.training, options.devices, options.nodes)  # a mistake is better known before hours of encoding
+    world = processes(config.training, options.devices, options.nodes)  # better known before hours of encoding
     if config.stands_on:
         below = find_below(config, getattr(options, config.stands_on), options.out)
         config = standing_on(config, below, options.fields)
+    _check_batch(config, math.prod(world))
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     data = _open_data(config)
@@ -74,6 +76,16 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
     except UserError as error:
         _say(f"training without validation: {error}")
     return data
+
+
+def _check_batch(config: "Config", processes: int) -> None:
+    """Raises UserError where what goes through at a time, or the list of a step's clips, fits no memory."""
+    from lvlib.data.limits import require_memory
+
+    share = config.training.batch // processes
+    sizes, number = (config.video_shape, 4) if config.stage == "autoencoder" else (config.latents.shape, 8)
+    require_memory(share // config.training.accumulate * math.prod(sizes) * number, f"a batch of {share:,} clips")
+    require_memory(share * 100, f"the list of {share:,} clips of a step")
 
 
 def _check_folder(run: Path) -> None:
