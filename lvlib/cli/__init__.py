@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from lvlib import __version__
-from lvlib.errors import TrainingStopped, UserError, shortened, unknown, what_is_too_large
+from lvlib.errors import TrainingStopped, UserError, in_one_line, shortened, unknown
 
 COMMANDS = {
     "configs": "list the configurations",
@@ -31,12 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def reported(work: Callable[[], None]) -> int:
     """Does the work, and says in one line on stderr what stopped it. Returns the exit status."""
+    if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text, nor each text of the terminal's letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work()
     except (UserError, TrainingStopped, OSError) as error:
         return _refused(str(error))
     except Exception as error:
-        if (line := what_is_too_large(error)) is None:
+        if (line := in_one_line(error)) is None:
             raise
         return _refused(line)
     except KeyboardInterrupt:

@@ -11,10 +11,11 @@ NASTY = [
     "", " ", "nan", "inf", "-inf", "-1", "0", "1", "3", "2.5", "1e400", "-1e400", str(10**12), str(10**30), str(2**31),
     str(2**63), "9" * 5000, "1_000", "0x10", "\u0663", "\U0001f600", "\udcff", "x" * 10_000, "--", "=x", "-", "[1, 2]",
     "{}", "None", "True", "false", "null", "1 2 3", "a/b/c", "..", "clips", "precious/file", "fifo", "socket", "loop",
-    "dangling", "videos", "videos/a.mp4", "runs/masked", "%s", "{0}", "line\nline", "\x1b[31mred", "--help", "-h", "a,b",
-    "cpu", "auto", "cuda", "actions.npy", "fifo.npy", "new.mp4", "new.png",
+    "dangling", "videos", "videos/a.mp4", "runs/masked", "%s", "{0}", "line\nline", "\x1b[31mred", "--help", "-h",
+    "a,b", "cpu", "auto", "cuda", "actions.npy", "fifo.npy", "new.mp4", "new.png",
 ]
-NUMBERS = ["nan", "inf", "-1", "0", "2.5", "1e400", "100000", str(10**9), str(10**12), str(10**30), str(2**63), "9" * 5000]
+NUMBERS = ["nan", "inf", "-1", "0", "2.5", "1e400", "100000", str(10**9), str(10**12), str(10**30), str(2**63),
+           "9" * 5000]
 # Of these a large number is no mistake: they take as long as they are told, or more processes than a machine has.
 LONG = ("--training.steps", "--training.workers", "--sampling.rounds", "--sampling.steps", "--devices", "--nodes")
 SHORT = [word for word in NASTY if not (word.isascii() and word.replace("_", "").isdigit() and int(word[:20]) > 3)]
@@ -33,12 +34,12 @@ CALLS: dict[str, list[list[str]]] = {
         *map(resume, RUNS),
     ],
     "sample": [
-        ["sample", "runs/masked", "--n", "2", "--out", "new.npy", "--sampling.rounds", "2", "--condition.label", "jump"],
+        ["sample", "runs/masked", "--n", "2", "--out", "new.npy", "--sampling.rounds", "2", "--condition.label", "sit"],
         ["sample", "runs/masked", "--n", "2", "--given", "clips", "--given-frames", "2", "--out", "new.png"],
         ["sample", "runs/masked", "--n", "2", "--given", "videos/a.mp4", "--stride", "1", "--out", "new.gif"],
         ["sample", "runs/planes", "--n", "2", "--frames", "8", "--sampling.steps", "2", "--out", "new.mp4"],
         ["sample", "runs/acted", "--n", "1", "--condition.actions", "actions.npy", "--out", "new.npy", "--seed", "1"],
-        ["sample", "old/lvt-whole", "--n", "1", "--given", "old/data", "--sampling.temperature", "0.9", "--out", "n.npy"],
+        ["sample", "old/lvt-whole", "--n", "1", "--given", "old/data", "--sampling.temperature", "1", "--out", "n.npy"],
         ["sample", "old/videogpt-whole", "--n", "1", "--sampling.top_p", "0.9", "--device", "cpu", "--out", "new.npy"],
     ],
     "reconstruct": [
@@ -69,7 +70,7 @@ def prepare(place: Place) -> Case:
         stand_in(place.root / name, place.random, (kind,))
     words, done = list(place.random.choice(CALLS[command])), []
     for _ in range(place.random.choice((1, 1, 2))):
-        mutate = place.random.choice((_value, _value, _value, _field, _field, _misspell, _drop, _double, _swap, _insert))
+        mutate = place.random.choice((*[_value] * 3, *[_field] * 2, _misspell, _drop, _double, _swap, _insert))
         if words:
             words, what = mutate(words, place.random)
             done.append(what)

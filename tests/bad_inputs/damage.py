@@ -11,8 +11,8 @@ from typing import Any
 
 RAW = "@raw@"  # stands for text that json.dumps cannot be made to write
 NASTY_JSON = [
-    None, True, False, 0, -1, 1, 2, 1.5, 10**12, 2**63, 10**30, [], {}, [[]], [1, 2, 3], [None], {"a": 1}, "", "x", "nan",
-    "1", "a\0b", "\ud800", "\U0001f600", "x" * 5000, "..", "../precious/run", "line\nline", "\x1b[31m", "%s{0}",
+    None, True, False, 0, -1, 1, 2, 1.5, 10**12, 2**63, 10**30, [], {}, [[]], [1, 2, 3], [None], {"a": 1}, "", "x",
+    "nan", "1", "a\0b", "\ud800", "\U0001f600", "x" * 5000, "..", "../precious/run", "line\nline", "\x1b[31m", "%s{0}",
 ]
 NASTY_RAW = ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 5000, "[" * 100_000 + "]" * 100_000,
              '{"a":' * 30 + "1" + "}" * 30, "1 2", "", "//", "'a'", '"\\ud800"', "1e-400", "-0.0"]
@@ -23,8 +23,8 @@ def damage_bytes(data: bytes, random: Random) -> tuple[bytes, str]:
     if not data:
         return random.randbytes(20), "random bytes"
     at = random.randrange(len(data))
-    kind = random.choice(("flipped", "flipped early", "inserted", "removed", "truncated", "emptied", "doubled", "zeroed",
-                          "random"))
+    kind = random.choice(("flipped", "flipped early", "inserted", "removed", "truncated", "emptied", "doubled",
+                          "zeroed", "random"))
     if kind.startswith("flipped"):
         changed = bytearray(data)
         reach = len(data) if kind == "flipped" else min(len(data), 256)

@@ -60,7 +60,7 @@ def _damage_video(path: Path, random: Random) -> str:
     if kind == "stand-in":
         return stand_in(path, random)
     if kind == "other":  # of another format than its name says
-        source = random.choice(("a.mp4", "c.gif", "images/0.png", "images/1.jpg", "../actions.npy", "../clips/meta.json"))
+        source = random.choice(("a.mp4", "c.gif", "images/0.png", "images/1.jpg", "../actions.npy"))
         content = (path.parents[1 if path.parent.name == "images" else 0] / source).read_bytes()
         path.write_bytes(content)
         return f"the content of {source}"
@@ -116,7 +116,8 @@ def _array(place: Place) -> Case:
     else:
         array = random.choice((np.full((4, 2), np.nan), np.full((4, 2), 1e300), np.zeros((4, 3)), np.zeros(()),
                                np.zeros((0, 2)), np.zeros((4, 2), bool), np.zeros((4, 2), complex),
-                               np.zeros((4, 2), "M8[s]"), np.array([[2**63, 2]] * 4, np.uint64), np.zeros((4, 2), "f2")))
+                               np.zeros((4, 2), "M8[s]"), np.array([[2**63, 2]] * 4, np.uint64),
+                               np.zeros((4, 2), "f2")))
         np.save(path, array)
         done = f"{array.dtype} {array.shape}"
     return Case(["sample", "runs/acted", "--n", "1", "--condition.actions", "actions.npy", "--out", "new.npy"],

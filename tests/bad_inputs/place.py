@@ -14,10 +14,12 @@ import masked  # noqa: E402
 import planes  # noqa: E402
 
 CONFIGS = {**masked.CONFIGS, **planes.CONFIGS}
-RUNS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner")  # in runs/, two steps of four taken; and "acted"
+# In runs/, two steps of four taken; and beside them "acted".
+RUNS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner")
 BEFORE = ("frames-half", "frames-whole", "lvt-half", "lvt-whole", "videogpt-whole")  # in old/, see tests/runs
-ACTED = ["videogpt-doom-course", "--data.frames", "4", "--data.size", "32", "--autoencoder.codes", "1024", "--prior.dim", "16", "--prior.heads", "2",
-         "--prior.layers", "1", "--prior.hidden", "16", "--prior.actions", "2", "--training.batch", "2"]
+ACTED = ["videogpt-doom-course", "--data.frames", "4", "--data.size", "32", "--autoencoder.codes", "1024",
+         "--prior.dim", "16", "--prior.heads", "2", "--prior.layers", "1", "--prior.hidden", "16",
+         "--prior.actions", "2", "--training.batch", "2"]
 VIDEOS = ("a.mp4", "b.avi", "c.gif", "d.mkv", "e.webm", "f.mov")  # in videos/, beside the folder "images"
 _CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9", ".avi": "mpeg4"}
 

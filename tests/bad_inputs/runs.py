@@ -49,8 +49,9 @@ def _call(run: Path, name: str, root: Path, random: Random) -> list[str]:
         ["train", *_as_started(run)],
     ]
     if name in ("masked-vqvae", "planes-gan"):
-        choices.append(["train", "masked" if name == "masked-vqvae" else "planes", "--autoencoder", short, "--out", "new",
-                        "--data.root", "clips", "--device", "cpu", "--training.steps", "1"])
+        prior = "masked" if name == "masked-vqvae" else "planes"
+        choices.append(["train", prior, "--autoencoder", short, "--out", "new", "--data.root", "clips", "--device",
+                        "cpu", "--training.steps", "1"])
     if name.startswith("frames"):
         choices.append(["merge_codes", short, "--codes", "4", "--out", "new"])
     if name in RUNS:
@@ -192,8 +193,9 @@ def _below(run: Path, root: Path, random: Random) -> str:
     if random.random() < 0.5:
         return f"{stage} is {stand_in(path, random)}"
     other = root / "runs" / random.choice(RUNS)
+    shutil.copytree(other, root / "copy")  # the run may stand in the other
     remove(path)
-    shutil.copytree(other, path)
+    (root / "copy").rename(path)
     return f"{stage} is a copy of {other.name}"
 
 

@@ -29,13 +29,27 @@ TOO_LARGE = {
 def test_what_is_too_large_is_one_line(work, capsys):
     assert reported(work) == 2
     errors = capsys.readouterr().err
-    assert errors.count("\n") == 1 and errors.startswith(("lvlib: error: out of memory", "lvlib: error: a number is too"))
+    assert errors.count("\n") == 1
+    assert errors.startswith(("lvlib: error: out of memory", "lvlib: error: a number is too large"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a mistake"), ValueError("a mistake"), KeyError("a mistake")])
 def test_a_mistake_is_not_hidden(error):
     with pytest.raises(type(error), match="a mistake"):
         reported(stop(error))
+
+
+@pytest.mark.parametrize("draw", [
+    lambda nothing: torch.multinomial(nothing, 1), lambda nothing: torch.distributions.Categorical(logits=nothing),
+])
+def test_draws_from_what_is_no_number_are_one_line(draw, capsys):
+    assert reported(lambda: draw(torch.full((2, 3), float("nan")))) == 2
+    assert "the model makes probabilities that are not finite" in capsys.readouterr().err
+
+
+def test_names_that_are_not_text_are_printed(capsys):
+    assert reported(lambda: print("\udcff.mp4: \U0001f600")) == 0
+    assert capsys.readouterr().out == "\\udcff.mp4: \U0001f600\n"
 
 
 def test_a_line_is_printable_and_short(capsys):
