@@ -227,12 +227,13 @@ def _rate(stream, stamps: np.ndarray, end: int) -> float:
         return said[0] if said else _ANY_RATE
     gaps = np.diff(stamps)
     usual = np.median(gaps[gaps > 0])
-    gaps = gaps[gaps <= 10 * usual]
+    gaps, tick = gaps[gaps <= 10 * usual], float(stream.time_base)
     last = end - stamps[-1] if 0 < end - stamps[-1] <= 10 * usual else gaps.mean()
-    tick = float(stream.time_base)
-    mean, usual = (len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (usual * tick)
-    near = [rate for rate in (*said, float(usual)) if abs(rate / mean - 1) < 0.05]
-    return near[0] if near else float(mean)
+    measured = [(len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (gaps.mean() * tick)]
+    for rate in (*said, 1 / (usual * tick)):
+        if min(abs(rate / other - 1) for other in measured) < 0.02:
+            return float(rate)
+    return float(measured[0])
 
 
 def _missing(path: Path, container, stream, walk: _Walk) -> int:

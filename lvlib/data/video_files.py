@@ -138,6 +138,9 @@ def natural_order(path: Path) -> list:
 def _video(path: Path, whole: bool) -> Video:
     try:
         state = path.stat()
+    except (OSError, ValueError) as error:  # a name with a zero byte is the latter
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
         if stat.S_ISDIR(state.st_mode):
             return _folder(path)
         if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end

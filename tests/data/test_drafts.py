@@ -114,8 +114,10 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_and_what_a_living_one
 
 
 def test_a_later_process_of_the_same_number_and_another_machine(tmp_path, caplog):
-    for name, owner in {"old": {"machine": platform.node(), "process": [os.getpid(), time.time() - 10**7]},
-                        "far": {"machine": "another", "process": [1, 1.0]}, "odd": {"machine": platform.node()}}.items():
+    here = platform.node()
+    owners = {"old": {"machine": here, "process": [os.getpid(), time.time() - 10**7]},
+              "far": {"machine": "another", "process": [1, 1.0]}, "odd": {"machine": here}}
+    for name, owner in owners.items():
         (tmp_path / f".lvlib-{name}.part").mkdir()
         (tmp_path / f".lvlib-{name}.part" / "owner.json").write_text(json.dumps(owner))
     with draft_beside(tmp_path / "a") as draft:
