@@ -20,4 +20,29 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     allowed = list(allowed)
     close = get_close_matches(name, allowed, n=1)
     hint = f"did you mean {close[0]}? There are" if close else "there are"
-    return UserError(f"unknown {kind} {name!r}; {hint}: {', '.join(allowed) or 'none'}")
+    return UserError(f"unknown {kind} {shortened(name)!r}; {hint}: {', '.join(allowed) or 'none'}")
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """The beginning of a text that is too long for a message."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def in_one_line(error: BaseException) -> str | None:
+    """What an error says that is nobody's mistake but the user's: sizes that fit no memory, numbers that no computer
+    takes, weights that make no numbers. None for any other error. torch and NumPy have classes for few of these: the
+    others are told by their text."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return "out of memory: smaller sizes, or fewer clips, take less"
+    if isinstance(error, OverflowError) or any(words in text for words in _TOO_LARGE):
+        return f"a number is too large: {shortened(text.strip().partition(chr(10))[0])}"
+    if any(words in text for words in _NOT_FINITE):
+        return "the model makes probabilities that are not finite: its weights are of no use"
+    return None
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory", "Cannot allocate memory")
+_TOO_LARGE = ("Storage size calculation overflowed", "Overflow when unpacking", "multiplication overflow",
+              "array is too big", "Maximum allowed dimension exceeded", "Python int too large")
+_NOT_FINITE = ("probability tensor contains either", "Expected parameter logits", "Expected parameter probs")

@@ -167,9 +167,13 @@ class Refiner(Protocol):
 class AutoencoderConfig(Protocol):
     """A frozen dataclass: the sizes of an autoencoder."""
 
-    channels: int
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     frame_by_frame: ClassVar[bool]
     """It works on each frame alone, so that clips of any length pass."""
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of the video: 1 or 3."""
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w). Raises ValueError for a clip that it cannot take."""
@@ -181,6 +185,7 @@ class AutoencoderConfig(Protocol):
 class PriorConfig(Protocol):
     """A frozen dataclass: the sizes of a prior."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     Sampling: ClassVar[type]
     """A frozen dataclass with defaults: how to draw. Raises ValueError for values that are not allowed."""
     likelihood: ClassVar[Literal["exact", "bound"] | None]
@@ -201,6 +206,7 @@ class PriorConfig(Protocol):
 class RefinerConfig(Protocol):
     """A frozen dataclass: the sizes of a refiner."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     Sampling: ClassVar[type]
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:

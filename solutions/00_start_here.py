@@ -98,7 +98,7 @@ def real_clip(name: str, start: int) -> Tensor:
     """16 frames of a video file as uint8 (t, h, w, c), every second one; a generated clip if the file is missing."""
     path = data_home() / "real_clips" / name
     if not path.exists():
-        print(f"{name} is not on this machine (run: make data). We go on with a generated clip.")
+        print(f"{name} is not on this machine (run: lvlib lab, or make data). We go on with a generated clip.")
         return torch.tensor(MovingDigits(1, color=True, seed=start)[0]["video"])
     frames, _ = read_video(path, frames=16, start=start, stride=2, size=64)
     return torch.tensor(frames)
@@ -403,7 +403,7 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
 # | `notebooks/` | the notebooks to work in, like this one |
 # | `solutions/` | the same notebooks complete, with results: to look at when you are stuck |
 # | `lvlib/` | the library. What you build in a notebook is there too, and the next notebook imports it |
-# | `data/` | clips. `make data` fills it; no notebook needs the network |
+# | `data/` | clips. `lvlib lab` or `make data` fills it; no notebook needs the network |
 # | `data_scripts/` | one script for each data set |
 #
 # **Help.** Open the hint, run the check, compare with `solutions/`. In a code cell, `help(show_video)` prints

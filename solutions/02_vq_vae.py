@@ -86,7 +86,7 @@ show_video(clip[0], alt="Two grey handwritten digits drift across a black square
 # of LVT, section 4.1, with 64 channels instead of its 256.
 #
 # One thing we leave out on purpose. LVT's official code ends its decoder in `tanh` (the paper does not
-# mention it). Our frames are mostly black, worth exactly -1. A `tanh` that has learned to say -1 everywhere
+# mention it). Our frames are mostly black, exactly -1. A `tanh` that has learned to say -1 everywhere
 # is flat there, its gradient is almost zero, and training stays stuck at a black picture. We tried: after 400
 # steps, still black.
 
@@ -341,14 +341,14 @@ print("does a gradient reach the encoder's vectors?", q_probe.requires_grad)
 # nothing happened between them. This is the **straight-through** estimator.
 #
 # ### Exercise 2.2 · straight through (about 10 min)
-# Build a tensor that is worth `q` going forward and whose gradient goes to `z`, untouched.
+# Build a tensor that equals `q` going forward and whose gradient goes to `z`, untouched.
 #
-# <details><summary>Hint</summary>z + (q - z) is worth q. Which part of it must be a constant? See
+# <details><summary>Hint</summary>z + (q - z) equals q. Which part of it must be a constant? See
 # <code>Tensor.detach</code>.</details>
 
 # %% tags=["exercise", "ex-2.2", "export:models.common.quantize"]
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """Worth q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
+    """Equal to q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
     ### BEGIN SOLUTION
     return z + (q - z).detach()
     ### END SOLUTION
@@ -399,10 +399,10 @@ vq_losses = check("2.3", vq_losses)
 class GradientCodebook(nn.Module):
     """Codes learned by gradient descent: the objective of VideoGPT, section 2.1, less the reconstruction."""
 
-    def __init__(self, codes: int, dim: int, commitment: float = 0.25):
+    def __init__(self, num_codes: int, dim: int, commitment: float = 0.25):
         super().__init__()
         self.commitment = commitment
-        self.embedding = nn.Parameter(torch.randn(codes, dim))
+        self.embedding = nn.Parameter(torch.randn(num_codes, dim))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """z (..., d) -> quantized (..., d), codes int64 (...), loss (), metrics by name."""
@@ -437,11 +437,11 @@ class GradientCodebook(nn.Module):
 # <code>index_add_</code> on zeros.</details>
 
 # %% tags=["exercise", "ex-2.4", "export:models.common.quantize"]
-def code_statistics(z: Tensor, codes: Tensor, n_codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code (n_codes,), and their sum (n_codes, d). z (n, d), codes int64 (n,)."""
+def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """How many vectors chose each code (num_codes,), and their sum (num_codes, d). z (n, d), codes int64 (n,)."""
     ### BEGIN SOLUTION
-    count = torch.bincount(codes, minlength=n_codes).to(z.dtype)
-    total = torch.zeros(n_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
+    count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
+    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
     return count, total
     ### END SOLUTION
 

@@ -56,14 +56,14 @@ K = 512
 # ### Exercise 3.1 · usage (about 5 min)
 # The share of the codebook that occurs at least once.
 #
-# <details><summary>Hint</summary><code>torch.bincount(codes.flatten(), minlength=n_codes)</code>, then which counts are
-# above zero?</details>
+# <details><summary>Hint</summary><code>torch.bincount(codes.flatten(), minlength=num_codes)</code>, then which
+# counts are above zero?</details>
 
 # %% tags=["exercise", "ex-3.1", "export:models.common.quantize"]
-def usage(codes: Tensor, n_codes: int) -> Tensor:
+def usage(codes: Tensor, num_codes: int) -> Tensor:
     """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
     ### BEGIN SOLUTION
-    return (torch.bincount(codes.flatten(), minlength=n_codes) > 0).float().mean()
+    return (torch.bincount(codes.flatten(), minlength=num_codes) > 0).float().mean()
     ### END SOLUTION
 
 
@@ -81,10 +81,10 @@ usage = check("3.1", usage)
 # <details><summary>Hint</summary><code>torch.special.entr(p)</code> is -p log p, and 0 at p = 0.</details>
 
 # %% tags=["exercise", "ex-3.2", "export:models.common.quantize"]
-def perplexity(codes: Tensor, n_codes: int) -> Tensor:
-    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, n_codes]."""
+def perplexity(codes: Tensor, num_codes: int) -> Tensor:
+    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, num_codes]."""
     ### BEGIN SOLUTION
-    frequency = torch.bincount(codes.flatten(), minlength=n_codes).float() / codes.numel()
+    frequency = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return torch.special.entr(frequency).sum().exp()
     ### END SOLUTION
 
@@ -175,23 +175,24 @@ show(fig, alt="Two scatter plots. Before training all encoder vectors form one t
 # ### Exercise 3.3 · restart the dead (about 15 min)
 # Some codes are dead. Put a fresh vector in place of each. The codebook is three tensors, and all three must
 # agree afterwards, or the next update undoes your work: a code is `total / count`. A fresh code gets the
-# count `share`.
+# count `fresh_count`.
 #
 # <details><summary>Hint</summary><code>torch.where(dead, new, old)</code>; for (k, d) tensors use
-# <code>dead[:, None]</code>. What must total be so that total / share is the fresh vector?</details>
+# <code>dead[:, None]</code>. What must total be so that total / fresh_count is the fresh
+# vector?</details>
 
 # %% tags=["exercise", "ex-3.3", "export:models.common.quantize"]
 def restart_codes(
-    dead: Tensor, fresh: Tensor, share: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+    dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New (embedding (k, d), count (k,), total (k, d)), with fresh (k, d) wherever dead (k,) is True.
 
-    share (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
+    fresh_count (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
     """
     ### BEGIN SOLUTION
     embedding = torch.where(dead[:, None], fresh, embedding)
-    count = torch.where(dead, share, count)
-    total = torch.where(dead[:, None], share * fresh, total)
+    count = torch.where(dead, fresh_count, count)
+    total = torch.where(dead[:, None], fresh_count * fresh, total)
     return embedding, count, total
     ### END SOLUTION
 
@@ -229,12 +230,12 @@ class EMACodebook(nn.Module):
     first_batch: start the codes on vectors of the first batch (VideoGPT, section 4.1), else where they lie.
     """
 
-    def __init__(self, codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05,
+    def __init__(self, num_codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05,
                  first_batch: bool = True):
         super().__init__()
         self.commitment, self.decay, self.restart, self.first_batch = commitment, decay, restart, first_batch
-        self.register_buffer("embedding", torch.randn(codes, dim))
-        self.register_buffer("count", torch.ones(codes))
+        self.register_buffer("embedding", torch.randn(num_codes, dim))
+        self.register_buffer("count", torch.ones(num_codes))
         self.register_buffer("total", self.embedding.clone())  # a clone: sharing memory breaks the running mean
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -269,23 +270,23 @@ class EMACodebook(nn.Module):
         self.count.lerp_(sum_over_processes(count), 1 - self.decay)
         self.total.lerp_(sum_over_processes(total), 1 - self.decay)
         self.updates += 1
-        seen = self.count[:, None] > 1e-6  # a code that nobody has chosen for ages stays where it is
-        self.embedding.copy_(torch.where(seen, self.total / self.count[:, None], self.embedding))
+        in_use = self.count[:, None] > 1e-6  # a code that was not chosen for very many steps stays where it is
+        self.embedding.copy_(torch.where(in_use, self.total / self.count[:, None], self.embedding))
         if self.restart:
-            share = self.count.mean()
+            mean = self.count.mean()
             parts = restart_codes(
-                self.count < self.restart * share, self.draw(z), share, self.embedding, self.count, self.total)
+                self.count < self.restart * mean, self.draw(z), mean, self.embedding, self.count, self.total)
             for buffer, new in zip((self.embedding, self.count, self.total), parts, strict=True):
                 buffer.copy_(new)
 
     def draw(self, z: Tensor) -> Tensor:
         """As many random vectors as there are codes, from the z (n, d) of all processes; the same on each of them."""
-        spread = dist.is_available() and dist.is_initialized()
-        rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+        is_distributed = dist.is_available() and dist.is_initialized()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed else (0, 1)
         order = torch.randperm(world * len(z), generator=torch.Generator().manual_seed(int(self.updates)))
         chosen = order.repeat(-(-len(self.count) // len(order)))[: len(self.count)].to(z.device) - rank * len(z)
-        mine = (0 <= chosen) & (chosen < len(z))
-        return sum_over_processes(torch.where(mine[:, None], z[chosen.clamp(0, len(z) - 1)], 0))
+        is_local = (0 <= chosen) & (chosen < len(z))
+        return sum_over_processes(torch.where(is_local[:, None], z[chosen.clamp(0, len(z) - 1)], 0))
 
 
 # %% [markdown]

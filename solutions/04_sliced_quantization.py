@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, data_home, read_video, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.common.quantize import perplexity
+from lvlib.models.common.quantize import EMACodebook, perplexity
 from lvlib.models.lvt.frame_vqvae import FrameVQVAE
 from lvlib.runs import load_checkpoint
 from lvlib.viz import set_style, show, show_codes, show_video, strip
@@ -74,10 +74,10 @@ import math
 
 
 # %% tags=["exercise", "ex-4.1", "export:models.common.quantize"]
-def code_bits(latent_shape: tuple[int, ...], n_codes: int) -> float:
-    """Bits that a grid of codes takes, at log2(n_codes) bits a code."""
+def code_bits(latent_shape: tuple[int, ...], num_codes: int) -> float:
+    """Bits that a grid of codes takes, at log2(num_codes) bits a code."""
     ### BEGIN SOLUTION
-    return math.prod(latent_shape) * math.log2(n_codes)
+    return math.prod(latent_shape) * math.log2(num_codes)
     ### END SOLUTION
 
 
@@ -140,12 +140,12 @@ SlicedQuantizer = check("4.2", SlicedQuantizer)
 # <details><summary>Hint</summary>From left to right: number = number * K + next digit.</details>
 
 # %% tags=["exercise", "ex-4.3"]
-def joint_code(codes: Tensor, n_codes: int) -> Tensor:
-    """codes (..., n), each below n_codes -> one number (...) int64 below n_codes ** n."""
+def joint_code(codes: Tensor, num_codes: int) -> Tensor:
+    """codes (..., n), each below num_codes -> one number (...) int64 below num_codes ** n."""
     ### BEGIN SOLUTION
     number = torch.zeros_like(codes[..., 0])
     for digit in codes.unbind(-1):
-        number = number * n_codes + digit
+        number = number * num_codes + digit
     return number
     ### END SOLUTION
 
@@ -162,12 +162,50 @@ joint_code = check("4.3", joint_code)
 #
 # Its method `latents` says what becomes of a clip, before a model is built: a `LatentSpec`, which is the shape
 # of the codes, how many there are, and how many video frames one latent frame stands for. Here that is one.
+#
+# All of these numbers can be set from the command line, so a wrong one is refused at once, in one line that
+# names it and says what is allowed. For that there is a small helper. Note how it treats "not a number": every
+# comparison with it is False, so we ask whether a value is *in* its range. `ema_quantizer` makes what sits in
+# the middle of the autoencoder: the codebook of notebook 03, or several of them.
+
+# %% tags=["export:models.common.checks"]
+"""What configurations and priors refuse, in one line each. All raise ValueError."""
+
+import math
+from collections.abc import Iterable
+
+
+def check_numbers(config: object, *names: str, least: float | None = None, above: float = -math.inf,
+                  below: float = math.inf) -> None:
+    """Each of these fields of a configuration is finite, at least `least` or above `above`, and below `below`."""
+    for name in names:
+        value = getattr(config, name)
+        if not (value > above if least is None else value >= least) or not value < below:
+            words = f"above {above}" if least is None else f"at least {least}"
+            end = f" and below {below}" if below < math.inf else " and finite" if isinstance(value, float) else ""
+            raise ValueError(f"{name} must be {words}{end}, not {value}")
+
+
+def check_choice(config: object, name: str, allowed: Iterable) -> None:
+    """This field of a configuration has one of the allowed values."""
+    allowed = list(allowed)
+    if getattr(config, name) not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(config, name)!r}")
+
+
+# %% tags=["export:models.common.quantize"]
+def ema_quantizer(num_codes: int, dim: int, codebooks: int, **options: float) -> nn.Module:
+    """One `EMACodebook` for vectors of size dim, or several in a `SlicedQuantizer`. options: those of each codebook."""
+    parts = [EMACodebook(num_codes, dim // codebooks, **options) for _ in range(codebooks)]
+    return SlicedQuantizer(parts) if codebooks > 1 else parts[0]
+
 
 # %% tags=["export:models.lvt.frame_vqvae"]
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.models.common.checks import check_numbers
+from lvlib.models.common.quantize import ema_quantizer
 from lvlib.stages import LatentSpec, VideoShape
 
 
@@ -199,16 +237,12 @@ class FrameVQVAEConfig:
     """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
 
     def __post_init__(self):
-        for name in ("channels", "hidden", "residual_hidden", "codes", "codebooks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.residual_blocks < 0:
-            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "codebooks", least=1)
+        check_numbers(self, "residual_blocks", "commitment", least=0)
+        check_numbers(self, "decay", above=0, below=1)
+        check_numbers(self, "restart", least=0, below=1)
         if self.hidden % 2 or self.hidden % self.codebooks:
             raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
-        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
-            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
-                             f"not {self.decay}, {self.restart}, {self.commitment}")
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
@@ -225,9 +259,8 @@ class FrameVQVAEConfig:
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
-                     for _ in range(self.codebooks)]
-        quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
+        quantizer = ema_quantizer(self.codes, self.hidden, self.codebooks, commitment=self.commitment,
+                                  decay=self.decay, restart=self.restart)
         return FrameVQVAE(self, quantizer)
 
 
@@ -236,8 +269,8 @@ small = {"channels": 1, "hidden": 64, "residual_hidden": 32, "decay": 0.95}
 for config in (FrameVQVAEConfig(**small, codes=32), FrameVQVAEConfig(**small, codes=32, codebooks=4)):
     model = config.build()
     weights = sum(p.numel() for p in model.parameters())
-    in_codes = sum(b.numel() for name, b in model.named_buffers() if name.endswith("embedding"))
-    print(f"n_c = {config.codebooks}: {weights:,} weights, {in_codes:,} numbers in the codebooks, "
+    inum_codes = sum(b.numel() for name, b in model.named_buffers() if name.endswith("embedding"))
+    print(f"n_c = {config.codebooks}: {weights:,} weights, {inum_codes:,} numbers in the codebooks, "
           f"latents {config.latents((1, 16, 32, 32))}")
 
 # %% [markdown]
@@ -360,11 +393,11 @@ print(f"8 x 8 x 1: MSE {errors[32, 1, 0]:.4f}    4 x 4 x 4: MSE {coarse_mse:.4f}
 # predicted them separately would pay for it, so LVT predicts them one after another.
 
 # %%
-def shared_bits(codes, n_codes):
+def shared_bits(codes, num_codes):
     """Mutual information, in bits, of the first two codebooks: how much one code tells about the other."""
     first, second = codes[..., 0], codes[..., 1]
-    entropy = [perplexity(c, n).log2() for c, n in ((first, n_codes), (second, n_codes),
-                                                   (joint_code(codes[..., :2], n_codes), n_codes ** 2))]
+    entropy = [perplexity(c, n).log2() for c, n in ((first, num_codes), (second, num_codes),
+                                                   (joint_code(codes[..., :2], num_codes), num_codes ** 2))]
     return entropy[0] + entropy[1] - entropy[2], entropy[1]
 
 
@@ -420,7 +453,7 @@ else:
 # ## What you built
 #
 # ```python
-# from lvlib.models.common.quantize import code_bits, SlicedQuantizer
+# from lvlib.models.common.quantize import code_bits, SlicedQuantizer, ema_quantizer
 # from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 # ```
 #

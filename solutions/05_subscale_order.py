@@ -71,6 +71,11 @@ show(strip(rows, titles=list(written)),
 # column c, and takes every s_t-th frame, s_h-th row and s_w-th column. Every offset with a < s_t, b < s_h and
 # c < s_w gives a slice, s_t * s_h * s_w in all, and each position is in exactly one.
 
+# %% tags=["export:models.common.volume"]
+"""Volumes of latents: their shape, and a learned vector for each place in them."""
+
+Triple = tuple[int, int, int]  # (t, h, w)
+
 # %% tags=["export:models.lvt.subscale"]
 """Subscale order: a volume of codes as interleaved slices that are generated one after the other. LVT, section 3.2.
 
@@ -83,7 +88,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-Triple = tuple[int, int, int]
+from lvlib.models.common.volume import Triple
+
 UNKNOWN = -1  # in place of a code
 
 
@@ -278,7 +284,7 @@ show(draw_moments([5, 20, 47, 63]),
 #
 # ## 3. What each slice may see
 #
-# While the model writes a slice, everything that it may be told from outside falls into two kinds:
+# While the model writes a slice, everything that it may see outside of it falls into two kinds:
 # - **earlier slices**, complete;
 # - **priming frames**: the first frames of the clip, which are given. They are seen by every slice and never
 #   predicted. A slice that lies in them as a whole is skipped.
@@ -295,7 +301,7 @@ show(draw_moments([5, 20, 47, 63]),
 
 # %% tags=["exercise", "ex-5.3", "export:models.lvt.subscale"]
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
-    """What the slices `numbers` (b,) may be told: bool (b, t, h, w), True in earlier slices and in priming frames."""
+    """What the slices `numbers` (b,) may see: bool (b, t, h, w), True in earlier slices and in priming frames."""
     ### BEGIN SOLUTION
     earlier = slice_numbers(shape, factor).to(numbers.device) < numbers[:, None, None, None]
     primed = torch.arange(shape[0], device=numbers.device) < prime_frames
@@ -560,7 +566,7 @@ def neighbour(volume, offset):
     return padded[:, 4 + dt:4 + dt + t, 2 + dh:2 + dh + h, 2 + dw:2 + dw + w]
 
 
-def told(volume, offset, symbols):
+def shared_bits(volume, offset, symbols):
     """Mutual information, in bits, of a position and its neighbour at `offset`, from all pairs inside the volume."""
     other = neighbour(volume, offset)
     pairs = (other * symbols + volume)[other >= 0]
@@ -573,7 +579,7 @@ first = train_codes[..., 0]  # one of the four codebooks
 in_all = entropy(torch.bincount(first.flatten(), minlength=128) / first.numel())
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.3))
 for dt, ax in zip((0, -1, -2, -4), axes, strict=True):
-    bits = torch.tensor([[told(first, (dt, dh, dw), 128) for dw in range(-2, 3)] for dh in range(-2, 3)])
+    bits = torch.tensor([[shared_bits(first, (dt, dh, dw), 128) for dw in range(-2, 3)] for dh in range(-2, 3)])
     if dt == 0:
         bits[2, 2] = torch.nan
     ax.imshow(bits, vmin=0, vmax=3)
@@ -623,7 +629,7 @@ show(strip([to_video(MovingDigits(1, color=True)[0]["video"]), answer], titles=[
 
 # %%
 offsets = [o for o in itertools.product(range(-4, 5), range(-2, 3), range(-2, 3)) if any(o)]
-ranked = sorted(offsets, key=lambda o: -told(there, o, 2))
+ranked = sorted(offsets, key=lambda o: -shared_bits(there, o, 2))
 shape = (16, 16, 16)
 
 
@@ -656,9 +662,9 @@ def price_of_slices(factor, n):
         neighbours = tuple(written_before(when, middle)[:n])
         if neighbours not in prices:
             prices[neighbours] = price(neighbours)
-        mine = prices[neighbours][(numbers == number) & predicted]
-        if len(mine):
-            result.append((len(mine), mine.mean().item()))
+        own = prices[neighbours][(numbers == number) & predicted]
+        if len(own):
+            result.append((len(own), own.mean().item()))
     return result
 
 

@@ -55,9 +55,9 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # %%
 torch.manual_seed(0)
 trained, trained_autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
-asked = torch.tensor([2, 3, 5, 7])
-sampled = trained.sample(4, {"label": asked}, sampling=VideoGPTSampling(top_p=0.9))
-show(strip(trained_autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in asked]),
+labels = torch.tensor([2, 3, 5, 7])
+sampled = trained.sample(4, {"label": labels}, sampling=VideoGPTSampling(top_p=0.9))
+show(strip(trained_autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in labels]),
      alt="Four rows of 16 frames, written by the model: white shapes that move evenly on black, some of them clear "
          "digits, some not the one that was asked for.")
 
@@ -187,8 +187,8 @@ show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in 
               "white line runs through each frame, row by row.")
 
 # %% [markdown]
-# The model is a function that reads the row and gives, at *all* positions at once, the chances of each code
-# there. It is trained by making the true code likely. Two things must be right for that to be honest: what a
+# The model is a function that reads the row and gives, at *all* positions at once, the probability of each
+# code there. It is trained by making the true code likely. Two things must be right for that to be honest: what a
 # position may see, and what it has to predict.
 #
 # The notebook makes two modules of `lvlib`. This is how they begin. They only import, so read on.
@@ -204,14 +204,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlib.models.common.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
+from lvlib.models.common.attention import ConditionalNorm, GPTBlock, Sparse
 from lvlib.models.common.checks import (
     check_codes,
     check_given,
     check_latent_frames,
     check_no_condition,
+    check_numbers,
+    check_shape,
     check_temperature,
 )
+from lvlib.models.common.volume import AxialPositions
 from lvlib.stages import Condition, LatentSpec
 
 # %% tags=["export:models.common.attention"]
@@ -225,6 +228,8 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from lvlib.models.common.kv_cache import KVCache
 
 # %% [markdown]
 # ## 3. Look back only
@@ -383,8 +388,8 @@ assert (knows > 0).sum() == seen["full"].sum()
 
 # %% tags=["export:models.common.attention"]
 @lru_cache(maxsize=8)
-def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
-    """bool (n, n): may the row's position look at the column's?"""
+def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
+    """bool (n, n): may the row's position look at the column's? Kept for each kind: fake tensors have no contents."""
     position = torch.arange(n, dtype=torch.int32, device=device)
     return pattern.allows(position[:, None], position)
 
@@ -412,7 +417,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
     n, device = query.shape[2], query.device
     if device.type == "cuda":
         return flex_attention()(query, key, value, block_mask=block_mask(pattern, n, device))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device, type(query)))
 
 # %% [markdown]
 # ## 5. The layer, and what it may keep
@@ -435,35 +440,27 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 # <code>F.scaled_dot_product_attention</code> needs no mask.</details>
 
 # %% tags=["exercise", "ex-8.3", "export:models.common.attention"]
-@dataclass
-class KVCache:
-    """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
-
-    keys: Tensor
-    values: Tensor
-
-
 class CausalAttention(nn.Module):
     """Multi-head attention in which a position sees itself and those before it, or some of them."""
 
     def __init__(self, dim: int, heads: int, pattern: Sparse | None = None):
         super().__init__()
         self.heads, self.pattern = heads, pattern
-        self.project = nn.Linear(dim, 3 * dim, bias=False)
-        self.join = nn.Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, dim)."""
         attended = attend(*self.heads_of(x), self.pattern)
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
     def heads_of(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> query, key, value: (3, b, heads, n, d)."""
-        return rearrange(self.project(x), "b n (p m d) -> p b m n d", p=3, m=self.heads)
+        return rearrange(self.qkv(x), "b n (p m d) -> p b m n d", p=3, m=self.heads)
 
     def cache(self, batch: int, n: int) -> KVCache:
         """An empty cache for n positions."""
-        weight = self.project.weight
+        weight = self.qkv.weight
         shape = batch, self.heads, n, weight.shape[1] // self.heads
         return KVCache(weight.new_zeros(shape), weight.new_zeros(shape))
 
@@ -475,7 +472,7 @@ class CausalAttention(nn.Module):
         cache.values[:, :, position] = value[:, :, 0]
         seen = self.pattern.seen(position).to(x.device) if self.pattern else slice(position + 1)
         attended = F.scaled_dot_product_attention(query, cache.keys[:, :, seen], cache.values[:, :, seen])
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
         ### END SOLUTION
 
 # %% tags=["check", "ex-8.3"]
@@ -490,7 +487,7 @@ CausalAttention = check("8.3", CausalAttention)
 def count_work(layer: CausalAttention, positions: list[int]) -> dict[str, dict[int, int]]:
     """Floating-point operations that the code at each position costs, with the cache and without."""
     cache, work = layer.cache(1, 256), {"anew": {}, "with the cache": {}}
-    row = torch.randn(1, 256, layer.join.in_features)
+    row = torch.randn(1, 256, layer.out_proj.in_features)
     with sdpa_kernel(SDPBackend.MATH):  # plain matrix products, so that they are counted
         for i in positions:
             with FlopCounterMode(display=False) as counter:
@@ -523,7 +520,7 @@ assert not growth, "linear: always the same"
 # sets random parts to zero while training (section 3 of the paper).
 #
 # Two parts are left open for notebook 09: `CrossAttention`, with which codes look at given frames, and the
-# `vector` of `ConditionalNorm`, through which a class or an action steers every layer. Without a condition
+# `cond_vector` of `ConditionalNorm`, through which a class or an action reaches every layer. Without a condition
 # neither is there, and the norm is a plain LayerNorm. Skip them for now.
 
 # %% tags=["export:models.common.attention"]
@@ -534,78 +531,78 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(dim, dim, bias=False)
-        self.memory = nn.Linear(memory_dim, 2 * dim, bias=False)
-        self.join = nn.Linear(dim, dim)
+        self.kv = nn.Linear(memory_dim, 2 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
 
-    def remember(self, memory: Tensor) -> Tensor:
+    def memory_kv(self, memory: Tensor) -> Tensor:
         """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
-        return rearrange(self.memory(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
+        return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
 
-    def forward(self, x: Tensor, remembered: Tensor) -> Tensor:
-        """x (b, n, dim) and what `remember` gave -> (b, n, dim)."""
+    def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:
+        """x (b, n, dim) and what `memory_kv` gave -> (b, n, dim)."""
         query = rearrange(self.query(x), "b n (h d) -> b h n d", h=self.heads)
-        attended = F.scaled_dot_product_attention(query, *remembered)
-        return self.join(rearrange(attended, "b h n d -> b n (h d)"))
+        attended = F.scaled_dot_product_attention(query, *memory_kv)
+        return self.out_proj(rearrange(attended, "b h n d -> b n (h d)"))
 
 # %% tags=["export:models.common.attention"]
 class ConditionalNorm(nn.Module):
-    """LayerNorm; with a vector, its gain and bias are affine functions of it. VideoGPT, section 3.
+    """LayerNorm; with a condition, its scale and shift are affine functions of it. VideoGPT, section 3.
 
-    vector_dim: 0 for a model without such a condition.
+    cond_dim: of the condition's vectors, 0 for a model without one.
     """
 
-    def __init__(self, dim: int, vector_dim: int = 0):
+    def __init__(self, dim: int, cond_dim: int = 0):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.steer = nn.Linear(vector_dim, 2 * dim, bias=False) if vector_dim else None
+        self.to_scale_shift = nn.Linear(cond_dim, 2 * dim, bias=False) if cond_dim else None
 
-    def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
-        """x (b, n, dim), vector (b, n, vector_dim) -> (b, n, dim)."""
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim) -> (b, n, dim)."""
         x = self.norm(x)
-        if self.steer is None:
+        if self.to_scale_shift is None:
             return x
-        gain, bias = self.steer(vector).chunk(2, -1)
-        return x * (1 + gain) + bias
+        scale, shift = self.to_scale_shift(cond_vector).chunk(2, -1)
+        return x * (1 + scale) + shift
 
 # %% tags=["export:models.common.attention"]
 class GPTBlock(nn.Module):
     """One layer of the transformer: attention, cross attention where there is a memory, then two linear layers, each
     normalised before, dropped out after, and added to its input. VideoGPT, section 3.
 
-    pattern: None for full attention. vector_dim, memory_dim: of the condition, 0 for none.
+    pattern: None for full attention. cond_dim, memory_dim: of the condition, 0 for none.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float = 0.0, pattern: Sparse | None = None,
-                 vector_dim: int = 0, memory_dim: int = 0):
+                 cond_dim: int = 0, memory_dim: int = 0):
         super().__init__()
-        self.attention_norm = ConditionalNorm(dim, vector_dim)
+        self.attention_norm = ConditionalNorm(dim, cond_dim)
         self.attention = CausalAttention(dim, heads, pattern)
         if memory_dim:
-            self.cross_norm = ConditionalNorm(dim, vector_dim)
+            self.cross_norm = ConditionalNorm(dim, cond_dim)
             self.cross = CrossAttention(dim, heads, memory_dim)
-        self.hidden_norm = ConditionalNorm(dim, vector_dim)
+        self.hidden_norm = ConditionalNorm(dim, cond_dim)
         self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, vector: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
-        """x (b, n, dim), vector (b, n, vector_dim), memory (b, m, memory_dim) -> (b, n, dim)."""
-        return self.layers(x, vector, self.remember(memory), self.attention)
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim), memory (b, m, memory_dim) -> (b, n, dim)."""
+        return self.layers(x, cond_vector, self.memory_kv(memory), self.attention)
 
-    def remember(self, memory: Tensor | None) -> Tensor | None:
+    def memory_kv(self, memory: Tensor | None) -> Tensor | None:
         """Keys and values of the memory, where there is one."""
-        return None if memory is None else self.cross.remember(memory)
+        return None if memory is None else self.cross.memory_kv(memory)
 
-    def step(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, position: int,
+    def step(self, x: Tensor, cond_vector: Tensor | None, memory_kv: Tensor | None, position: int,
              cache: KVCache) -> Tensor:
-        """`forward` for one position, with what `remember` gave, after all before it went through the cache."""
-        return self.layers(x, vector, remembered, partial(self.attention.step, position=position, cache=cache))
+        """`forward` for one position, with what `memory_kv` gave, after all before it went through the cache."""
+        return self.layers(x, cond_vector, memory_kv, partial(self.attention.step, position=position, cache=cache))
 
-    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention: Callable) -> Tensor:
+    def layers(self, x: Tensor, cond_vector: Tensor | None, memory_kv: Tensor | None, attention: Callable) -> Tensor:
         """What `forward` and `step` share; attention (b, n, dim) -> (b, n, dim)."""
-        x = x + self.dropout(attention(self.attention_norm(x, vector)))
-        if remembered is not None:
-            x = x + self.dropout(self.cross(self.cross_norm(x, vector), remembered))
-        return x + self.dropout(self.hidden(self.hidden_norm(x, vector)))
+        x = x + self.dropout(attention(self.attention_norm(x, cond_vector)))
+        if memory_kv is not None:
+            x = x + self.dropout(self.cross(self.cross_norm(x, cond_vector), memory_kv))
+        return x + self.dropout(self.hidden(self.hidden_norm(x, cond_vector)))
 
 # %% [markdown]
 # ### Where am I?
@@ -624,31 +621,13 @@ for name, added in {"without positions": torch.zeros(8, 32), "with positions": p
 # %% [markdown]
 # Without positions a row is a bag of codes to this layer. So each position adds a learned vector to what it
 # reads. For the paper's 8x32x32 codes that would be 8,192 vectors, each seen once a clip. VideoGPT learns one
-# for each place on each *axis*, 8 + 32 + 32, and a position's vector is their sum. (The official code sets
-# them side by side, a third of the width each; it then wants a width that 3 divides, and cannot build the
-# paper's own 512.)
-
-# %% tags=["export:models.common.attention"]
-class AxialPositions(nn.Module):
-    """A learned vector for each place on each axis; a position's is the sum over its axes. VideoGPT, section 3.
-
-    shape: (t, h, w), or (t, h, w, k); n = their product, in raster order.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dim: int):
-        super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim)) for size in shape)
-
-    def forward(self) -> Tensor:
-        """(n, dim)."""
-        total = self.tables[0]
-        for table in self.tables[1:]:
-            total = (total[:, None] + table).flatten(0, 1)
-        return total
+# for each place on each *axis*, 8 + 32 + 32, and a position's vector is their sum: the `AxialPositions` of
+# notebook 07. (The official code sets them side by side, a third of the width each; it then wants a width that
+# 3 divides, and cannot build the paper's own 512.)
 
 # %% [markdown]
 # Now all comes together. `logits` is the training direction: all positions at once, the row shifted by one.
-# `walk` is the sampling direction: one position at a time, with a cache for each layer. `loss`, `sample` and
+# `decode_steps` is the sampling direction: one position at a time, with a cache for each layer. `loss`, `sample` and
 # `scores` are the three methods of every prior, as in notebook 06. (`conditions` belongs to notebook 09.
 # `keep_likely` comes in section 8, and so does what `VideoGPTSampling` means.)
 #
@@ -669,8 +648,8 @@ class VideoGPTSampling:
 
     def __post_init__(self):
         check_temperature(self.temperature)
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_k is not None:
+            check_numbers(self, "top_k", least=1)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
@@ -680,41 +659,41 @@ class VideoGPT(nn.Module):
 
     latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks: n codes together.
     conditioner: a module that turns a condition (a dict of tensors) into what norms see, a vector for each of the t
-    latent frames or one for all (b, t or 1, vector_dim), and what cross attention sees (b, m, memory_dim); either may
+    latent frames or one for all (b, t or 1, cond_dim), and what cross attention sees (b, m, memory_dim); either may
     be None. None for a model without a condition.
     """
 
     def __init__(self, config: "VideoGPTConfig", latents: LatentSpec, conditioner: nn.Module | None = None):
         super().__init__()
         self.config, self.spec, self.conditioner, self.n = config, latents, conditioner, latents.tokens
-        vector_dim, memory_dim = (conditioner.vector_dim, conditioner.memory_dim) if conditioner else (0, 0)
+        cond_dim, memory_dim = (conditioner.cond_dim, conditioner.memory_dim) if conditioner else (0, 0)
         pattern = Sparse(config.local, self.n // latents.shape[0]) if config.attention == "sparse" else None
         self.embedding = nn.Embedding(latents.num_codes, config.dim)
         self.start = nn.Parameter(0.02 * torch.randn(config.dim))  # stands before the first code
         self.positions = AxialPositions(latents.shape, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, vector_dim, memory_dim)
+            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, cond_dim, memory_dim)
             for _ in range(config.layers))
-        self.norm = ConditionalNorm(config.dim, vector_dim)
+        self.norm = ConditionalNorm(config.dim, cond_dim)
         self.out = nn.Linear(config.dim, latents.num_codes, bias=False)
         for module in (*self.blocks.modules(), self.embedding, self.out):  # small, so that the first loss is near ln K
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
     def logits(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
-        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, codes)."""
-        vector, memory = self.conditions(condition, len(latents))
+        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, num_codes)."""
+        cond_vector, memory = self.conditions(condition, len(latents))
         x = self.embedding(latents.flatten(1))
         x = torch.cat([self.start.expand(len(x), 1, -1), x[:, :-1]], 1)  # each position sees the code before it
-        x = self.dropout(x + self.positions())
+        x = self.dropout(x + self.positions(self.spec.shape).flatten(0, -2))
         for block in self.blocks:
-            x = block(x, vector, memory)
-        return self.out(self.norm(x, vector))
+            x = block(x, cond_vector, memory)
+        return self.out(self.norm(x, cond_vector))
 
     def nll(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
         """Nats of each code: (b, *shape) -> (b, n). Raises ValueError for another shape, or condition."""
-        self.check_shape(latents)
+        check_shape(latents, self.spec)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
@@ -755,54 +734,48 @@ class VideoGPT(nn.Module):
         training = self.training
         self.eval()
         try:
-            for position, logits in self.walk(codes, condition):
+            for position, logits in self.decode_steps(codes, condition):
                 if position >= known:
                     logits = keep_likely(logits.float() / sampling.temperature, sampling.top_k, sampling.top_p)
-                    chances = logits.softmax(-1)
-                    codes[:, position] = torch.multinomial(chances, 1)[:, 0]
+                    codes[:, position] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         finally:
             self.train(training)
         return codes.view(n, *self.spec.shape)
 
     @torch.inference_mode()
-    def walk(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
+    def decode_steps(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Yields each position with its logits (b, num_codes), given what stands in codes (b, n) before it by then.
 
         The logits have no gradients.
         """
-        vector, memory = self.conditions(condition, len(codes))
-        positions = self.positions()
+        cond_vector, memory = self.conditions(condition, len(codes))
+        positions = self.positions(self.spec.shape).flatten(0, -2)
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]
-        remembered = [block.remember(memory) for block in self.blocks]
+        memory_kvs = [block.memory_kv(memory) for block in self.blocks]
         x = self.start.expand(len(codes), -1)
         for position in range(self.n):
             x = (x + positions[position])[:, None]
-            here = None if vector is None else vector[:, position:position + 1]
-            for block, cache, looked_up in zip(self.blocks, caches, remembered, strict=True):
-                x = block.step(x, here, looked_up, position, cache)
+            here = None if cond_vector is None else cond_vector[:, position:position + 1]
+            for block, cache, memory_kv in zip(self.blocks, caches, memory_kvs, strict=True):
+                x = block.step(x, here, memory_kv, position, cache)
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
 
     def conditions(self, condition: Condition | None, n: int) -> tuple[Tensor | None, Tensor | None]:
-        """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
+        """What norms see at each code (n, codes of a clip, cond_dim), what cross attention sees (n, m, memory_dim).
 
         Raises ValueError if the model takes a condition and gets none, or the other way round, or for other clips.
         """
         if self.conditioner is None:
             check_no_condition(condition)
             return None, None
-        vector, memory = self.conditioner(condition or {})
-        if vector is not None:
-            vector = vector.repeat_interleave(self.n // vector.shape[1], 1)
-        for seen in (vector, memory):
-            if seen is not None and len(seen) not in (1, n):
-                raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(seen)}")
-        return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
-
-    def check_shape(self, latents: Tensor) -> None:
-        if latents.shape[1:] != self.spec.shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
-                             f"not {tuple(latents.shape)}")
+        cond_vector, memory = self.conditioner(condition or {})
+        if cond_vector is not None:
+            cond_vector = cond_vector.repeat_interleave(self.n // cond_vector.shape[1], 1)
+        for part in (cond_vector, memory):
+            if part is not None and len(part) not in (1, n):
+                raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(part)}")
+        return tuple(None if part is None else part.expand(n, -1, -1) for part in (cond_vector, memory))
 
 # %% [markdown]
 # Before any training, three facts. The first: nothing sees ahead. We poke the whole model, code by code.
@@ -834,7 +807,7 @@ print(f"loss of a new model {first_loss:.3f} nats, ln {codes} = {math.log(codes)
 assert abs(first_loss - math.log(codes)) < 0.2
 
 # %% [markdown]
-# The third: it is a *likelihood*. The chances of all clips that there can be add up to 1. With 3 codes on a
+# The third: it is a *likelihood*. The probabilities of all clips that there can be add up to 1. With 3 codes on a
 # 2x1x2 volume there are 81 clips, and we add up them all.
 
 # %%
@@ -843,9 +816,9 @@ for parameter in tiny.parameters():
     nn.init.normal_(parameter, std=0.5)
 every_clip = torch.cartesian_prod(*[torch.arange(3)] * 4).reshape(81, 2, 1, 2)
 with torch.no_grad():
-    chances = (-tiny.nll(every_clip).sum(1)).exp()
-print(f"chances of all 81 clips: from {chances.min():.1e} to {chances.max():.2f}, sum {chances.sum():.6f}")
-assert abs(chances.sum() - 1) < 1e-4
+    probs = (-tiny.nll(every_clip).sum(1)).exp()
+print(f"probabilities of all 81 clips: from {probs.min():.1e} to {probs.max():.2f}, sum {probs.sum():.6f}")
+assert abs(probs.sum() - 1) < 1e-4
 
 # %% [markdown]
 # ## 7. Training, and what a loss means
@@ -856,10 +829,10 @@ assert abs(chances.sum() - 1) < 1e-4
 prior_steps = {"smoke": 3, "course": 200}[profile]
 
 
-def fit(latents: Tensor, codes: int, layers: int) -> tuple[VideoGPT, list[float]]:
+def fit(latents: Tensor, num_codes: int, layers: int) -> tuple[VideoGPT, list[float]]:
     """A prior trained on latents (n, t, h, w), and the loss of each step in nats a code."""
     torch.manual_seed(0)
-    model = VideoGPT(replace(sizes, layers=layers), LatentSpec(tuple(latents.shape[1:]), codes))
+    model = VideoGPT(replace(sizes, layers=layers), LatentSpec(tuple(latents.shape[1:]), num_codes))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=prior_steps, pct_start=0.1)
     losses = []
@@ -880,9 +853,9 @@ def nats(model: VideoGPT, latents: Tensor) -> float:
     return model.nll(latents).mean().item()
 
 
-def unigram_nats(latents: Tensor, test: Tensor, codes: int) -> float:
+def unigram_nats(latents: Tensor, test: Tensor, num_codes: int) -> float:
     """Nats a test code if each is as likely, wherever it stands, as it was frequent in training."""
-    count = latents.flatten().bincount(minlength=codes) + 1.0
+    count = latents.flatten().bincount(minlength=num_codes) + 1.0
     return -(count / count.sum())[test].log().mean().item()
 
 # %%
@@ -955,8 +928,8 @@ if profile != "smoke":
 # ## 8. Sampling
 #
 # ### The tail
-# At each position the model gives all 256 codes a chance, and to most of them a very small one. Together
-# these small chances are not so small, and a clip has 256 draws. One unlikely code is enough to break a
+# At each position the model gives all 256 codes a probability, and most of them a very small one. Together
+# these small ones are not so small, and a clip has 256 draws. One unlikely code is enough to break a
 # digit, and the model has never seen a broken digit: it was trained on true rows only. Three common remedies:
 #
 # - **temperature** T: divide the logits by T. Below 1, likely codes become likelier still.
@@ -970,26 +943,26 @@ if profile != "smoke":
 # Write top-k and top-p. The logits of all codes that must not be drawn get the value minus infinity, which
 # softmax makes 0. If both are asked for, top-k comes first, and top-p looks at what is left.
 #
-# <details><summary>Hint</summary>For top-p sort the chances. A code stays if the likelier ones <i>before</i> it
-# have less than p together: then the likeliest always stays, and so does the one that reaches p. To get from
+# <details><summary>Hint</summary>For top-p sort the probabilities. A code stays if the likelier ones <i>before</i>
+# it have less than p together: then the likeliest always stays, and so does the one that reaches p. To get from
 # the sorted order back, <code>order.argsort(-1)</code> says where each code went.</details>
 
 # %% tags=["exercise", "ex-8.4", "export:models.videogpt.prior"]
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
-    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
+    """Logits (..., num_codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of
+    them); then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
 
-    The likeliest code always stays. None: no limit.
+    The likeliest code always stays. None: no limit; a `top_p` of 1 is none either.
     """
     ### BEGIN SOLUTION
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
-    if top_p is not None:
-        chances, order = logits.softmax(-1).sort(descending=True)
-        before = chances.cumsum(-1) - chances  # of all likelier codes together
-        rank = order.argsort(-1)
-        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
+    if top_p is not None and top_p < 1:
+        probs, order = logits.softmax(-1).sort()
+        goes = probs.cumsum(-1) <= 1 - top_p  # a code and all less likely ones: the likelier have top_p without them
+        goes[..., -1] = False
+        logits = logits.masked_fill(goes.gather(-1, order.argsort(-1)), float("-inf"))
     return logits
     ### END SOLUTION
 
@@ -997,6 +970,10 @@ def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = 
 keep_likely = check("8.4", keep_likely)
 
 # %% [markdown]
+# lvlib's own function adds up from the other end, the least likely code first: a code goes if it and all that
+# are less likely have at most 1 - p together. On paper that is the same. But a float32 sum that is already
+# near 1 has no digits left for what is small: with thousands of codes it reaches 1 too early.
+#
 # Now the promise of section 5. Drawn plainly, with a pass through the whole row for each code, and drawn with
 # the cache, the codes must be *the same* if both throw the same dice.
 
@@ -1024,9 +1001,9 @@ seconds = {"1 anew": slow, "1 clip": fast} | {f"{n} clips": timed(prior.sample, 
 show(bars(seconds, ylabel="CPU seconds a clip", title="anew, and with the cache for more clips at once"),
      alt="Bars of CPU seconds a clip. One clip anew takes by far the longest; with the cache one clip takes a fraction "
          "of it, and the more clips are written at once, the less each takes.")
+print(f"the cache makes it {slow / fast:.1f} times as fast; of 64 clips at once each takes "
+      f"{seconds['64 clips'] / fast:.2f} of the time of one alone")
 assert torch.equal(anew, cached)
-if profile != "smoke":
-    assert slow > 2 * fast and fast > 2 * seconds["64 clips"]
 
 # %% [markdown]
 # Equal, code for code, and several times faster. The longer the row, the more the cache is worth.
@@ -1038,7 +1015,7 @@ if profile != "smoke":
 # > **In the official code** the cache is right, too. But each step reads all slots, builds the table of positions
 # > again, and computes a loss that nobody uses.
 #
-# Back to the tail. Here are the chances at two positions, sorted, and what top-p leaves of them.
+# Back to the tail. Here are the probabilities at two positions, sorted, and what top-p leaves of them.
 
 # %%
 with torch.no_grad():
@@ -1048,15 +1025,15 @@ fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
 for ax, i in zip(axes, (int(stay.argmin()), int(stay.argmax())), strict=True):
     sorted_logits = logits[i].sort(descending=True).values
     kept = keep_likely(sorted_logits, top_p=0.9) > -math.inf
-    chances = sorted_logits.softmax(-1)
-    ax.bar(range(60), chances[:60], color=["C0" if stays else "C1" for stays in kept[:60]], width=1)
-    ax.set(title=f"position {i}: {kept.sum()} of {codes} codes stay", xlabel="code, by rank", ylabel="chance",
+    probs = sorted_logits.softmax(-1)
+    ax.bar(range(60), probs[:60], color=["C0" if stays else "C1" for stays in kept[:60]], width=1)
+    ax.set(title=f"position {i}: {kept.sum()} of {codes} codes stay", xlabel="code, by rank", ylabel="probability",
            yscale="log", ylim=(1e-5, 1))
 ax.bar(0, 0, color="C0", label="stays with top-p 0.9")
 ax.bar(0, 0, color="C1", label="goes")
 ax.legend()
-show(fig, alt="Chances of the 60 likeliest codes at two positions, log scale. Where the model is sure one or a few "
-              "codes make up 90 percent; where it is unsure dozens do.")
+show(fig, alt="Probabilities of the 60 likeliest codes at two positions, log scale. Where the model is sure one or a "
+              "few codes make up 90 percent; where it is unsure dozens do.")
 
 # %% [markdown]
 # Does it help? We need measures that we can explain. The world has only 3 x 17 x 17 different *frames*. So we

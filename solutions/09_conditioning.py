@@ -60,33 +60,34 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # ## 1. A norm that listens
 #
 # LayerNorm brings each vector to mean 0 and variance 1, then multiplies by a learned gain and adds a learned
-# bias. These two are the same for every clip. *Conditional norms* (the paper's section 3) make them depend
-# on what we want: a vector, for instance a one-hot label, goes through a linear layer, and comes out as a change of the
-# gain and a bias. One norm before every layer: the wish is heard everywhere.
+# bias (newer papers say *scale* and *shift*). These two are the same for every clip. *Conditional norms* (the
+# paper's section 3) make them depend on what we want: a vector, for instance a one-hot label, goes through a
+# linear layer, and comes out as a change of the scale and a shift. One norm before every layer: the wish is
+# heard everywhere.
 #
 # ### Exercise 9.1 · a norm that listens (about 10 min)
-# Normalise `x` over its last axis. Let gain and bias be the two halves of `vector @ weight.T`, in this order.
-# The result is the normalised x times (1 + gain), plus the bias.
+# Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
+# order. The result is the normalised x times (1 + scale), plus the shift.
 #
 # <details><summary>Hint</summary><code>F.layer_norm(x, x.shape[-1:])</code> and <code>.chunk(2, -1)</code>.</details>
 
 # %% tags=["exercise", "ex-9.1"]
-def conditional_norm(x: Tensor, vector: Tensor, weight: Tensor) -> Tensor:
-    """x (b, n, dim), vector (b, n, vector_dim), weight (2 * dim, vector_dim) -> (b, n, dim). VideoGPT, section 3."""
+def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
+    """x (b, n, dim), cond_vector (b, n, cond_dim), weight (2 * dim, cond_dim) -> (b, n, dim). VideoGPT, section 3."""
     ### BEGIN SOLUTION
-    gain, bias = (vector @ weight.T).chunk(2, -1)
-    return F.layer_norm(x, x.shape[-1:]) * (1 + gain) + bias
+    scale, shift = (cond_vector @ weight.T).chunk(2, -1)
+    return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
     ### END SOLUTION
 
 # %% tags=["check", "ex-9.1"]
 conditional_norm = check("9.1", conditional_norm)
 
 # %% [markdown]
-# Why 1 + gain, and not the gain alone? A vector of zeros then changes nothing: a model that is told nothing
+# Why 1 + scale, and not the scale alone? A vector of zeros then changes nothing: a model that is told nothing
 # behaves like one without a condition. `ConditionalNorm` of notebook 08 is this norm.
 
 # %%
-norm, x = ConditionalNorm(8, vector_dim=3), torch.randn(1, 4, 8)
+norm, x = ConditionalNorm(8, cond_dim=3), torch.randn(1, 4, 8)
 told_nothing = norm(x, torch.zeros(1, 4, 3))
 print("zeros leave the LayerNorm as it is:", torch.allclose(told_nothing, norm.norm(x)))
 label_1 = F.one_hot(torch.tensor([[1] * 4]), 3).float()
@@ -100,10 +101,10 @@ print(f"the label 1 changes it by {(norm(x, label_1) - told_nothing).abs().mean(
 count = {"smoke": 4, "course": 60}[profile]
 clips = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, count))
 codes, label = autoencoder.encode(to_video(torch.tensor(clips["video"]))), torch.tensor(clips["label"])
-told = {"the true label": label, "the next digit": (label + 1) % 10, "the one after": (label + 2) % 10}
+labels = {"the true label": label, "the next digit": (label + 1) % 10, "the one after": (label + 2) % 10}
 bits = {}
-for name, says in told.items():
-    bits[name] = prior.scores(codes, {"label": says})["bits_per_dim"].mean().item() * codes[0].numel()
+for name, given_label in labels.items():
+    bits[name] = prior.scores(codes, {"label": given_label})["bits_per_dim"].mean().item() * codes[0].numel()
     print(f"told {name:<15} {bits[name]:6.1f} bits a clip")
 if profile != "smoke":
     assert bits["the true label"] < min(bits["the next digit"], bits["the one after"]) - 3
@@ -133,7 +134,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
-from lvlib.models.common.attention import AxialPositions
+from lvlib.models.common.volume import AxialPositions
 from lvlib.stages import Condition
 
 
@@ -151,7 +152,7 @@ by_latent_frame = check("9.2", by_latent_frame)
 # %% [markdown]
 # ## 3. Given frames: something to look at
 #
-# "Go on from this picture" is too much for a gain and a bias. VideoGPT sends the given frames through a 3D
+# "Go on from this picture" is too much for a scale and a shift. VideoGPT sends the given frames through a 3D
 # ResNet. Each position of its output is a vector that the codes can look at; together they are the *memory*.
 # The codes read it by *cross attention*: queries come from the codes, keys and values from the memory. The
 # frames do not change while a clip is sampled, so keys and values are computed once a clip.
@@ -219,7 +220,8 @@ class FrameEncoder(nn.Module):
                 layers.append(ResidualBlock3d(before, units * 2**stage // 8, 2 if stage == 1 and block == 0 else 1))
                 before = units * 2**stage // 8
         self.layers = nn.Sequential(*layers)
-        self.positions = AxialPositions((frames, -(-height // 4), -(-width // 4)), units)
+        self.places = frames, -(-height // 4), -(-width // 4)
+        self.positions = AxialPositions(self.places, units)
         self.norm = nn.LayerNorm(units)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -227,20 +229,20 @@ class FrameEncoder(nn.Module):
             raise ValueError(f"the given frames must be float (b, {', '.join(map(str, self.shape))}), "
                              f"not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
-        return self.norm(features) + self.positions()
+        return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
 
 # %% [markdown]
-# Cross attention asks the keys and values of this memory. `remember` makes them.
+# Cross attention asks the keys and values of this memory. `memory_kv` makes them.
 
 # %%
 look = CrossAttention(dim=16, heads=2, memory_dim=64)
 encoder = FrameEncoder(channels=1, frames=1, height=32, width=32, depth=18, units=64)
 first = to_video(torch.tensor(clips["video"][:2]))[:, :, :1]
 memory = encoder(first)
-remembered = look.remember(memory)
-print(f"first frames {tuple(first.shape)} -> memory {tuple(memory.shape)} -> keys and values {tuple(remembered.shape)}")
-print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), remembered).shape))
+memory_kv = look.memory_kv(memory)
+print(f"first frames {tuple(first.shape)} -> memory {tuple(memory.shape)} -> keys and values {tuple(memory_kv.shape)}")
+print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), memory_kv).shape))
 
 # %% [markdown]
 # ## 4. One place for all conditions
@@ -261,7 +263,7 @@ def side_by_side(vectors: list[Tensor]) -> Tensor | None:
 
 
 class Conditioner(nn.Module):
-    """Label and actions become vectors that steer the norms, given frames a memory for cross attention.
+    """Label and actions become vectors for the norms, given frames a memory for cross attention.
 
     classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the encoder of given
     frames, None for none. video_frames, latent_frames: of a clip; each latent frame gets the actions of its own.
@@ -271,14 +273,14 @@ class Conditioner(nn.Module):
         super().__init__()
         self.classes, self.actions, self.frames = classes, actions, frames
         self.video_frames, self.latent_frames = video_frames, latent_frames
-        self.vector_dim = classes + actions * (video_frames // latent_frames)
+        self.cond_dim = classes + actions * (video_frames // latent_frames)
         self.memory_dim = frames.norm.normalized_shape[0] if frames else 0
         wanted = {"label": classes, "actions": actions, "frames": frames}
         self.fields = tuple(name for name, size in wanted.items() if size)
 
     def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
         """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
-        vectors (b, latent frames or 1, vector_dim) or None, memory (b, m, memory_dim) or None.
+        vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim) or None.
 
         Raises ValueError for a missing or a needless condition, and for values that do not fit.
         """
@@ -319,6 +321,7 @@ class Conditioner(nn.Module):
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTSampling
 from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
@@ -333,6 +336,9 @@ class VideoGPTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"project": "qkv", "join": "out_proj", "cross.memory": "cross.kv",
+                                         "steer": "to_scale_shift"}
+    """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = VideoGPTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
     extends: ClassVar[bool] = False
@@ -360,20 +366,13 @@ class VideoGPTConfig:
     """Width of its last stage."""
 
     def __post_init__(self):
-        for name in ("dim", "heads", "layers", "hidden", "local", "resnet_units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("classes", "actions", "frames"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        check_numbers(self, "dim", "heads", "layers", "hidden", "local", "resnet_units", least=1)
+        check_numbers(self, "classes", "actions", "frames", least=0)
+        check_numbers(self, "dropout", least=0, below=1)
+        check_choice(self, "attention", get_args(AttentionKind))
+        check_choice(self, "resnet_depth", STAGES)
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads = {self.heads}, not {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
-        if self.attention not in get_args(AttentionKind):
-            raise ValueError(f"attention must be one of {', '.join(get_args(AttentionKind))}, not {self.attention!r}")
-        if self.resnet_depth not in STAGES:
-            raise ValueError(f"resnet_depth must be one of {', '.join(map(str, STAGES))}, not {self.resnet_depth}")
         if self.resnet_units % 8:
             raise ValueError(f"resnet_units must be a multiple of 8, not {self.resnet_units}")
 
@@ -495,8 +494,8 @@ for name, telling in tellings.items():
         schedule.step()
     dot_prior.eval()
     with torch.no_grad():
-        told = {field: test_truth[field] for field in fields}
-        dot_bits[name] = dot_prior.nll(test_dots, told).mean(0) / math.log(2)
+        condition = {field: test_truth[field] for field in fields}
+        dot_bits[name] = dot_prior.nll(test_dots, condition).mean(0) / math.log(2)
     dot_priors[name] = dot_prior
     print(f"told {name:<16} {dot_bits[name].sum():5.2f} bits a clip: "
           + ", ".join(f"{bits:.2f}" for bits in dot_bits[name]))
@@ -592,9 +591,9 @@ HOLD = {"left": [1, 0, 0], "right": [0, 1, 0], "forward": [0, 0, 1]}
 torch.manual_seed(0)
 shifts = {}
 for name, buttons in HOLD.items():
-    told = held.clone()
-    told[:, 7:] = torch.tensor(buttons).float()  # frame 7 is the last given one: what is held there shows in frame 8
-    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": told}, codes[:, :4], likely))
+    actions = held.clone()
+    actions[:, 7:] = torch.tensor(buttons).float()  # frame 7 is the last given one: what is held there shows in frame 8
+    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": actions}, codes[:, :4], likely))
     shifts[name] = horizontal_shift(made)[:, 8:]  # the first of them is from frame 8 to 9
 fig = curves({f"told {name}": shift.mean(0).tolist() for name, shift in shifts.items()},
              xlabel="step from one made frame to the next", ylabel="to the right (px)")

@@ -1,6 +1,12 @@
+import os
 import signal
 
 import pytest
+
+
+def pytest_runtest_setup(item):
+    if os.name != "posix" and item.get_closest_marker("posix"):
+        pytest.skip("needs a fork, signals or limits that this system has not")
 
 
 @pytest.fixture(autouse=True, scope="session")

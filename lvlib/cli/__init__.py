@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from lvlib import __version__
-from lvlib.errors import TrainingStopped, UserError, unknown
+from lvlib.errors import TrainingStopped, UserError, in_one_line, shortened, unknown
 
 COMMANDS = {
     "configs": "list the configurations",
@@ -16,8 +16,11 @@ COMMANDS = {
     "reconstruct": "turn videos into codes and back, and show them beside the originals",
     "evaluate": "score a run: likelihood, prediction, reconstruction, each beside simple baselines",
     "data": "fetch or make a data set",
+    "lab": "open JupyterLab at the first notebook of the course, with its data",
     "bench": "measure the speed of training and sampling, and memory, on this machine",
 }
+
+LONGEST = 900  # characters of a message
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,16 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def reported(work: Callable[[], None]) -> int:
     """Does the work, and says in one line on stderr what stopped it. Returns the exit status."""
+    if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text, nor each text of the terminal's letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work()
     except (UserError, TrainingStopped, OSError) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
-            print("lvlib: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except Exception as error:
+        if (line := in_one_line(error)) is None:
+            raise
+        return _refused(line)
     except KeyboardInterrupt:
         print("lvlib: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(line: str) -> int:
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(line.split()))
+        print("lvlib: error:", shortened(line, LONGEST), file=sys.stderr)
+    return 2
 
 
 def _run(arguments: list[str]) -> None:

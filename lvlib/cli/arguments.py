@@ -4,10 +4,9 @@ import argparse
 import contextlib
 import dataclasses
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from lvlib.errors import UserError, unknown
+from lvlib.errors import UserError, shortened, unknown
 
 if TYPE_CHECKING:
     from lvlib.configs import Config
@@ -20,6 +19,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **options)
 
     def error(self, message: str):
+        message = " ".join(map(shortened, message.split()))
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
@@ -153,25 +153,17 @@ def with_fields(values: Any, prefix: str, fields: dict[str, list[str]]) -> Any:
 
 
 def _parse(name: str, kind: Any, words: list[str], default: Any) -> Any:
+    from lvlib.configs.kinds import in_words
+
     if words in ([], [""]) and kind is not str:
-        raise UserError(f"--{name} takes {_in_words(kind)} (default: {default}), not nothing")
+        raise UserError(f"--{name} takes {in_words(kind)} (default: {default}), not nothing")
     tyro = _tyro()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # tyro explains itself in a box of several lines
             return tyro.cli(tyro.conf.Positional[kind], args=words)
     except SystemExit:
-        given = repr(" ".join(words)) if words else "nothing"
-        raise UserError(f"--{name} takes {_in_words(kind)} (default: {default}), not {given}") from None
-
-
-def _in_words(kind: Any) -> str:
-    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", type(None): "None",
-             Path: "a file"}
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    if get_origin(kind) is tuple:
-        return " and ".join(_in_words(item) for item in get_args(kind))
-    return names.get(kind) or " or ".join(_in_words(item) for item in get_args(kind))
+        given = repr(shortened(" ".join(words))) if words else "nothing"
+        raise UserError(f"--{name} takes {in_words(kind)} (default: {default}), not {given}") from None
 
 
 def fields_help(parts: dict[str, Any]) -> str:

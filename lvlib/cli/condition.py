@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -86,18 +85,20 @@ def class_number(label: str, classes: list[str]) -> int:
     if label.isdecimal() and label.isascii() and len(label) < 10 and int(label) < len(classes):
         return int(label)
     listed = classes if len(classes) <= MANY else [*classes[:MANY], f"{len(classes) - MANY} more"]
-    raise unknown("class", label if len(label) < 100 else f"{label[:100]}...", listed)
+    raise unknown("class", label, listed)
 
 
 def read_array(name: str, path: Path) -> np.ndarray:
     """A .npy file of numbers. Raises UserError if it is none."""
+    from lvlib.data.arrays import open_array
+
     try:
-        array = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
+        array = open_array(path)
     except OSError as error:
         raise UserError(f"--condition.{name}: cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, SyntaxError, OverflowError, EOFError, RecursionError, MemoryError, BadZipFile):
+    except ValueError:
         array = None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    if array is None or array.dtype.kind not in "biuf":
         raise UserError(f"--condition.{name}: {path} is not a .npy file of numbers")
     return array
 

@@ -36,6 +36,6 @@ def _scripts() -> dict[str, Path]:
 def _list() -> str:
     lines = []
     for name, path in _scripts().items():
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
         lines.append(f"{name:<16} {docstring.splitlines()[0]}")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvlib.cli.arguments import Parser, add_device, check_positive, check_seed, override, split_overrides, with_fields
 from lvlib.errors import UserError, unknown
@@ -75,6 +75,16 @@ def chosen(metrics: str | None, config: "Config", given_frames: int) -> list[str
     return names
 
 
+def sampling_of(config: "Config", metrics: list[str], fields: dict[str, list[str]]) -> Any:
+    """How a prior draws; None for an autoencoder. Raises UserError for fields of sampling where nothing is drawn."""
+    from lvlib.evaluation.scores import METRICS
+
+    whose = f"{' and '.join(metrics)} draw{'s' * (len(metrics) == 1)}" if config.prior else "an autoencoder draws"
+    if fields and not (config.prior and any(METRICS[name].draws for name in metrics)):
+        raise UserError(f"{whose} no samples: leave --sampling.{next(iter(fields))} out")
+    return with_fields(config.prior.Sampling(), "sampling", fields) if config.prior else None
+
+
 def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[str, list[str]]) -> dict:
     from lvlib.data.conditions import check_classes, check_data
     from lvlib.evaluation.scores import BASELINE_CLIPS, Setting, count_baselines, evaluate, evenly_spaced
@@ -84,11 +94,7 @@ def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[s
 
     given_frames = given(options, config)
     metrics = chosen(options.metrics, config, given_frames)
-    sampling = None
-    if config.prior:
-        sampling = with_fields(config.prior.Sampling(), "sampling", sampling_fields)
-    if sampling_fields and not {"psnr", "mse"} & set(metrics):
-        raise UserError(f"{' and '.join(metrics)} draw no samples: leave --sampling.{next(iter(sampling_fields))} out")
+    sampling = sampling_of(config, metrics, sampling_fields)
     data = open_split(config, options.split)
     specs = config.up_to("prior").conditions
     check_data({options.split: data}, specs)

@@ -1,6 +1,7 @@
 """lvlib sample: clips made by a trained prior, from nothing, from a condition, or from their first frames."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ def main(arguments: list[str]) -> None:
     from lvlib.cli.condition import condition_options, conditions_for
     from lvlib.cli.given import require_prior
     from lvlib.cli.sample_output import Samples, print_scores, write
+    from lvlib.data.limits import require_memory
     from lvlib.data.video_writer import writer_of
     from lvlib.evaluation.generate import check_frames
     from lvlib.runs import load_config, load_pipeline
@@ -35,8 +37,13 @@ def main(arguments: list[str]) -> None:
     sampling = with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
     stated = condition_options(config, fields["condition"])
     check_frames(config, options.frames)
+    channels, frames, *size = config.video_shape
+    values = options.n * channels * (options.frames or frames) * math.prod(size)
+    require_memory(6 * values, f"a video of {options.n} samples")  # as float32, and as what is written
     given_frames, clips = given_clips(options, config, run)
     condition = conditions_for(config, stated, options.n, load_run(run), clips.items if clips else [], options.given)
+    fps = clips and clips.fps or condition.fps
+    writer_of(options.out, fps)
     pipeline = load_pipeline(run, options.device)
     import torch
 
@@ -47,7 +54,7 @@ def main(arguments: list[str]) -> None:
     samples = Samples(video, names, given_frames, clips)
     if clips:
         print_scores(samples)
-    write(options.out, samples, condition.fps)
+    write(options.out, samples, fps)
 
 
 def parser() -> Parser:

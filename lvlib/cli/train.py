@@ -1,5 +1,6 @@
 """lvlib train: trains a configuration on a folder of data; goes on where a run of it stopped."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,11 @@ def main(arguments: list[str]) -> None:
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
-    processes(config.training, options.devices, options.nodes)  # a mistake is better known before hours of encoding
+    world = processes(config.training, options.devices, options.nodes)  # better known before hours of encoding
     if config.stands_on:
         below = find_below(config, getattr(options, config.stands_on), options.out)
         config = standing_on(config, below, options.fields)
+    _check_batch(config, math.prod(world))
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     data = _open_data(config)
@@ -76,6 +78,16 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
     return data
 
 
+def _check_batch(config: "Config", processes: int) -> None:
+    """Raises UserError where what goes through at a time, or the list of a step's clips, fits no memory."""
+    from lvlib.data.limits import require_memory
+
+    share = config.training.batch // processes
+    sizes, number = (config.video_shape, 4) if config.stage == "autoencoder" else (config.latents.shape, 8)
+    require_memory(share // config.training.accumulate * math.prod(sizes) * number, f"a batch of {share:,} clips")
+    require_memory(share * 100, f"the list of {share:,} clips of a step")
+
+
 def _check_folder(run: Path) -> None:
     """A run may start in a new folder, an empty one, or one where a run was begun (which may have left a lock)."""
     from lvlib.runs.latents import FILES
@@ -83,7 +95,8 @@ def _check_folder(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
     leftovers = FILES | {"lock", "config.tmp", "metrics.tmp"}
-    others = {path.name for path in run.iterdir()} - leftovers if run.exists() else set()
+    names = [path.name for path in run.iterdir()] if run.exists() else []
+    others = [name for name in names if name not in leftovers and not (name[0] == "." and name.endswith(".part"))]
     if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
+from lvlib.configs.building import build_within_limits
 from lvlib.errors import UserError
 from lvlib.stages import (
     AutoencoderConfig,
@@ -94,11 +95,11 @@ class Config:
         return _said_plainly(lambda: self.prior.given_frames(self.latents, self.video_shape))
 
     def build(self) -> nn.Module:
-        """The stage that it trains, with new weights. Raises UserError where sizes do not fit each other."""
-        latents = self.latents
-        if self.stage == "autoencoder":
-            return _said_plainly(self.autoencoder.build)
-        return _said_plainly(lambda: self.stages[self.stage].build(latents, self.video_shape))
+        """The stage that it trains, with new weights. Raises UserError where sizes do not fit each other, or do not fit
+        into the memory."""
+        latents, config = self.latents, self.stages[self.stage]
+        sizes = () if self.stage == "autoencoder" else (latents, self.video_shape)
+        return _said_plainly(lambda: build_within_limits(lambda: config.build(*sizes)))
 
     def to_dict(self) -> dict:
         """Nested dict of plain values, ready for JSON; each stage names its "class"."""

@@ -94,16 +94,20 @@ def check(id: str, answer: Any, strict: bool = False) -> Any:
     """
     found = _find(id)
     if found is None:
-        problem, line, fallback = True, _no_such_exercise(id), answer
-    else:
-        problem = examine(found, answer)
-        _passed[id] = problem is None
-        line = f"{id} {found.name}  " + (f"NOT YET: {problem}" if problem else "OK")
-        fallback = found.reference
-    if problem and strict:
-        raise AssertionError(line) from None
-    print(f"{line} (going on with lvlib's)" if problem and found else line)
-    return fallback if problem else answer
+        if strict:
+            raise AssertionError(_no_such_exercise(id))
+        print(_no_such_exercise(id))
+        return answer
+    problem = examine(found, answer)
+    _passed[found.id] = problem is None
+    if problem is None:
+        print(f"{id} {found.name}  OK")
+        return answer
+    line = f"{id} {found.name}  NOT YET: {problem}"
+    if strict:
+        raise AssertionError(line)
+    print(f"{line} (going on with lvlib's)")
+    return found.reference
 
 
 def progress() -> None:
@@ -123,7 +127,7 @@ def _find(id: str) -> Exercise | None:
 def _no_such_exercise(id: str) -> str:
     number = re.match(r"\d+", str(id))
     ids = list(exercises_of(int(number[0]))) if number else []
-    if ids:
+    if number and ids:
         return f"{id}: there is no such exercise. Notebook {number[0]} has {', '.join(ids)}."
     numbers = ", ".join(str(n) for n in notebooks_with_checks())
     return f"{id}: there is no such exercise. The notebooks with exercises are {numbers or 'none'}."

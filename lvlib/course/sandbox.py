@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
+import io
 import random
-import signal
-import threading
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from IPython.utils.capture import capture_output
 from torch import Tensor
+
+from lvlib.course.interrupts import Interrupts, TimeUp
 
 TIME_LIMIT = 10.0  # seconds for one check; a check that is right takes well under one
 
@@ -27,25 +28,26 @@ class NotYet(Exception):
         super().__init__(" ".join(s if s[-1:] in ".?!" else f"{s}." for s in sentences))
 
 
-class TimeUp(BaseException):
-    """Not an Exception: a learner's `except Exception` must not catch it."""
-
-
 def guarded(examine: Callable[[Any], None], answer: Callable) -> NotYet | None:
-    """Calls `examine(answer)`. Returns None, or what it raised in one line. Raises KeyboardInterrupt only."""
-    watch = Watch()
-    try:
-        with capture_output(), _same_room_after(), _time_limit(TIME_LIMIT):
-            examine(watch.wrap(answer))
-    except NotYet as problem:
-        return problem
-    except TimeUp:
-        return NotYet(f"stopped after {TIME_LIMIT:g} s", "is there a loop that does not end?")
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        return _explain(error, watch.result)
-    return None
+    """Calls `examine(answer)`. Returns None, or what it raised in one line, whatever that was.
+
+    Raises KeyboardInterrupt where the user has interrupted it, and nothing else.
+    """
+    watch, interrupts = Watch(), Interrupts(TIME_LIMIT)
+    problem = None
+    with _quiet(), _same_room_after():
+        try:
+            with watch.before(answer) as watched, interrupts.watched():
+                examine(watched)
+        except NotYet as found:
+            problem = found
+        except TimeUp:
+            problem = NotYet(f"stopped: it takes over {TIME_LIMIT:g} s", "is there a loop that does not end?")
+        except BaseException as error:  # of the answer's own doing: SystemExit and KeyboardInterrupt, too
+            problem = _explain(error, watch.result)
+    if interrupts.by_user:
+        raise KeyboardInterrupt
+    return problem
 
 
 class Watch:
@@ -55,12 +57,20 @@ class Watch:
         self.result: Any = NotImplemented  # nothing was returned so far
         self.inside = False  # the learner's own calls among themselves are not watched
 
-    def wrap(self, answer: Callable) -> Callable:
-        if isinstance(answer, type):
-            methods = {name: m for name, m in vars(answer).items() if isinstance(m, FunctionType)}
-            watched = {name: self._watched(m, keep=name != "__init__") for name, m in methods.items()}
-            return type(answer)(answer.__name__, (answer,), watched)
-        return self._watched(answer)
+    @contextlib.contextmanager
+    def before(self, answer: Callable) -> Iterator[Callable]:
+        """Gives what to call: for a function another that calls it; a class itself, its methods exchanged meanwhile."""
+        if not isinstance(answer, type):
+            yield self._watched(answer)
+            return
+        methods = {name: method for name, method in vars(answer).items() if isinstance(method, FunctionType)}
+        try:
+            for name, method in methods.items():
+                setattr(answer, name, self._watched(method, keep=name != "__init__"))
+            yield answer
+        finally:
+            for name, method in methods.items():
+                setattr(answer, name, method)
 
     def _watched(self, function: Callable, keep: bool = True) -> Callable:
         @functools.wraps(function)
@@ -88,6 +98,19 @@ def _copy(x: Tensor | np.ndarray) -> Tensor:
 
 
 @contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing that the block prints or displays is seen."""
+    if sys.modules.get("IPython"):  # without it there is nowhere to display
+        from IPython.utils.capture import capture_output
+
+        with capture_output():
+            yield
+    else:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+
+
+@contextlib.contextmanager
 def _same_room_after() -> Iterator[None]:
     """Fixed seeds, gradients on; afterwards random states, grad mode and default dtype are as before."""
     dtype, numpy_state, python_state = torch.get_default_dtype(), np.random.get_state(), random.getstate()
@@ -103,40 +126,21 @@ def _same_room_after() -> Iterator[None]:
             random.setstate(python_state)
 
 
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeUp in the block after so many seconds. No limit outside the main thread and on Windows."""
-    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(signum, frame):
-        raise TimeUp
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # and again: a bare `except:` may swallow one
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
 def _explain(error: BaseException, result: Any) -> NotYet:
     frames = traceback.extract_tb(error.__traceback__)
     calls = [i for i, f in enumerate(frames) if (f.name, f.filename) == ("learners_code", __file__)]
-    if type(error) is NotImplementedError and str(error).startswith("exercise "):
+    text = " ".join(traceback.format_exception_only(error)).strip()  # works even if its own `__str__` raises
+    if text.startswith("NotImplementedError: exercise "):
         return NotYet("not written yet")
-    told = " ".join(traceback.format_exception_only(error)).strip()  # works even if its own `__str__` raises
     if calls:
         own = frames[calls[-1] + 1 :]
         lines = [frame for frame in own if frame.line and frame.filename == own[0].filename]
-        return NotYet(f"it raised {told}", f"line {lines[-1].lineno}, `{lines[-1].line}`" if lines else "")
+        return NotYet(f"it raised {text}", f"line {lines[-1].lineno}, `{lines[-1].line}`" if lines else "")
     if result is None:
         return NotYet("it returned None", "is there a `return`?")
     if result is NotImplemented:
-        return NotYet(f"the check could not use it: {told}")
-    return NotYet(f"the check could not use what it returned, {_described(result)}: {told}")
+        return NotYet(f"the check could not use it: {text}")
+    return NotYet(f"the check could not use what it returned, {_described(result)}: {text}")
 
 
 def _described(value: Any) -> str:

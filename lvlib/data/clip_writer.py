@@ -1,7 +1,6 @@
 """Writing a set of clips in the format of `lvlib.data.clips`: all of it, or nothing."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lvlib.data.clips import FORMAT, check_files, read_meta, sha256
+from lvlib.data.drafts import draft_beside
 from lvlib.errors import UserError
 
 Batch = Mapping[str, np.ndarray]
@@ -41,13 +41,13 @@ def write_clip_set(
             arrays = _write_split(draft / split, batches)
             if not arrays:
                 raise UserError(f"there is no clip for {split}")
-            meta["splits"][split] = len(arrays["video"])
+            meta["splits"][split] = arrays["video"].rows
             for field, array in arrays.items():
-                shape = {"dtype": str(array.dtype), "shape": array.shape[1:], "per_frame": field in per_frame}
+                shape = {"dtype": str(array.dtype), "shape": array.shape, "per_frame": field in per_frame}
                 if meta["fields"].setdefault(field, shape) != shape:
                     raise UserError(f"{field} of {split} does not have the shape of the other splits")
                 meta["sha256"][f"{split}/{field}.npy"] = sha256(draft / split / f"{field}.npy")
-        (draft / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+        (draft / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
         check_files(draft)
 
 
@@ -75,24 +75,20 @@ def new_folder(root: str | Path) -> Iterator[Path]:
     root = Path(root)
     if not _is_free(root):
         raise UserError(f"{root} holds something already")
-    draft = root.absolute().with_name(f".{root.absolute().name}.part")
-    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        draft.replace(root)
+        with draft_beside(root) as draft:
+            draft.mkdir()
+            yield draft
     except OSError as error:
         raise UserError(f"cannot write {root}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_free(root: Path) -> bool:
     return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
-def _write_split(folder: Path, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
-    """One file a field, written batch by batch. Returns the finished arrays, memory-mapped."""
+def _write_split(folder: Path, batches: Iterable[Batch]) -> dict[str, "GrowingArray"]:
+    """One file a field, written batch by batch. Returns them, closed."""
     folder.mkdir()
     files: dict[str, GrowingArray] = {}
     for batch in batches:
@@ -102,7 +98,7 @@ def _write_split(folder: Path, batches: Iterable[Batch]) -> dict[str, np.ndarray
             files[field].append(rows)
     for file in files.values():
         file.close()
-    return {field: np.load(folder / f"{field}.npy", mmap_mode="r") for field in files}
+    return files
 
 
 class GrowingArray:

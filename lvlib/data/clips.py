@@ -7,17 +7,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from lvlib.data.arrays import open_array
 from lvlib.errors import UserError, unknown
 
 FORMAT = 1
-_KEYS = {"name", "format", "fps", "arguments", "splits", "fields", "classes", "sha256"}
 
 
 class ClipSet(Dataset):
@@ -75,10 +77,11 @@ class ClipSet(Dataset):
         for name, field in self.meta["fields"].items():
             path = self.root / self.split / f"{name}.npy"
             try:
-                arrays[name] = np.load(path, mmap_mode="r")
+                array = arrays[name] = open_array(path)
             except (OSError, ValueError):
                 raise UserError(f"{path} is missing or damaged; delete {self.root} and make it again") from None
-            if arrays[name].shape != (self.meta["splits"][self.split], *field["shape"]):
+            recorded = field["dtype"], (self.meta["splits"][self.split], *field["shape"])
+            if (str(array.dtype), array.shape) != recorded:
                 raise UserError(f"{path} does not fit meta.json; delete {self.root} and make it again")
         return arrays
 
@@ -89,17 +92,59 @@ class ClipSet(Dataset):
 def read_meta(root: Path) -> dict:
     """What meta.json says. UserError if it is missing, is not ours, or is of a later format."""
     path = root / "meta.json"
+    if not path.is_file():
+        raise UserError(f"there is no data set in {root}: no meta.json")
     try:
-        meta = json.loads(path.read_text())
-    except OSError:
-        raise UserError(f"there is no data set in {root}: no meta.json") from None
-    except ValueError:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is damaged") from None
-    if not isinstance(meta, dict) or not _KEYS <= meta.keys():
+    if not isinstance(meta, dict) or not _IS_RIGHT.keys() <= meta.keys():
         raise UserError(f"{path} is not of a data set of lvlib")
-    if meta["format"] > FORMAT:
+    if type(meta["format"]) is int and meta["format"] > FORMAT:
         raise UserError(f"{path} has format {meta['format']}; this lvlib reads up to {FORMAT}")
+    if wrong := [name for name, is_right in _IS_RIGHT.items() if not is_right(meta[name])]:
+        raise UserError(f"{path} is damaged: its {wrong[0]} cannot be read")
     return meta
+
+
+def _is_table(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(_is_name, value)) and all(map(is_right, value.values()))
+
+
+def _is_name(value: str) -> bool:
+    """Of something in the folder, and of nothing elsewhere."""
+    return bool(value) and not Path(value).is_absolute() and ".." not in Path(value).parts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_field(value: Any) -> bool:
+    return (isinstance(value, dict) and isinstance(value.get("dtype"), str) and type(value.get("per_frame")) is bool
+            and isinstance(value.get("shape"), list) and all(type(n) is int and n >= 0 for n in value["shape"]))
+
+
+def _are_fields(value: Any) -> bool:
+    if not _is_table(_is_field)(value) or "video" not in value:
+        return False
+    video, per_frame = value["video"], [field["shape"][:1] for field in value.values() if field["per_frame"]]
+    whole = video["dtype"] == "uint8" and len(video["shape"]) == 4 and all(map(_is_count, video["shape"]))
+    return whole and video["per_frame"] and all(frames == video["shape"][:1] for frames in per_frame)
+
+
+_IS_RIGHT: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "format": _is_count,
+    "fps": lambda value: value is None or type(value) in (int, float) and 0 < value < math.inf,
+    "arguments": lambda value: isinstance(value, dict),
+    "splits": _is_table(_is_count),
+    "fields": _are_fields,
+    "classes": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "sha256": _is_table(lambda value: isinstance(value, str)),
+}
 
 
 def check_files(root: Path) -> None:
@@ -114,5 +159,8 @@ def check_files(root: Path) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Raises OSError for what cannot be read, or is no file: a named pipe would be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -77,7 +77,8 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
     if value.shape != spec.shape:
         raise UserError(f"the {spec.name} are {_sizes(value.shape)} numbers, and must be {_sizes(spec.shape)}"
                         f"{_rows(spec)}")
-    value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
+        value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
     if not np.isfinite(value).all():
         raise UserError(f"the {spec.name} hold numbers that are not finite")
     if spec.kind == "tokens" and value.size and not 0 <= value.min() <= value.max() < spec.num_classes:
@@ -86,13 +87,13 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
 
 
 def _class(label, spec: ConditionSpec) -> np.ndarray:
-    if not 0 <= label < spec.num_classes:
+    if np.ndim(label) or label not in range(spec.num_classes):
         raise UserError(f"the {spec.name} is {label}, and the prior's classes are 0 to {spec.num_classes - 1}")
     return np.asarray(label, np.int64)
 
 
 def _in_words(spec: ConditionSpec) -> str:
-    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{spec.shape[-1]} numbers a frame",
+    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{_sizes(spec.shape[-1:])} numbers a frame",
             "tokens": f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lvlib
 from lvlib.data.clips import ClipSet
-from lvlib.data.video_files import Size
+from lvlib.data.pictures import Size
 from lvlib.data.video_folder import VideoFolder
 from lvlib.errors import UserError
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from lvlib.data.arrays import open_array
 from lvlib.data.clip_writer import GrowingArray, new_folder
 from lvlib.data.clips import sha256
 from lvlib.data.tensors import to_video
@@ -47,11 +48,11 @@ class LatentsDataset(Dataset):
 
     @cached_property
     def _latents(self) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r")
+        return open_array(self.path)
 
     @cached_property
     def _condition(self) -> dict[str, np.ndarray]:
-        return {name: np.load(self.path.with_suffix(f".{name}.npy"), mmap_mode="r") for name in self.fields}
+        return {name: open_array(self.path.with_suffix(f".{name}.npy")) for name in self.fields}
 
     def __getstate__(self) -> dict:  # a loader's workers map the files anew, rather than being sent their content
         return {"path": self.path, "fields": self.fields}
@@ -105,15 +106,27 @@ def open_latents(folder: Path, made_from: dict) -> dict[str, LatentsDataset] | N
         if meta["made_from"] != made_from:
             return None
         whole = all(sha256(folder / name) == recorded for name, recorded in meta["sha256"].items())
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        whole = False
-    if not whole:
+        splits = _splits(folder, meta["sha256"]) if whole else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        splits = {}
+    if not splits:
         raise UserError(f"the latents in {folder} are damaged; delete that folder, and they are made again")
+    return splits
+
+
+def _splits(folder: Path, files: Mapping[str, str]) -> dict[str, LatentsDataset]:
+    """The data set of each split. Raises ValueError, KeyError or OSError if the files hold no arrays of as many clips.
+    """
     fields: dict[str, list[str]] = {}
-    for name in meta["sha256"]:
+    for name in files:
         split, *field, _ = name.split(".")
         fields.setdefault(split, []).extend(field)
-    return {split: LatentsDataset(folder / f"{split}.npy", tuple(names)) for split, names in fields.items()}
+        _ = files[f"{split}.npy"]
+    splits = {split: LatentsDataset(folder / f"{split}.npy", tuple(names)) for split, names in fields.items()}
+    for data in splits.values():
+        if any(len(values) != len(data) for values in data._condition.values()):
+            raise ValueError("another number of conditions than of latents")
+    return splits
 
 
 def _collate(items: list[dict]) -> tuple[Tensor, list[dict]]:

@@ -1,26 +1,34 @@
-"""Reading a video: a file (through PyAV) or a folder of images (through Pillow), whole or a few frames of it.
+"""Reading a video, whole or a few frames of it: a file (PyAV), an animated image, or a folder of images (Pillow).
 
-What a file says about itself cannot be trusted when it was cut off. So a video is probed first: all its packets are
-walked through, without decoding them (milliseconds), and only what is there counts.
+What a file says about itself is not trusted: see `lvlib.data.containers`. Any frames are those that a decode from the
+start gives at their places.
 """
 
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from lvlib.data import containers
+from lvlib.data.limits import require_memory
+from lvlib.data.pictures import Size, as_rgb, fit, opened_image
+from lvlib.data.seeking import pictures_at
 from lvlib.errors import UserError
 
-VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+VIDEO_SUFFIXES = (
+    ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm",
+    ".3g2", ".3gp", ".apng", ".asf", ".divx", ".dv", ".f4v", ".flv", ".h264", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v",
+    ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
+    ".wmv", ".wtv", ".y4m",
+)
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _IMAGE_FOLDER_FPS = 25.0  # images do not say how fast they follow each other
-
-Size = int | tuple[int, int]
+_MOST_PIXELS = 2**31  # decoded to know a file for sure: some seconds. Of longer ones the packets are believed
+_KEPT = 2**14  # files whose contents are remembered
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +38,10 @@ class Video:
     path: Path
     frames: int
     fps: float
-    images: tuple[Path, ...] = ()  # of a folder of images, in order
-    times: np.ndarray | None = None  # each frame's time stamp, where the container can be trusted to seek by it
+    size: tuple[int, int] | None
+    """Height and width of the first frame, upright and with square pixels; None if its image cannot be opened."""
+    images: tuple[Path, ...] = ()
+    """Of a folder of images, in order."""
 
 
 def read_video(
@@ -39,16 +49,21 @@ def read_video(
 ) -> tuple[np.ndarray, float]:
     """Frames start, start + stride, ... of a video file or a folder of images, and its rate in frames a second.
 
+    They are upright, as the file says how it is to be shown. Frames of a file that cannot be decoded are left out, and
+    the log tells how many.
+
     Args:
         frames: how many to take; None for all from `start` on.
-        size: resize to this height and width (see `fit`); None keeps the video's own.
+        size: resize to this height and width (see `fit`); None keeps those of the video's first frame, with pixels
+            that are not square made so by their width.
 
     Returns:
         uint8 (t, h, w, 3), and the rate that those frames have: the video's own divided by `stride`. For images,
         which have none, 25 frames a second is assumed.
 
     Raises:
-        UserError: no such file, not a video, cut off, damaged, or too short for what was asked.
+        UserError: no such file, not a video, cut off, damaged, too short for what was asked, or too large for the
+            memory.
     """
     video = probe(path)
     if start < 0 or stride < 1 or (frames is not None and frames < 1):
@@ -61,41 +76,58 @@ def read_video(
 
 
 def probe(path: str | Path) -> Video:
-    """Finds out how many frames of a video can be read. The answer is kept until the file changes.
+    """Finds out which frames of a video can be read. The answer is kept until the file changes.
 
-    Raises UserError if it is missing, empty, not a video, or cut off: more than a tenth of what it announces is not
-    there, or its last packet is incomplete.
+    A file is decoded for that, unless it is very long: then its packets are believed, as `survey` does.
+
+    Raises UserError if it is missing, empty, no file or folder, not a video, cut off or damaged: more than a tenth of
+    what it holds cannot be decoded.
     """
-    path = Path(path)
-    try:
-        state = path.stat()
-        if path.is_dir():
-            return _probe_images(path)
-        open(path, "rb").close()  # FFmpeg's own errors do not tell "forbidden" from "not a video"
-        return _probe_file(path, state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    return _video(Path(path), whole=True)
+
+
+def survey(path: str | Path) -> Video:
+    """As `probe`, but in milliseconds: a file whose packets leave no doubt is not decoded.
+
+    Damage inside of it shows only later: then it may hold fewer frames than was said.
+    """
+    return _video(Path(path), whole=False)
 
 
 def decode(video: Video, wanted: Sequence[int], size: Size | None = None) -> np.ndarray:
-    """The frames with the `wanted` indices, which rise: uint8 (t, h, w, 3). UserError where one cannot be decoded."""
-    images = list(_images(video, wanted, seek=True))
-    if len(images) < len(wanted):  # the key frame before the first one was not enough to decode it
-        images = list(_images(video, wanted, seek=False))
-    if len(images) < len(wanted):
-        raise UserError(f"{video.path} is damaged: frame {wanted[len(images)]} cannot be decoded")
-    size = size or images[0].size[::-1]
-    return np.stack([np.asarray(fit(image, size)) for image in images])
+    """The frames with the `wanted` indices, which rise: uint8 (t, h, w, 3).
 
-
-def fit(image: Image.Image, size: Size) -> Image.Image:
-    """Resizes (Lanczos, as LVT does for Kinetics, section 4.3) so that the image just covers `size`, an int or
-    (height, width), and keeps the middle."""
+    Raises UserError where one cannot be decoded, or they do not fit in memory.
+    """
+    size = size or video.size
+    if size is None:
+        raise UserError(f"{video.path} is damaged: frame 0 cannot be decoded")
     height, width = (size, size) if isinstance(size, int) else size
-    scale = max(width / image.width, height / image.height)
-    left, top = max(0, image.width - width / scale) / 2, max(0, image.height - height / scale) / 2
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.LANCZOS, box)
+    require_memory(len(wanted) * height * width * 3, f"a clip of {len(wanted)} frames of {height} x {width}")
+    clip, done = np.empty((len(wanted), height, width, 3), np.uint8), 0
+    try:
+        for picture in _pictures(video, wanted, (height, width)):
+            clip[done] = picture
+            done += 1
+    except UserError:
+        raise
+    except Exception:  # of a file that is damaged, libraries make errors of many kinds
+        pass
+    if done < len(wanted):
+        raise UserError(f"{video.path} is damaged: frame {wanted[done]} cannot be decoded")
+    return clip
+
+
+def is_animated(path: Path) -> bool:
+    """True for a WebP that moves: FFmpeg does not read it, Pillow does."""
+    try:
+        if path.suffix.lower() != ".webp" or not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            head = file.read(21)
+        return head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+    except OSError:
+        return False
 
 
 def natural_order(path: Path) -> list:
@@ -103,111 +135,87 @@ def natural_order(path: Path) -> list:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _probe_images(folder: Path) -> Video:
+def _video(path: Path, whole: bool) -> Video:
+    try:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            return _folder(path)
+        if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
+            raise UserError(f"{path} is neither a file nor a folder")
+        if state.st_size == 0:
+            raise UserError(f"{path} is empty")
+        open(path, "rb").close()  # FFmpeg's own errors do not tell "forbidden" from "not a video"
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return _animation(path)
+        found = _contents(path, state.st_size, state.st_mtime_ns, whole)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    if isinstance(found, str):
+        raise UserError(found)
+    return Video(path, found.frames, found.fps, found.size)
+
+
+@lru_cache(_KEPT)
+def _contents(path: Path, size: int, changed: int, whole: bool) -> containers.Contents | str:
+    """What a file holds, or why it cannot be read."""
+    try:
+        if not whole:
+            return containers.survey(path) or containers.examine(path)
+        found = _contents(path, size, changed, False)
+        is_certain = isinstance(found, str) or len(found.checks) or found.pixels > _MOST_PIXELS
+        return found if is_certain else containers.examine(path)
+    except UserError as error:
+        return str(error)
+    except Exception:  # of a file that is no video, or damaged, libraries make errors of many kinds
+        return f"{path} is not a video that can be read, or it is cut off"
+
+
+def _folder(folder: Path) -> Video:
     images = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
     if not images:
         raise UserError(f"{folder} holds no images ({' '.join(IMAGE_SUFFIXES)})")
     for image in images:
-        if image.stat().st_size == 0:
-            raise UserError(f"{folder} has an empty image: {image.name}")
-    return Video(folder, len(images), _IMAGE_FOLDER_FPS, images=tuple(images))
-
-
-@cache
-def _probe_file(path: Path, size: int, _changed: int) -> Video:
-    av = import_av()
-    if size == 0:
-        raise UserError(f"{path} is empty")
-    unreadable = f"{path} is not a video that can be read, or it is cut off"
+        if not image.is_file() or image.stat().st_size == 0:
+            raise UserError(f"{folder} has an {'empty image' if image.is_file() else 'image that is no file'}: "
+                            f"{image.name}")
     try:
-        with av.open(str(path)) as container:
-            if container.streams.audio and not container.streams.video:
-                raise UserError(f"{path} has no pictures, only sound")
-            if not container.streams.video:
-                raise UserError(unreadable)
-            stream = container.streams.video[0]
-            announced, duration, tick = stream.frames, _seconds(container, stream), float(stream.time_base)
-            fps = float(stream.average_rate or stream.guessed_rate or _IMAGE_FOLDER_FPS)
-            times, end, broken = [], 0, False
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    times.append(packet.pts)
-                    end = max(end, (packet.pts or 0) + (packet.duration or 0))
-                    broken = broken or packet.is_corrupt
-        trusted = path.suffix.lower() not in (".avi", ".gif") and None not in times and len(set(times)) == len(times)
-        count = len(times) if trusted else _count_by_decoding(path)
-    except av.FFmpegError:
-        raise UserError(unreadable) from None
-
-    if broken or len(times) < 0.9 * announced or end * tick < 0.9 * duration or not _complete(path):
-        raise UserError(f"{path} is cut off: only {count} frames can be read")
-    if not count:
-        raise UserError(f"{path} has no frames")
-    return Video(path, count, fps, times=np.sort(times) if trusted else None)
+        with opened_image(images[0]) as image:
+            size = as_rgb(image).size[::-1]
+    except Exception:
+        size = None
+    return Video(folder, len(images), _IMAGE_FOLDER_FPS, size, tuple(images))
 
 
-def _count_by_decoding(path: Path) -> int:
-    with import_av().open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
+def _animation(path: Path) -> Video:
+    """An animated WebP or PNG, or a single image."""
+    try:
+        with opened_image(path) as image:
+            frames, duration = getattr(image, "n_frames", 1), 0
+            for i in range(frames):
+                image.seek(i)
+                duration += image.info.get("duration", 0)
+            return Video(path, frames, 1000 * frames / duration if duration else _IMAGE_FOLDER_FPS, image.size[::-1])
+    except Exception:
+        raise UserError(f"{path} is not an image that can be read, or it is damaged") from None
 
 
-def _seconds(container, stream) -> float:
-    """The length that the file announces; 0 where it announces none."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if "DURATION" in stream.metadata:  # of Matroska and WebM, "00:01:02.500000000"
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return (container.duration or 0) / 1e6
-
-
-def _complete(path: Path) -> bool:
-    """A GIF announces no length, but ends in a semicolon."""
-    if path.suffix.lower() != ".gif":
-        return True
-    with open(path, "rb") as file:
-        file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
-        return file.read().rstrip(b"\0").endswith(b";")
-
-
-def _images(video: Video, wanted: Sequence[int], seek: bool) -> Iterator[Image.Image]:
+def _pictures(video: Video, wanted: Sequence[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The wanted frames in order; stops early where one cannot be decoded."""
+    path = video.path
     if video.images:
-        return _images_of_folder(video.images[i] for i in wanted)
-    return _images_of_file(video, wanted, seek)
-
-
-def _images_of_folder(paths: Iterable[Path]) -> Iterator[Image.Image]:
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                yield image.convert("RGB")
-        except (OSError, SyntaxError, ValueError):  # Pillow has several ways to refuse a damaged image
-            return
-
-
-def _images_of_file(video: Video, wanted: Sequence[int], seek: bool) -> Iterator[Image.Image]:
-    av = import_av()
-    try:
-        with av.open(str(video.path)) as container:
-            stream = container.streams.video[0]
-            if seek and video.times is not None:
-                container.seek(int(video.times[wanted[0]]), stream=stream)
-            remaining = iter(wanted)
-            target = next(remaining)
-            for count, frame in enumerate(container.decode(stream)):
-                if target == count if video.times is None else video.times[target] == frame.pts:
-                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)  # phones turn videos
-                    yield Image.fromarray(np.ascontiguousarray(pixels))
-                    if (target := next(remaining, None)) is None:
-                        return
-    except av.FFmpegError:
-        return
-
-
-def import_av():
-    try:
-        import av
-    except ImportError:
-        raise UserError("video files need the package av: pip install lvlib[train]") from None
-    return av
+        for i in wanted:
+            with opened_image(video.images[i]) as image:
+                if getattr(image, "is_animated", False):
+                    raise UserError(f"{video.images[i]} is animated, and no single frame of a video")
+                yield np.asarray(fit(as_rgb(image), size))
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        with opened_image(path) as image:
+            for i in wanted:
+                image.seek(i)
+                yield np.asarray(fit(as_rgb(image), size))
+    else:
+        state = path.stat()
+        contents = _contents(path, state.st_size, state.st_mtime_ns, True)
+        if isinstance(contents, str):
+            raise UserError(contents)
+        yield from pictures_at(path, contents, [i for i in wanted if i < contents.frames], size)

@@ -13,16 +13,22 @@ from statistics import median
 import numpy as np
 from torch.utils.data import Dataset
 
-from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Size, Video, decode, probe
+from lvlib.data.limits import require_memory
+from lvlib.data.pictures import Size
+from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video, decode, is_animated, survey
 from lvlib.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test")
+_NOTES = (".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".srt", ".txt", ".vtt", ".xml", ".yaml", ".yml")
+_SAME_RATE = 1.02  # what differs less is one rate: 29.97 and 30
 
 log = logging.getLogger(__name__)
 
 
 class VideoFolder(Dataset):
     """Clips of the videos in a folder: .mp4 .webm .avi .gif and the like, or folders that hold a video's frames.
+
+    Clips are those that `read_video` gives at their places, whatever a container announces.
 
     Args:
         frames, stride: a clip is `frames` frames, every `stride`-th of the video.
@@ -37,12 +43,14 @@ class VideoFolder(Dataset):
 
     A video that is empty, cut off, not a video or too short is skipped. The log names it with the reason, and tells
     their number at the end; `skipped` keeps them, path -> reason. Damage inside a file shows only when it is decoded:
-    then it is named too, and a clip of the next video takes the place of the one that cannot be decoded.
+    then it is named too, and a clip of the next video takes the place of the one that cannot be decoded. Files that
+    are no video, nor notes such as .txt, are counted by their suffixes in the log.
 
     `fps` is the rate of an item's frames: the median of the videos' own, divided by `stride`. Images have none:
-    with some among the videos it is None.
+    with some among the videos it is None. A clip is always `frames` frames; where rates differ, the log says how many
+    seconds they are in which videos.
 
-    Raises UserError if no usable video is left, saying what was found.
+    Raises UserError if no usable video is left, saying what was found, or if a clip does not fit in memory.
     """
 
     def __init__(
@@ -58,6 +66,8 @@ class VideoFolder(Dataset):
         self.hop = frames * stride if hop is None else hop
         if min(frames, stride, self.hop, *((size,) if isinstance(size, int) else size)) < 1:
             raise UserError(f"frames, stride, size and hop must be 1 or more: {frames}, {stride}, {size}, {hop}")
+        height, width = (size, size) if isinstance(size, int) else size
+        require_memory(frames * height * width * 3, f"a clip of {frames} frames of {height} x {width}")
         everything = _find(self.root)
         classes = [_class(self.root, path) for path in everything]
         self.classes = sorted(set(classes)) if None not in classes else []
@@ -72,6 +82,7 @@ class VideoFolder(Dataset):
         known = not any(video.images for video in self.videos)
         self.fps = median(video.fps for video in self.videos) / stride if known else None
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
+        self._compare_rates()
 
     def fingerprint(self, fields: Iterable[str] = ()) -> str:
         """Other clips, another one; the same files in another place, the same. By their names and sizes; with "label"
@@ -123,13 +134,28 @@ class VideoFolder(Dataset):
 
     def _probe(self, path: Path) -> Video | None:
         try:
-            video = probe(path)
+            video = survey(path)
             if not self._clips(video):
                 need = (self.frames - 1) * self.stride + 1
                 raise UserError(f"{path} is too short: {video.frames} frames, and a clip needs {need}")
             return video
         except UserError as error:
             self._skip(path, error)
+
+    def _compare_rates(self) -> None:
+        groups: list[list[float]] = []
+        for rate in sorted(video.fps for video in self.videos if not video.images):
+            if groups and rate <= groups[-1][0] * _SAME_RATE:
+                groups[-1].append(rate)
+            else:
+                groups.append([rate])
+        if len(groups) > 1:
+            seconds = self.frames * self.stride
+            lengths = [f"{seconds / median(group):.3g} s in {len(group)} of {median(group):.4g} frames a second"
+                       for group in groups]
+            more = f", and so on to {lengths[-1]}" if len(lengths) > 5 else ""
+            log.warning("the videos in %s have different rates: a clip of %d frames is %s%s", self.root, self.frames,
+                        ", ".join(lengths[:4] if more else lengths), more)
 
     def _skip(self, path: Path, reason: UserError) -> None:
         if path not in self.skipped:
@@ -138,24 +164,37 @@ class VideoFolder(Dataset):
 
 
 def _find(root: Path) -> list[Path]:
-    """Every video file, and every folder at the bottom that holds images and no video, by name."""
+    """Every video file, and every folder at the bottom that holds images and no video, by name. The log counts the
+    other files, but for notes."""
     if not root.is_dir():
         raise UserError(f"{root} is not a folder" if root.exists() else f"there is no folder {root}")
-    found, suffixes = [], Counter()
-    for folder, folders, names in os.walk(root):
+    found, suffixes, unused = [], Counter(), Counter()
+    for folder, folders, names in os.walk(root, onerror=lambda error: log.warning("cannot read: %s", error)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [Path(folder, name) for name in names if not name.startswith(".")]
-        suffixes.update(file.suffix.lower() or "without a suffix" for file in files)
-        videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+        videos = {file for file in files if file.suffix.lower() in VIDEO_SUFFIXES or is_animated(file)}
+        images = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES} - videos
         found += videos
-        if not videos and not folders and any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+        if images and not videos and not folders:
             found.append(Path(folder))
+            images = set()
+        suffixes.update(_suffix(file) for file in files)
+        unused.update(_suffix(file) for file in files if file not in videos and (
+            file in images or file.suffix.lower() not in (*IMAGE_SUFFIXES, *_NOTES)))
     if not found:
-        seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "no file"
-        raise UserError(
-            f"no video in {root}: it holds {seen}; videos are {' '.join(VIDEO_SUFFIXES)} or folders of images"
-        )
+        raise UserError(f"no video in {root}: it holds {_in_words(suffixes) or 'no file'}; videos are "
+                        f"{' '.join(VIDEO_SUFFIXES)} or folders of images")
+    if unused:
+        log.warning("not read in %s: %s", root, _in_words(unused))
     return sorted(found)
+
+
+def _suffix(file: Path) -> str:
+    return file.suffix.lower() or "without a suffix"
+
+
+def _in_words(suffixes: Counter) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
 
 
 def _class(root: Path, path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Writing a video: a file to play, a strip to print, or the bare numbers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,44 +9,60 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lvlib.data.video_files import import_av
+from lvlib.data.containers import import_av
+from lvlib.data.drafts import draft_beside
 from lvlib.errors import UserError
 
+SLOWEST, FASTEST = 0.01, 1000  # frames a second
+GIF_FASTEST = 50  # its players show a frame for 0.02 s at least
+_TICKS = 90_000  # a second: every usual rate divides it, or nearly
 
-def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float = 8) -> None:
-    """Writes uint8 frames (t, h, w, c), c = 1 (grey) or 3, at `fps` frames a second; the suffix says how:
+
+def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Sequence[float] = 8) -> None:
+    """Writes uint8 frames (t, h, w, c), c = 1 (grey) or 3; the suffix of the name says how:
 
     .mp4   H.264 in yuv420p, which plays everywhere. It wants even sides: an odd one gets its last row or column twice.
-    .gif   plays everywhere, 256 colours chosen for the whole clip.
+    .gif   plays everywhere, 256 colours chosen for the whole clip. Of more than 50 frames a second it keeps 50: it
+           lasts as long as it should.
     .png   a strip: all frames side by side.
     .npy   the array itself.
+
+    fps: frames a second; or one rate for each frame, which is shown for 1 / rate seconds.
 
     An existing file is replaced only once the new one is complete.
     Raises UserError for another suffix, array or fps, or a place that cannot be written to.
     """
     path, video = Path(path), np.asarray(video)
-    write = writer_of(path)
     if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] not in (1, 3) or 0 in video.shape:
         raise UserError(f"write_video takes uint8 (t, h, w, 1 or 3), not {video.dtype} {video.shape}")
-    if not 0 < fps <= 1000:
-        raise UserError(f"fps must be above 0 and up to 1000, not {fps}")
+    rates = np.asarray(fps, np.float64)
+    write = writer_of(path, rates)
+    if rates.shape not in ((), (len(video),)):
+        raise UserError(f"fps must be one number, or {len(video)}, one for each frame, not {rates.shape}")
     with draft_of(path) as draft:
-        write(draft, video, fps)
+        write(draft, video, rates)
+
+
+def writer_of(path: Path, fps: float | Sequence[float] = 8) -> Callable[[Path, np.ndarray, np.ndarray], None]:
+    """What writes a file of this name at these rates. Raises UserError, saying what is allowed, if nothing does: ask
+    before the work."""
+    if path.suffix.lower() not in _WRITERS:
+        raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
+    for rate in np.unique(fps):
+        if not SLOWEST <= rate <= FASTEST:
+            raise UserError(f"cannot write {path}: fps must be above 0 and up to {FASTEST}, at least {SLOWEST}, "
+                            f"not {rate:g}")
+    return _WRITERS[path.suffix.lower()]
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, which it replaces once it is complete. Raises UserError if that cannot be."""
-    draft = path.with_name(f".{path.stem}.part{path.suffix}")
+    """A file to write, which replaces `path` once it is complete. Raises UserError if that cannot be."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        draft.replace(path)
+        with draft_beside(path) as draft:
+            yield draft
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -55,38 +71,48 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def writer_of(path: Path) -> Callable[[Path, np.ndarray, float], None]:
-    """What writes a file of this name. Raises UserError, with the suffixes there are, if nothing does."""
-    if path.suffix.lower() not in _WRITERS:
-        raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
-    return _WRITERS[path.suffix.lower()]
-
-
-def _write_mp4(path: Path, video: np.ndarray, fps: float) -> None:
+def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
     _, height, width, channels = video.shape
     even = [(0, height % 2), (0, width % 2), (0, 0)]
     # One frame at a time: the video may be larger than the memory.
     frames = (np.pad(frame.repeat(3 // channels, -1), even, mode="edge") for frame in video)
-    _encode(path, "libx264", "yuv420p", fps, frames, "rgb24", {"crf": "18"})
+    if fps.ndim and (fps != fps[0]).any():
+        tick, times = Fraction(1, _TICKS), np.round(_starts(fps, len(video)) * _TICKS).astype(int).tolist()
+        length, order = round(_TICKS / fps[-1]), {"bf": "0"}  # in order: MP4 sums up times of decoding, not of showing
+    else:
+        tick, times = 1 / Fraction(fps.flat[0]).limit_denominator(1001), range(len(video))
+        length, order = 1, {}
+    _encode(path, "libx264", "yuv420p", tick, zip(times, frames, strict=True), "rgb24", {"crf": "18"} | order, length)
 
 
-def _write_gif(path: Path, video: np.ndarray, fps: float) -> None:
+def _write_gif(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
     # Pillow chooses the colours, but would drop a frame that equals the one before; so FFmpeg writes.
+    starts = _starts(fps, len(video))
+    places = np.floor(starts * GIF_FASTEST + 1e-6).astype(int)  # of 0.02 s
+    kept = np.flatnonzero(np.diff(places, prepend=-1))
+    times = np.round(starts * 100).astype(int) if len(kept) == len(video) else places[kept] * 100 // GIF_FASTEST
+    video = video[kept]
     picture = Image.fromarray(_strip(video)).convert("RGB").quantize(256)
     red_green_blue = np.zeros((256, 3), np.uint8)
     chosen = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
     red_green_blue[: len(chosen)] = chosen
     palette = np.concatenate([np.full((256, 1), 255, np.uint8), red_green_blue], 1)
     frames = ((frame, palette) for frame in np.split(np.array(picture), len(video), axis=1))
-    _encode(path, "gif", "pal8", fps, frames, "pal8", {})
+    _encode(path, "gif", "pal8", Fraction(1, 100), zip(times.tolist(), frames, strict=True), "pal8", {})
 
 
-def _write_png(path: Path, video: np.ndarray, _fps: float) -> None:
+def _write_png(path: Path, video: np.ndarray, _fps: np.ndarray) -> None:
     Image.fromarray(_strip(video)).save(path)
 
 
-def _write_npy(path: Path, video: np.ndarray, _fps: float) -> None:
+def _write_npy(path: Path, video: np.ndarray, _fps: np.ndarray) -> None:
     write_array(path, video)
+
+
+def _starts(fps: np.ndarray, frames: int) -> np.ndarray:
+    """When each frame is shown, in seconds: (frames,)."""
+    shown = np.broadcast_to(1 / fps, frames)
+    return np.cumsum(shown) - shown
 
 
 def _strip(video: np.ndarray) -> np.ndarray:
@@ -95,20 +121,27 @@ def _strip(video: np.ndarray) -> np.ndarray:
     return strip[..., 0] if strip.shape[-1] == 1 else strip
 
 
-def _encode(path: Path, codec: str, pixels: str, fps: float, frames: Iterable, given: str, options: dict) -> None:
+def _encode(path: Path, codec: str, pixels: str, tick: Fraction, frames: Iterable[tuple], given: str, options: dict,
+            length: int = 1) -> None:
+    """frames: when each is shown, in ticks, and its pixels. tick: seconds. length: of the last one, in ticks."""
     av = import_av()
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream(codec, rate=1 / tick, options=options)
         stream.pix_fmt = pixels
-        for frame in frames:
+        for time, frame in frames:
             picture = tuple(map(np.ascontiguousarray, frame)) if given == "pal8" else np.ascontiguousarray(frame)
             picture = av.VideoFrame.from_ndarray(picture, format=given)
+            picture.pts, picture.time_base = time, tick
             if not stream.codec_context.is_open:
                 stream.height, stream.width = picture.height, picture.width
             container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+        last = stream.encode()
+        for packet in last:
+            if packet.pts == time and codec == "libx264":  # it does not know how long the last frame is shown
+                packet.duration = length
+        container.mux(last)
 
 
-_WRITERS: dict[str, Callable[[Path, np.ndarray, float], None]] = {
+_WRITERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], None]] = {
     ".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_png, ".npy": _write_npy
 }

@@ -41,7 +41,8 @@ class Pipeline:
         (1 or n, c, t0, h, w) in [-1, 1]. sampling: an instance of the prior's `Sampling`; None for its defaults.
         frames: t, where the prior `extends`; None: as long as the clips that it learned from.
 
-        Draws from torch's global random numbers. Raises ValueError for what does not fit.
+        Draws from torch's global random numbers. Raises ValueError for what does not fit, and for pixels that are not
+        finite.
         """
         sampling = self.config.prior.Sampling() if sampling is None else sampling
         parts = []
@@ -51,6 +52,8 @@ class Pipeline:
             shown = None if given is None else _part(given, start).to(self.device)
             latents = self.sample_latents(count, own, shown, sampling, frames)
             video = self.autoencoder.decode(latents)
+            if not video.isfinite().all():
+                raise UserError("what the model makes is not finite: its weights are of no use")
             if shown is not None:
                 video[:, :, :shown.shape[2]] = shown
             parts.append(video)

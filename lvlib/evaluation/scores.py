@@ -63,9 +63,10 @@ class Batch:
         given, and with the last given one repeated."""
         if self.pipeline.prior is None:
             return {"model": self.rebuilt}
-        videos = {"model": self.sampled, "autoencoder": self.rebuilt}
+        videos = {"model": self.sampled}
         if self.setting.given_frames:
             videos["repeat_last_frame"] = repeat_last_frame(self.given, self.video.shape[2])
+        videos["autoencoder"] = self.rebuilt
         return {of: video[:, :, self.setting.given_frames:] for of, video in videos.items()}
 
 
@@ -75,6 +76,8 @@ class Metric(Protocol):
     unit: ClassVar[str]
     digits: ClassVar[int]
     """After the point, where it is printed."""
+    draws: ClassVar[bool]
+    """Of a prior it needs samples, which are drawn as the setting says."""
 
     @staticmethod
     def refusal(config: Config, given_frames: int) -> str | None:
@@ -106,7 +109,7 @@ class Psnr(Mean):
     """Of reconstructions; of a prior, of one sample a clip, beside repeating the last given frame and what a perfect
     prior would reach."""
 
-    unit, digits = "dB", 2
+    unit, digits, draws = "dB", 2, True
     measure = staticmethod(psnr)
 
     @staticmethod
@@ -122,14 +125,14 @@ class Psnr(Mean):
 class Mse(Psnr):
     """The same, as a mean squared error."""
 
-    unit, digits = "for values in [-1, 1]", 5
+    unit, digits, draws = "for values in [-1, 1]", 5, True
     measure = staticmethod(mse)
 
 
 class BitsPerDim(Mean):
     """Bits a code, in the latent space (LVT, footnote 3), of the frames that are not given, beside its baselines."""
 
-    unit, digits = "bits a code", 3
+    unit, digits, draws = "bits a code", 3, False
 
     @staticmethod
     def refusal(config: Config, given_frames: int) -> str | None:
@@ -149,7 +152,7 @@ class BitsPerDim(Mean):
 class Usage:
     """Share of the codes that these clips need, mean over the codebooks."""
 
-    unit, digits = "of the codes, mean over the codebooks", 3
+    unit, digits, draws = "of the codes, mean over the codebooks", 3, False
     measure = staticmethod(usage)
 
     def __init__(self):
@@ -174,7 +177,7 @@ class Usage:
 class Perplexity(Usage):
     """How many equally frequent codes would be as hard to guess, mean over the codebooks."""
 
-    unit, digits = "codes, mean over the codebooks", 1
+    unit, digits, draws = "codes, mean over the codebooks", 1, False
     measure = staticmethod(perplexity)
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
@@ -162,6 +161,8 @@ def peak_rss_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # Linux: of this program alone, where getrusage begins with what the parent held
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
+    import psutil
+
     if hasattr(memory := psutil.Process().memory_info(), "peak_wset"):  # Windows
         return memory.peak_wset / 2**20
     import resource  # macOS, and whatever else has it

@@ -1,5 +1,6 @@
 """What a configuration amounts to, without the memory: its tensors have a shape and nothing in it."""
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -31,7 +32,9 @@ def describe(config: Config) -> dict:
     # (bincount) have a length that depends on values, hence the ShapeEnv. LVT draws slices by real numbers.
     fake = FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True), allow_non_fake_inputs=True)
     spec = config.latents
-    with fake:
+    with fake, warnings.catch_warnings():
+        # torch says so of each fake that is copied, as layers of nn.TransformerEncoder are.
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         stages = {stage: config.up_to(stage).build() for stage in config.stages}
         inputs = example_inputs(config, config.training.batch // config.training.accumulate)
         memory = training_bytes(stages[config.stage], inputs, config.training)

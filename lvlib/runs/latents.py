@@ -19,7 +19,7 @@ from lvlib.data import new_folder
 from lvlib.data.conditions import condition_of
 from lvlib.data.latents import LatentsDataset, open_latents, write_latents
 from lvlib.errors import UserError
-from lvlib.runs.load import load_autoencoder, load_config
+from lvlib.runs.load import load_autoencoder, load_config, runs_down_from
 from lvlib.runs.shipped import FOLDER, run_folder, shipped
 from lvlib.training.checkpoint import STATE, folder_of
 from lvlib.training.run import newest_weights
@@ -55,7 +55,8 @@ def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Con
     fields: "part.field" that the user set; they must agree. Raises UserError if they do not, if `source` trained
     another stage, or if its latents are others than the configuration's.
     """
-    found, stage = load_config(source), config.stands_on
+    (_, found), *_ = runs_down_from(source)
+    stage = config.stands_on
     if found.stage != stage:
         inside = f"; one is in {source / stage}" if stage in found.stages else ""
         raise UserError(f"{source} is the run of {_a(found.stage)}, not of {_a(stage)}{inside}")

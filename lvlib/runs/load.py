@@ -6,6 +6,8 @@
 """
 
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from torch import nn
@@ -51,24 +53,31 @@ def load_pipeline(run: Path | str, device: str = "auto") -> Pipeline:
 
     Raises UserError if a stage is not there, or is not the one that the run learned from.
     """
-    run = run_folder(str(run))
-    config, model = load_model(run, device)
-    models = {config.stage: model}
-    folder, upper = run, config
-    while upper.stands_on:
-        below = folder / upper.stands_on
-        lower, model = load_model(below, device)
-        _check_below(folder, upper, below, lower)
-        models[lower.stage] = model
-        folder, upper = below, lower
-    return Pipeline(config, **models)
+    chain = list(runs_down_from(run_folder(str(run))))
+    for (folder, config), (below, lower) in pairwise(chain):
+        _check_below(folder, config, below, lower)
+    return Pipeline(chain[0][1], **{config.stage: load_model(folder, device)[1] for folder, config in chain})
 
 
 def load_autoencoder(run: Path, device: str = "auto") -> tuple[Config, nn.Module]:
     """The autoencoder of a run, which trained it, or stands on it; with its own configuration."""
-    while (stage := load_config(run).stands_on) is not None:
+    *_, (folder, _) = runs_down_from(run)
+    return load_model(folder, device)
+
+
+def runs_down_from(run: Path) -> Iterator[tuple[Path, Config]]:
+    """The run folder with its configuration, then the one that it stands on, and so on to that of the autoencoder.
+
+    Raises UserError if one is not there, or of another stage: a link may lead back up, and there would be no end.
+    """
+    config = load_config(run)
+    yield run, config
+    while stage := config.stands_on:
         run = run / stage
-    return load_model(run, device)
+        config = load_config(run)
+        if config.stage != stage:
+            raise UserError(f"{run} must be the run of the {stage}, and is that of the {config.stage}")
+        yield run, config
 
 
 def renamed_tensors(config: Config) -> dict[str, str]:

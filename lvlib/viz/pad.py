@@ -3,11 +3,12 @@
 import io
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from PIL import Image
 
 from lvlib.errors import UserError
-from lvlib.viz.output import check_alt, image_tag
-from lvlib.viz.strips import Videos, to_clips
+from lvlib.viz.output import check_alt, check_fps, for_the_web, image_tag, show
+from lvlib.viz.strips import Videos, strip, to_clips
 
 ZOOM = 4
 
@@ -15,15 +16,20 @@ ZOOM = 4
 def pad(press: Callable[[str], Videos], buttons: Sequence[str], first: Videos, *, alt: str, fps: float = 8) -> None:
     """Plays the clip `first`, once, and puts a button below it for each name; a click plays `press(name)` in its place.
 
-    Without a kernel or without ipywidgets the first clip is all there is. While `press` works, the buttons wait.
+    Without a kernel or without ipywidgets the first clip is all there is; on the web (see `show`) it is a strip of
+    its frames. While `press` works, the buttons wait.
 
     first, and what press gives: one clip, as in `strip`. fps: frames per second. alt: what is to be seen.
     """
     from IPython.display import display
 
     check_alt(alt)
+    check_fps(fps)
     if not buttons:
         raise UserError("pad: give at least one button")
+    if for_the_web():
+        show(strip(_one_clip(first)), alt)
+        return
     picture = display(_played(first, fps, alt), raw=True, display_id=True)
     try:
         import ipywidgets
@@ -47,11 +53,16 @@ def pad(press: Callable[[str], Videos], buttons: Sequence[str], first: Videos, *
 
 def _played(video: Videos, fps: float, alt: str) -> dict[str, str]:
     """The MIME bundle of an animated WebP that stops at its last frame."""
-    clips = to_clips(video)
-    if len(clips) != 1:
-        raise UserError(f"pad shows one clip, not {len(clips)}")
-    frames = [Image.fromarray(frame.repeat(ZOOM, 0).repeat(ZOOM, 1)) for frame in clips[0]]
+    frames = [Image.fromarray(frame.repeat(ZOOM, 0).repeat(ZOOM, 1)) for frame in _one_clip(video)]
     file = io.BytesIO()
     frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=1,
                    quality=70)
     return {"text/html": image_tag(alt, frames[0].width, file.getvalue()), "text/plain": alt}
+
+
+def _one_clip(video: Videos) -> np.ndarray:
+    """uint8 (t, h, w, 3)."""
+    clips = to_clips(video)
+    if len(clips) != 1:
+        raise UserError(f"pad shows one clip, not {len(clips)}")
+    return clips[0]

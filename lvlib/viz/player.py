@@ -10,8 +10,8 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from lvlib.errors import UserError
-from lvlib.viz.output import check_alt, data_url, encode, show
+from lvlib.viz.encoding import webp, webp_url
+from lvlib.viz.output import check_alt, check_fps, show
 from lvlib.viz.strips import Videos, check_titles, strip, to_clips
 
 ROOM = 680  # CSS pixels: what a notebook's output area has at least
@@ -23,7 +23,7 @@ def show_video(videos: Videos, titles: Sequence[str] | None = None, fps: float =
                scale: int | None = None, frames: int = 8) -> None:
     """Displays clips side by side in a player, all in step, and below it a strip of `frames` frames of each.
 
-    The strip is for where scripts do not run: a page on the web, print, a notebook that is not trusted.
+    The strip is for where no player is shown: a page on the web, print, a notebook that is not trusted.
 
     videos, titles: as in `strip`. fps: frames per second. alt: what is to be seen, in a sentence.
     scale: screen pixels for one pixel of video; chosen to fit if None.
@@ -39,13 +39,13 @@ def player_html(videos: Videos, titles: Sequence[str] | None = None, fps: float 
                 scale: int | None = None) -> str:
     """The player as an `<iframe>` that holds everything: style, script, and all frames in one image.
 
-    The iframe keeps a player apart from others and from the notebook: their styles and scripts never meet.
+    The iframe keeps a player apart from others and from the notebook: their styles and scripts never meet. Where
+    scripts do not run, it shows the first frames.
     """
     check_alt(alt)
     clips = to_clips(videos)
     check_titles(titles, clips)
-    if not fps > 0:
-        raise UserError(f"fps must be above 0, not {fps}")
+    check_fps(fps)
     n, t, h, w, _ = clips.shape
     rows = ceil(n / max(1, ROOM // (max(w, 128) + GAP)))
     columns = ceil(n / rows)
@@ -54,11 +54,12 @@ def player_html(videos: Videos, titles: Sequence[str] | None = None, fps: float 
     width = max(columns * (w * scale + GAP) - GAP, 260) + 2 * PADDING
     height = rows * (h * scale + (TITLE if titles else 0) + GAP) - GAP + BAR + 2 * PADDING
     sprite, across = to_sprite(clips)
+    down = sprite.height // h
+    figures = [figure(title, w, h, position(clip * t, across, down)) for clip, title in enumerate(titles or [""] * n)]
     label = html.escape(f"video player: {alt}")
-    page = Template(files("lvlib.viz").joinpath("player.html").read_text()).substitute(
+    page = Template(files("lvlib.viz").joinpath("player.html").read_text(encoding="utf-8")).substitute(
         label=label, width_px=f"{width}px", clip_px=f"{w * scale}px", columns=columns, last=t - 1, fps=fps,
-        across=across, sprite=data_url(encode(sprite, SPRITE_BYTES)),
-        figures="".join(figure(title, w, h) for title in titles or [""] * n))
+        across=across, down=down, sprite=webp_url(webp(sprite, SPRITE_BYTES)), figures="".join(figures))
     style = f"border: 0; color-scheme: light; width: {width}px; max-width: 100%; height: {height}px"
     return f'<iframe title="{label}" sandbox="allow-scripts" style="{style}" srcdoc="{html.escape(page)}"></iframe>'
 
@@ -72,8 +73,16 @@ def to_sprite(clips: np.ndarray) -> tuple[Image.Image, int]:
     return Image.fromarray(sheet), across
 
 
-def figure(title: str, w: int, h: int) -> str:
+def position(cell: int, across: int, down: int) -> str:
+    """Where a cell of the sprite lies, as CSS's background-position, in which 100% is the last column or row."""
+    row, column = divmod(cell, across)
+    return f"{100 * column / max(across - 1, 1):.4f}% {100 * row / max(down - 1, 1):.4f}%"
+
+
+def figure(title: str, w: int, h: int, poster: str) -> str:
+    """A canvas under its title. poster: the position of its first frame in the sprite; scripts draw over it."""
     title = html.escape(title)
     caption = f"<figcaption>{title}</figcaption>" if title else ""
-    canvas = f'<canvas width="{w}" height="{h}" role="img" aria-label="{title or "clip"}"></canvas>'
+    canvas = (f'<canvas width="{w}" height="{h}" role="img" aria-label="{title or "clip"}" '
+              f'style="background-position: {poster}"></canvas>')
     return f"<figure>{caption}{canvas}</figure>"

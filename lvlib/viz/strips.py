@@ -48,8 +48,8 @@ def to_clips(videos: Videos) -> np.ndarray:
             raise UserError(f"clips shown together must have one length and size (t, h, w); got {sizes}")
         return np.concatenate(parts)
     video = torch.as_tensor(np.array(videos) if isinstance(videos, np.ndarray) else videos).detach().cpu()
+    shape = tuple(video.shape)
     if video.ndim not in (4, 5):
-        shape = tuple(video.shape)
         raise UserError(f"a video is float (c, t, h, w) or uint8 (t, h, w, c), or a batch; got {shape}")
     if video.is_floating_point():
         if video.isnan().any():
@@ -59,7 +59,7 @@ def to_clips(videos: Videos) -> np.ndarray:
         raise UserError(f"a video is float in [-1, 1] or uint8, not {video.dtype}")
     clips = video.numpy() if video.ndim == 5 else video.numpy()[None]
     if clips.shape[-1] not in (1, 3) or 0 in clips.shape:
-        raise UserError(f"a video has 1 or 3 channels and at least one frame; got {tuple(videos.shape)}")
+        raise UserError(f"a video has 1 or 3 channels and at least one frame; got {shape}")
     return np.broadcast_to(clips, (*clips.shape[:-1], 3))
 
 
@@ -75,7 +75,7 @@ def spaced(length: int, frames: int) -> np.ndarray:
     return np.linspace(0, length - 1, min(frames, length)).round().astype(int)
 
 
-def draw_rows(rows: Sequence[tuple[str, np.ndarray]], numbers: Sequence[int], gap: int) -> Image.Image:
+def draw_rows(rows: Sequence[tuple[str, np.ndarray]], numbers: Sequence[int] | np.ndarray, gap: int) -> Image.Image:
     """Rows of cells under a line of numbers. rows: (title, uint8 (cells, h, w, 3)), one size for all."""
     font = ImageFont.load_default(FONT_SIZE)
     cells, h, w, _ = rows[0][1].shape

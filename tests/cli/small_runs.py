@@ -8,7 +8,6 @@ import torch
 
 from lvlib.cli.arguments import override
 from lvlib.configs import Config, named_config
-from lvlib.reports.describe import build
 from lvlib.training.checkpoint import Checkpoint, save_checkpoint
 
 SMALL = {"data.size": "32", "data.frames": "4", "autoencoder.hidden": "8", "autoencoder.residual_hidden": "4",
@@ -51,9 +50,10 @@ def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"name": name, "clips": 7, **about, **config.to_dict()}))
     torch.manual_seed(0)
-    model = build(config)
+    model = config.build()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "heads.out" in name or name == "out.weight" or "steer" in name:  # small: all codes would be as likely
+            # Small where they are new: all codes would be as likely, whatever the condition.
+            if "heads.out" in name or name == "out.weight" or "steer" in name or "to_scale_shift" in name:
                 weight.normal_()
     save_checkpoint(run, Checkpoint(step=5, model=model.state_dict(), ema=None, state={}, metrics={}), keep=1)

@@ -1,11 +1,12 @@
 import json
+import os
 
 import pytest
 import torch
 
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
-from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.models.videogpt.prior import VideoGPT, VideoGPTSampling
 from lvlib.reports.bench import bench, cpu_seconds
 
 
@@ -58,11 +59,11 @@ def test_shares_follow_from_times(report):
 
 
 def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
-    asked = []
-    monkeypatch.setattr("lvlib.reports.bench.bench", lambda config, threads: asked.append((config, threads)) or report)
+    calls = []
+    monkeypatch.setattr("lvlib.reports.bench.bench", lambda config, threads: calls.append((config, threads)) or report)
     status, out, _ = lvlib("bench", "bench-lvt", "--data.frames", "2", "--threads", "3", "--json")
     assert status == 0 and json.loads(out) == {"config": "bench-lvt", **report}
-    assert asked == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3)]
+    assert calls == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3)]
     lines = lvlib("bench", "bench-lvt")[1].splitlines()
     at = lines.index("prior, batch of 2")
     assert f"{report['train_step_cpu_s']['prior']:.3f} CPU-s" in lines[at + 1]
@@ -72,19 +73,20 @@ def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
 
 
 def test_videogpt_s_stages(monkeypatch):
-    """The autoencoder takes the prior's batch. Sampling draws all codes of a clip, told what the prior is told."""
+    """The autoencoder takes the prior's batch. Sampling draws all codes of a clip, under the prior's conditions."""
     monkeypatch.setattr("lvlib.reports.bench._in_fresh_process", lambda work, *arguments: work(*arguments))
     monkeypatch.setattr("lvlib.reports.bench.cpu_seconds", lambda step: (1.0, 1.0))
     sampled = []
-    monkeypatch.setattr(VideoGPT, "sample", lambda self, n, condition: sampled.append((n, condition)))
+    monkeypatch.setattr(VideoGPT, "sample", lambda self, *arguments: sampled.append(arguments))
     fields = {"data.frames": "4", "data.size": "16", "prior.classes": "5", "prior.actions": "3", "prior.frames": "1",
               "prior.resnet_units": "8", "prior.layers": "1"}
     config = override(named_config("bench-videogpt"), {name: [value] for name, value in fields.items()})
     report = bench(config)
     assert report["batch"] == {"autoencoder": 4, "prior": 4}
-    n, condition = sampled[0]
-    assert n == 1 and {name: tuple(value.shape) for name, value in condition.items()} == {
-        "label": (1,), "actions": (1, 4, 3), "frames": (1, 3, 1, 16, 16)}
+    n, condition, given, sampling = sampled[0]
+    assert (n, given, sampling) == (1, None, VideoGPTSampling())
+    shapes = {name: tuple(value.shape) for name, value in condition.items()}
+    assert shapes == {"label": (1,), "actions": (1, 4, 3), "frames": (1, 3, 1, 16, 16)}
     assert all(report["gflop"][stage] > 0.001 for stage in ("autoencoder", "prior"))
 
 
@@ -100,6 +102,8 @@ def test_times_are_medians_that_stop_at_the_limit(monkeypatch):
 
 
 def test_bad_arguments_are_refused(refused):
-    assert "--threads must be at least 1" in refused("bench", "bench-lvt", "--threads", "0")
+    for threads in "0", "-1", str(10**14):
+        assert f"--threads must be from 1 to {max(os.cpu_count(), 64)}, not {threads}" in refused(
+            "bench", "bench-lvt", "--threads", threads)
     assert "unknown config" in refused("bench", "nothing")
     assert "5 does not divide the 16" in refused("bench", "bench-lvt", "--prior.subscale", "5", "1", "1")

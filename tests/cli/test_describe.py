@@ -1,11 +1,12 @@
 import json
 import math
-import resource
 import subprocess
 import sys
 
 import pytest
 import torch
+
+from lvlib.reports.bench import peak_rss_mb
 
 
 def described(lvlib, *arguments) -> dict:
@@ -68,14 +69,15 @@ def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
     """Counted once more on real tensors, of a prior small enough to be real."""
     from lvlib.cli.arguments import override
     from lvlib.configs import named_config
-    from lvlib.reports.describe import build, latent_shape, training_bytes
+    from lvlib.reports.describe import example_inputs, training_bytes
 
     fields = {"data.size": ["32"], "prior.encoder_layers": ["1"], "prior.decoder_layers": ["1"]}
     config = override(named_config("bench-lvt"), fields)
     report = described(lvlib, "bench-lvt", *(word for name, words in fields.items() for word in (f"--{name}", *words)))
-    latents = torch.zeros(config.training.batch, *latent_shape(config), dtype=torch.int64)
+    inputs = example_inputs(config, config.training.batch)
+    assert inputs[0].shape == (4, *config.latents.shape) and inputs[0].dtype == torch.int64 and inputs[1] == {}
     assert report["trains"] == "prior"
-    assert report["training_memory_mb"] == round(training_bytes(build(config), (latents,), config.training) / 2**20) > 4
+    assert report["training_memory_mb"] == round(training_bytes(config.build(), inputs, config.training) / 2**20) > 4
 
 
 @pytest.mark.parametrize(("name", "latent_shape"), [
@@ -84,9 +86,9 @@ def test_memory_of_a_prior_is_that_of_real_tensors(lvlib):
     ("bench-videogpt", [4, 16, 16]),
 ])
 def test_videogpt_s_paper_sizes_are_described_without_their_memory(lvlib, name, latent_shape):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss_mb()
     report = described(lvlib, name)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # kB: nothing large was real
+    assert peak_rss_mb() - before < 200  # nothing large was real
     assert report["latent_shape"] == latent_shape and report["tokens"] == math.prod(latent_shape)
     assert report["parameters"]["autoencoder"] > 0 and report["training_memory_mb"] > 200
 
@@ -99,13 +101,13 @@ def test_videogpt_s_prior_agrees_with_a_count_by_hand(lvlib):
     assert described(lvlib, "videogpt-ucf101")["parameters"]["prior"] == total
 
 
-def test_what_a_prior_is_told_is_in_the_estimate(lvlib):
+def test_what_a_prior_is_conditioned_on_is_in_the_estimate(lvlib):
     fields = ["--data.size", "16", "--prior.layers", "1"]
     plain = described(lvlib, "bench-videogpt", *fields)
     for field, size in ("classes", 5), ("actions", 3), ("frames", 1):
-        told = described(lvlib, "bench-videogpt", *fields, f"--prior.{field}", str(size))
-        assert told["parameters"]["prior"] > plain["parameters"]["prior"]
-        assert told["training_memory_mb"] >= plain["training_memory_mb"]
+        conditioned = described(lvlib, "bench-videogpt", *fields, f"--prior.{field}", str(size))
+        assert conditioned["parameters"]["prior"] > plain["parameters"]["prior"]
+        assert conditioned["training_memory_mb"] >= plain["training_memory_mb"]
 
 
 def test_a_subscale_factor_that_does_not_divide_is_refused(refused):

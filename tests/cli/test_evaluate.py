@@ -12,7 +12,9 @@ from small_runs import make_prior_run
 
 from lvlib.data import to_video
 from lvlib.evaluation.scores import evenly_spaced
-from lvlib.runs.load import load_autoencoder, load_model
+from lvlib.models.lvt.prior import LVTSampling
+from lvlib.runs import load_model
+from lvlib.runs.load import load_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,8 @@ def psnr(videos, true: np.ndarray) -> float:
 
 
 def test_a_prior_s_likelihood_is_the_sum_over_its_slices(run, evaluate, true_clips):
-    report = evaluate(run, "--prime-frames", 1, "--metrics", "bits_per_dim")
-    prior, autoencoder = load_model(run)[1], load_autoencoder(run)
+    report = evaluate(run, "--given-frames", 1, "--metrics", "bits_per_dim")
+    prior, autoencoder = load_model(run)[1], load_autoencoder(run)[1]
     codes = autoencoder.encode(to_video(true_clips))
     with torch.no_grad():
         nats = sum(prior.nll(codes, torch.full((2,), i), 1).sum().item() for i in range(8))
@@ -59,7 +61,7 @@ def test_a_prior_s_likelihood_is_the_sum_over_its_slices(run, evaluate, true_cli
 
 def test_the_baselines_of_the_likelihood_are_counted_on_training_clips(run, evaluate, digits, true_clips):
     report = evaluate(run, "--metrics", "bits_per_dim", "--clips", 2)
-    autoencoder = load_autoencoder(run)
+    autoencoder = load_autoencoder(run)[1]
     train, test = (autoencoder.encode(to_video(np.load(digits / split / "video.npy"))).numpy()
                    for split in ("train", "test"))
     chance = np.empty(test.shape)
@@ -73,13 +75,14 @@ def test_the_baselines_of_the_likelihood_are_counted_on_training_clips(run, eval
     assert (report["baseline_split"], report["baseline_clips"]) == ("train", 6)
 
 
-def test_pixels_are_compared_after_the_priming_frames_alone(run, evaluate, true_clips):
-    report = evaluate(run, "--prime-frames", 2, "--seed", 3)
+def test_pixels_are_compared_after_the_given_frames_alone(run, evaluate, true_clips):
+    report = evaluate(run, "--given-frames", 2, "--seed", 3)
     true, repeated = true_clips[:, 2:], np.repeat(true_clips[:, 1:2], 2, 1)
-    prior, autoencoder = load_model(run)[1], load_autoencoder(run)
+    prior, autoencoder = load_model(run)[1], load_autoencoder(run)[1]
     video = to_video(true_clips)
     torch.manual_seed(3)
-    sampled = autoencoder.decode(prior.sample(2, autoencoder.encode(video[:, :, :2])))[:, :, 2:]
+    latents = prior.sample(2, {}, autoencoder.encode(video[:, :, :2]), LVTSampling())
+    sampled = autoencoder.decode(latents)[:, :, 2:]
     reconstructed = autoencoder.decode(autoencoder.encode(video))[:, :, 2:]
     for whose, frames in ("model", sampled), ("repeat_last_frame", repeated), ("autoencoder", reconstructed):
         assert report["mse"][whose] == pytest.approx(mse(frames, true).mean(), rel=1e-4), whose
@@ -88,7 +91,7 @@ def test_pixels_are_compared_after_the_priming_frames_alone(run, evaluate, true_
 
 def test_an_autoencoder_is_scored_on_whole_clips(run, evaluate, true_clips):
     report = evaluate(run / "autoencoder")
-    autoencoder = load_autoencoder(run)
+    autoencoder = load_autoencoder(run)[1]
     codes = autoencoder.encode(to_video(true_clips))
     assert report["psnr"]["model"] == pytest.approx(psnr(autoencoder.decode(codes), true_clips), rel=1e-4)
     share = [np.bincount(codes[..., book].flatten(), minlength=16) / codes[..., book].numel() for book in range(2)]
@@ -99,15 +102,17 @@ def test_an_autoencoder_is_scored_on_whole_clips(run, evaluate, true_clips):
 
 def test_every_score_says_what_it_was_measured_with(run, evaluate, digits, lvlib):
     about = {"run": str(run), "stage": "prior", "data": str(digits), "split": "val", "clips": 1, "clips_in_split": 2,
-             "frames": 4, "size": 32, "prime_frames": 1, "temperature": 0.5, "seed": 0}
-    report = evaluate(run, "--split", "val", "--clips", 1, "--temperature", 0.5, "--metrics", "psnr")
+             "frames": 4, "size": 32, "given_frames": 1, "sampling": {"temperature": 0.5}, "condition": [], "seed": 0,
+             "likelihood": "exact"}
+    report = evaluate(run, "--split", "val", "--clips", 1, "--sampling.temperature", 0.5, "--metrics", "psnr")
     assert {name: report[name] for name in report if name != "psnr"} == about
     status, table, _ = lvlib("evaluate", run, "--data.root", digits)
     assert status == 0
     assert f"{run} on {digits}, split test: 2 of 2 clips, each 4 x 32 x 32" in table
-    assert "frames 0 given, 1 to 3 scored; one sample a clip, temperature 1, seed 0" in table
+    assert "frames 0 given, 1 to 3 scored; one sample a clip, temperature 1.0, seed 0" in table
+    assert "conditioned on nothing; likelihood: exact" in table
     assert "counted on 6 clips of the split train" in table
-    rows = [tuple(line.split()[:2]) for line in table.splitlines()[3:]]
+    rows = [tuple(line.split()[:2]) for line in table.splitlines()[4:]]
     pixels = ("model", "repeat_last_frame", "autoencoder")
     assert rows == [("bits_per_dim", "model"), ("bits_per_dim", "copy_baseline"), ("bits_per_dim", "marginal"),
                     *(("psnr", whose) for whose in pixels), *(("mse", whose) for whose in pixels)]
@@ -136,15 +141,15 @@ def test_clips_are_spread_over_the_split():
 
 
 def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.runs.load.load_autoencoder", None)  # the work begins with it
+    monkeypatch.setattr("lvlib.runs.load_pipeline", None)  # the work begins with it
 
     def message(*arguments, run=run, root=digits) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)
 
-    assert "unknown metric of a prior: 'fvd'; there are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fvd")
-    unknown = message("--metrics", "bits_per_dim", run=run / "autoencoder")
-    assert "unknown metric of an autoencoder: 'bits_per_dim'" in unknown and "psnr, mse, usage, perplexity" in unknown
-    assert "--prime-frames must be 1 to 3, not 4" in message("--prime-frames", 4)
+    assert "unknown metric 'fvd'; there are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fvd")
+    line = message("--metrics", "bits_per_dim", run=run / "autoencoder")
+    assert "bits_per_dim: an autoencoder has no likelihood; this run has psnr, mse, usage, perplexity" in line
+    assert "--given-frames must be 1 to 3, not 4" in message("--given-frames", 4)
     assert "--clips must be at least 1" in message("--clips", 0)
     assert "did you mean test?" in message("--split", "tests")
     assert "--training.steps cannot be set" in message("--training.steps", 3)

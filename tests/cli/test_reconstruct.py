@@ -12,7 +12,8 @@ from small_runs import make_videogpt_run
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
 from lvlib.data import from_video, read_video, to_video, write_video
-from lvlib.runs.load import load_autoencoder, load_model
+from lvlib.runs import load_model
+from lvlib.runs.load import load_autoencoder
 from lvlib.training.checkpoint import Checkpoint, folder_of, save_checkpoint
 
 SMALL = {"autoencoder.hidden": ["8"], "autoencoder.residual_hidden": ["4"], "autoencoder.codes": ["16"],
@@ -54,7 +55,7 @@ def test_side_by_side_and_its_psnr(lvlib, run, mp4, tmp_path):
     psnr = 10 * np.log10(4 / (whole - video).square().mean().item())
     assert float(re.search(r"PSNR ([\d.]+) dB, 80 frames", printed)[1]) == pytest.approx(psnr, abs=0.006)
     # Two codebooks of 16 codes: 8 bits for every 4x4 pixels.
-    assert "0.50 bits a pixel in codes, 24 in the original" in printed
+    assert "0.50 bits a pixel in latents, 24 in the original" in printed
 
 
 def test_a_video_autoencoder_takes_clips_as_long_as_those_of_its_training(lvlib, mp4, tmp_path):
@@ -65,7 +66,7 @@ def test_a_video_autoencoder_takes_clips_as_long_as_those_of_its_training(lvlib,
     written = np.load(tmp_path / "out.npy")
     video = to_video(read_video(mp4, size=32)[0])[None]
     padded = torch.cat([video, video[:, :, -1:].expand(-1, -1, 4, -1, -1)], 2)
-    model = load_autoencoder(run)
+    model = load_autoencoder(run)[1]
     expected = torch.cat([model.decode(model.encode(clip)) for clip in padded.split(12, 2)], 2)[:, :, :80]
     np.testing.assert_array_equal(written[:, :, 32:], from_video(expected)[0].numpy())
 
@@ -171,3 +172,20 @@ def test_a_checkpoint_of_another_config_is_refused(refused, run, mp4, tmp_path):
     values["autoencoder"]["hidden"] = 16
     (run / "config.json").write_text(json.dumps(values))
     assert "of another model" in refused("reconstruct", run, mp4, "--out", tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_videos_of_different_rates_each_keep_their_duration(lvlib, run, tmp_path, suffix):
+    """120 frames a second for half a second, then 25 for two: GIF shows 50 a second at most."""
+    import av
+
+    noise = np.random.default_rng(0).integers(256, size=(60, 32, 32, 3), dtype=np.uint8)
+    write_video(tmp_path / "fast.mp4", noise, fps=120)
+    write_video(tmp_path / "slow.mp4", noise[:50], fps=25)
+    out = tmp_path / f"out.{suffix}"
+    assert lvlib("reconstruct", run, tmp_path / "fast.mp4", tmp_path / "slow.mp4", "--out", out)[0] == 0
+    with av.open(str(out)) as container:
+        frames = list(container.decode(video=0))
+        assert container.duration / 1e6 == pytest.approx(2.5, abs=0.03)
+    assert len(frames) == (110 if suffix == "mp4" else 75)
+    assert frames[-1].time == pytest.approx(2.46, abs=0.01)

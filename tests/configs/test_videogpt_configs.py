@@ -5,7 +5,6 @@ import torch
 
 from lvlib.configs import named_config
 from lvlib.models.videogpt.vqvae import VideoVQVAE
-from lvlib.reports.describe import build, latent_shape
 
 TABLE_8 = {  # input, latent size, beta, batch, rate, hidden, residual units and layers, attention, codes, dim, steps
     "moving-mnist": ((16, 64, 64), (4, 16, 16), 0.25, 32, 7e-4, 240, 128, 2, False, 512, 64, 20_000),
@@ -31,7 +30,7 @@ def test_table_8(name):
     config = named_config(f"videogpt-vqvae-{name}")
     sizes, training = config.autoencoder, config.training
     assert config.video_shape == (1 if name == "moving-mnist" else 3, *size)
-    assert latent_shape(config) == latents
+    assert config.latents.shape == latents
     assert (sizes.commitment, sizes.hidden) == (beta, hidden)
     assert (sizes.residual_hidden, sizes.residual_blocks) == (units, layers)
     assert (sizes.codes, sizes.code_dim, sizes.codebooks) == (codes, dim, 1)
@@ -39,7 +38,7 @@ def test_table_8(name):
     assert (training.batch, training.learning_rate, training.steps) == (batch, rate, steps)
     assert (training.optimizer, training.betas, training.schedule) == ("adam", (0.9, 0.999), "constant")
     with torch.device("meta"):
-        model = build(config)
+        model = config.build()
     assert isinstance(model, VideoVQVAE) and tuple(model.quantizer.embedding.shape) == (codes, dim)
     kernels = {kind: {size for module in model.modules() if type(module) is kind for size in module.kernel_size}
                for kind in (torch.nn.Conv3d, torch.nn.ConvTranspose3d)}
@@ -53,17 +52,17 @@ def test_table_9(name):
     config = named_config(f"videogpt-{name}")
     sizes, training = config.prior, config.training
     assert config.autoencoder == named_config(f"videogpt-vqvae-{AUTOENCODER_OF[name]}").autoencoder
-    assert latent_shape(config) == latents and config.autoencoder.codes == codes
+    assert config.latents.shape == latents and config.autoencoder.codes == codes
     assert (sizes.heads, sizes.layers, sizes.dim, sizes.hidden, sizes.dropout) == (heads, layers, dim, hidden, dropout)
     assert (training.batch, training.learning_rate, training.steps) == (batch, rate, steps)
     assert (training.optimizer, training.betas, training.weight_decay) == ("adam", (0.9, 0.999), 0)
     assert (training.schedule, training.warmup) == ("cosine", 0)
-    assert sizes.fields == tuple(CONDITIONS[name])
+    assert {spec.name: spec.shape for spec in config.conditions} == CONDITIONS[name]
     if resnet:
         assert (sizes.resnet_depth, sizes.resnet_units) == resnet
     with torch.device("meta"):
-        model = build(config)
-    assert (model.latent_shape, model.embedding.num_embeddings, len(model.blocks)) == (latents, codes, layers)
+        model = config.build()
+    assert (model.spec.shape, model.embedding.num_embeddings, len(model.blocks)) == (latents, codes, layers)
     if "frames" in CONDITIONS[name]:
         assert model.conditioner.frames.shape == CONDITIONS[name]["frames"]
     if "actions" in CONDITIONS[name]:
@@ -73,15 +72,15 @@ def test_table_9(name):
 @pytest.mark.parametrize("name", TABLE_9)
 def test_sparse_attention_reaches_a_latent_frame_back_and_the_same_place_in_all_earlier_ones(name):
     config = named_config(f"videogpt-{name}")
-    frame = latent_shape(config)[1] * latent_shape(config)[2]
+    frame = config.latents.shape[1] * config.latents.shape[2]
     with torch.device("meta"):
-        pattern = build(config).blocks[0].attention.pattern
+        pattern = config.build().blocks[0].attention.pattern
     assert (pattern.local, pattern.stride) == (frame, frame)
 
 
 def test_the_bench_is_the_official_comparison_s():
     config = named_config("bench-videogpt")
-    assert latent_shape(config) == (4, 16, 16) and config.training.batch == 4
+    assert config.latents.shape == (4, 16, 16) and config.training.batch == 4
     sizes, prior = config.autoencoder, config.prior
     assert (sizes.hidden, sizes.residual_blocks, sizes.block) == (64, 2, "official")
     assert (sizes.codes, sizes.code_dim) == (256, 64)

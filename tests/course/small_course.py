@@ -93,7 +93,7 @@ def write_sources(root: Path) -> Path:
     for name, text in ("91_first", FIRST), ("92_second", SECOND):
         path = root / "solutions" / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", newline="\n")
     for package in "lvlib", "lvlib/models":  # what is not in this course comes from the real lvlib
         path = root / package / "__init__.py"
         path.parent.mkdir(exist_ok=True)

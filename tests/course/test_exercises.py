@@ -1,17 +1,20 @@
 """What a check prints and returns, whatever a learner hands over."""
 
-import os
+import asyncio
 import random
 import signal
+import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lvlib.course import check, exercises, progress
+from lvlib.course import check, exercises, progress, sandbox
 
 
 def double(x: Tensor) -> Tensor:
@@ -31,8 +34,10 @@ class Scale(nn.Module):
 def two_exercises(monkeypatch):
     monkeypatch.setattr(exercises, "_registry", {})
     monkeypatch.setattr(exercises, "_passed", {})
-    monkeypatch.setattr(sandbox, "TIME_LIMIT", 0.3)
+    register()
 
+
+def register():
     @exercises.exercise("98.2", reference=double, wrong={})
     def _(fn, expect):
         x = torch.randn(3, requires_grad=True)
@@ -81,21 +86,6 @@ def test_strict_raises_the_line():
     assert str(raised.value) == "98.2 double  NOT YET: not the double."
 
 
-def hangs(x):
-    while True:
-        try:
-            time.sleep(0.01)
-        except Exception:
-            pass
-
-
-def swallows_once(x):
-    try:
-        time.sleep(60)
-    except:  # noqa: E722
-        time.sleep(60)
-
-
 def stub(x):
     raise NotImplementedError("exercise 98.2")
 
@@ -108,8 +98,8 @@ def leaves(x):
     sys.exit(3)
 
 
-def other_error(x):
-    raise GeneratorExit
+class OwnError(BaseException):
+    pass
 
 
 class Speechless(Exception):
@@ -121,6 +111,13 @@ def speechless(x):
     raise Speechless
 
 
+def raising(error):
+    def answer(x):
+        raise error
+
+    return answer
+
+
 def in_place(x):
     return x.data.mul_(2)
 
@@ -130,12 +127,14 @@ def index_error(x):
 
 
 MISBEHAVIOUR = [
-    (hangs, "stopped after 0.3 s. Look: is there a loop that does not end?"),
-    (swallows_once, "stopped after 0.3 s. Look: is there a loop that does not end?"),
     (stub, "not written yet."),
     (raises, "it raised KeyError: 'no such\\nthing'. Look: line"),
     (leaves, "it raised SystemExit: 3. Look: line"),
-    (other_error, "it raised GeneratorExit. Look: line"),
+    *((raising(error), f"it raised {text}. Look: line") for error, text in [
+        (KeyboardInterrupt, "KeyboardInterrupt"), (GeneratorExit, "GeneratorExit"), (StopIteration, "StopIteration"),
+        (OwnError, "test_exercises.OwnError"), (asyncio.CancelledError, "asyncio.exceptions.CancelledError"),
+        (ExceptionGroup("two", [OSError(), OSError()]), "ExceptionGroup: two (2 sub-exceptions)"),
+        (NotImplementedError(Speechless()), "NotImplementedError: <exception str() failed>")]),
     (speechless, "it raised test_exercises.Speechless: <exception str() failed>. Look: line"),
     (in_place, "it changes its input in place. Look: make a new tensor, or work on a clone."),
     (index_error, "it raised IndexError: too many indices for tensor of dimension 1. Look: line"),
@@ -169,13 +168,111 @@ def test_long_errors_are_cut(capsys):
     assert len(line_of(capsys, "98.2", long)[1]) < 400
 
 
-def test_an_interrupt_is_the_users_own():
-    def interrupted(x):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
+def test_the_notebook_goes_on_after_an_answer_that_raises_keyboard_interrupt():
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_exercises as t\n"
+            "t.register(); t.check('98.2', t.raising(KeyboardInterrupt)); print('went on')")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.endswith("(going on with lvlib's)\nwent on\n"), run.stderr
 
+
+# ---- time, and the user's own interrupt
+
+
+def hangs(x):
+    while True:
+        try:
+            len("abc")
+        except Exception:
+            pass
+
+
+def waits(x):
+    while True:
+        time.sleep(0.01)
+
+
+def swallows_once(x):
+    try:
+        time.sleep(60)
+    except:  # noqa: E722
+        time.sleep(60)
+
+
+@pytest.fixture
+def short_limit(monkeypatch):
+    monkeypatch.setattr(sandbox, "TIME_LIMIT", 0.2)
+
+
+STOPPED = ("98.2 double  NOT YET: stopped: it takes over 0.2 s. Look: is there a loop that does not end? "
+           "(going on with lvlib's)")
+
+
+@pytest.mark.parametrize("answer", [hangs, waits, swallows_once])
+def test_what_does_not_end_is_stopped(capsys, short_limit, answer):
+    threads = threading.active_count()
+    assert line_of(capsys, "98.2", answer) == (double, STOPPED)
+    assert threading.active_count() == threads and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("answer", [hangs, waits])
+def test_it_is_stopped_on_windows_too(capsys, short_limit, monkeypatch, answer):
+    for name in ("SIGALRM", "setitimer", "pthread_kill"):
+        monkeypatch.delattr(signal, name, raising=False)
+    assert line_of(capsys, "98.2", answer) == (double, STOPPED)
+
+
+def test_it_is_stopped_where_ctrl_c_is_ignored(capsys, short_limit):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
+    try:
+        assert line_of(capsys, "98.2", hangs) == (double, STOPPED)
+        assert line_of(capsys, "98.2", lambda x: signal.raise_signal(signal.SIGINT) or 2 * x)[1].endswith("OK")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_busy_machine_stops_nobody(capsys, short_limit):
+    def slow(x):
+        time.sleep(0.5)  # others compute meanwhile
+        return 2 * x
+
+    assert line_of(capsys, "98.2", slow) == (slow, "98.2 double  OK")
+
+
+def test_outside_the_main_thread_a_check_works_without_a_limit(capsys, short_limit):
+    threads = [threading.Thread(target=check, args=("98.2", answer)) for answer in (double, raising(KeyboardInterrupt))]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert [line[13:30] for line in capsys.readouterr().out.splitlines()] == ["OK", "NOT YET: it raise"]
+
+
+def interrupted(x):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(5)
+
+
+def interrupted_and_goes_on(x):
+    try:
+        interrupted(x)
+    except BaseException:
+        return 2 * x
+
+
+def interrupted_and_fails(x):
+    try:
+        interrupted(x)
+    except BaseException:
+        raise ValueError from None
+
+
+@pytest.mark.parametrize("answer", [interrupted, interrupted_and_goes_on, interrupted_and_fails])
+def test_an_interrupt_of_the_user_stops(capsys, answer):
     with pytest.raises(KeyboardInterrupt):
-        check("98.2", interrupted)
+        check("98.2", answer)
+    assert capsys.readouterr().out == "" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---- the notebook around it
 
 
 def test_it_prints_nothing_of_its_own(capsys):
@@ -199,14 +296,12 @@ def test_global_state_is_as_before(capsys, fail):
             raise ValueError
         return 2 * x
 
-    handler = signal.getsignal(signal.SIGALRM)
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     expected = torch.rand(1), np.random.rand(), random.random()
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     check("98.2", rude)
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
-    assert signal.getsignal(signal.SIGALRM) is handler and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_check_works_where_gradients_are_off(capsys):
@@ -263,8 +358,10 @@ CLASSES = [
 
 @pytest.mark.parametrize("answer, message", CLASSES, ids=[m[:40] for _, m in CLASSES])
 def test_classes(capsys, answer, message):
+    contents = dict(vars(answer)) if isinstance(answer, type) else {}
     returned, line = line_of(capsys, "98.10", answer)
     assert line.startswith(f"98.10 Scale  {message}")
+    assert contents.items() <= dict(getattr(answer, "__dict__", {})).items()  # the class is as it was
     assert returned is (answer if message == "OK" else Scale)
 
 
@@ -276,7 +373,7 @@ def test_progress(capsys):
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out == "98.2 double  not yet\n98.10 Scale  done\n1 of 2 done\n"
-    check("98.2", double)
+    check(98.2, double)  # without quotes it is found, too
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out.endswith("2 of 2 done\n")

@@ -11,7 +11,7 @@ import papermill
 import pytest
 from jupytext.config import find_jupytext_configuration_file, load_jupytext_configuration_file
 
-from lvlib.course.tool.build import kernel_environment, student_path
+from lvlib.course.tool.build import TIME_LIMIT, kernel_environment, student_path
 from lvlib.course.tool.extract import exports
 from lvlib.course.tool.forms import dumps
 from lvlib.course.tool.notebook import code_cells, read_sources, tagged, tags
@@ -36,9 +36,10 @@ def test_an_extracted_module_imports_alone(module):
 def test_saving_a_source_from_jupyterlab_adds_nothing(source):
     path = ROOT / source.path
     config = load_jupytext_configuration_file(find_jupytext_configuration_file(str(path)))
-    assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text()
+    assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @by_notebook
 def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
     said = checks_of(ROOT / student_path(source), tmp_path, monkeypatch)
@@ -48,9 +49,10 @@ def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
         assert re.fullmatch(rf"{id} \w+  NOT YET: not written yet\. \(going on with lvlib's\)\n", line), line
 
 
+@pytest.mark.slow
 @by_notebook
 def test_the_solution_form_is_right_everywhere(source, tmp_path, monkeypatch):
-    (tmp_path / "solved.ipynb").write_text(dumps(source.notebook))
+    (tmp_path / "solved.ipynb").write_text(dumps(source.notebook), encoding="utf-8")
     for id, line in checks_of(tmp_path / "solved.ipynb", tmp_path, monkeypatch).items():
         assert re.fullmatch(rf"{id} \w+  OK\n", line), line
 
@@ -66,7 +68,7 @@ def checks_of(path: Path, tmp_path: Path, monkeypatch) -> dict[str, str]:
         cwd=tmp_path,
         kernel_name="python3",
         progress_bar=False,
-        execution_timeout=120,
+        execution_timeout=TIME_LIMIT,
     )
     run = nbformat.read(tmp_path / "run.ipynb", as_version=4)
     cells = [cell for cell in code_cells(run) if "check" in tags(cell)]

@@ -101,11 +101,35 @@ def damage(path, change):
         (lambda r: (r / "train" / "label.npy").unlink(), "label.npy is missing or damaged"),
         (lambda r: damage(r / "train" / "video.npy", lambda c: c[:-1]), "video.npy is missing or damaged"),
         (lambda r: np.save(r / "train" / "label.npy", np.zeros(3)), "label.npy does not fit meta.json"),
+        (lambda r: np.save(r / "train" / "label.npy", np.zeros(7)), "label.npy does not fit meta.json"),
+        (lambda r: (r / "train" / "label.npy").write_bytes(b""), "label.npy is missing or damaged"),
+        (lambda r: (r / "meta.json").write_text("[" * 100_000), "meta.json is damaged"),
+        (lambda r: (r / "meta.json").write_text("null"), "not of a data set of lvlib"),
     ],
 )
 def test_a_damaged_set_is_refused_at_once(root, break_it, message):
     break_it(root)
     with pytest.raises(UserError, match=message):
+        ClipSet(root)
+
+
+@pytest.mark.parametrize("names, value", [
+    (["fps"], "8"), (["fps"], -1), (["fps"], float("nan")), (["fps"], True), (["classes"], "abc"), (["classes"], [1]),
+    (["splits"], []), (["splits", "train"], 0), (["splits", "train"], "7"), (["splits", "train"], None),
+    (["fields"], {}), (["fields"], "video"), (["fields", "label"], 10**12), (["fields", "label", "per_frame"], 1),
+    (["fields", "label", "dtype"], None), (["fields", "video", "shape"], [12, 8, 6]), (["sha256"], None),
+    (["fields", "actions", "shape"], [3, 2]), (["fields", "video", "dtype"], "float32"), (["name"], 1),
+    (["fields", "video", "per_frame"], False), (["sha256", "train/label.npy"], 0), (["format"], {}),
+])
+def test_a_meta_json_that_somebody_changed_is_refused(root, names, value):
+    meta = json.loads((root / "meta.json").read_text())
+    *path, last = names
+    part = meta
+    for name in path:
+        part = part[name]
+    part[last] = value
+    (root / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=f"meta.json is damaged: its {names[0]} cannot be read"):
         ClipSet(root)
 
 

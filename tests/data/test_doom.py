@@ -267,6 +267,7 @@ def test_another_map_has_more_buttons_and_nothing_is_left_lying_about(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+@pytest.mark.posix
 def test_stopped_by_hand_it_closes_its_games(tmp_path):
     pytest.importorskip("vizdoom")
     psutil = pytest.importorskip("psutil")

@@ -62,7 +62,7 @@ def attention(xs, layer, shape, kind):
     """One attention layer over the positions of a slice, query by query and key by key: section 4.4."""
     positions = list(product(*map(range, shape)))
     tables = arrays(*layer.relative.tables)
-    (weight,) = arrays(layer.project.weight)
+    (weight,) = arrays(layer.in_proj.weight)
     width = weight.shape[0] // layer.heads // {"query-key": 3, "key": 2, "relative": 1}[kind]
     rows = []
     for q, x in enumerate(xs):
@@ -83,7 +83,7 @@ def attention(xs, layer, shape, kind):
                     logit += layer.query.detach().numpy()[m] @ part(xs[k], 1) / np.sqrt(width)
                 logits.append(logit)
             heads.append(sum(np.exp(w) * part(xs[k], 0) for w, k in zip(log_softmax(logits), keys, strict=True)))
-        rows.append(linear(np.concatenate(heads), layer.join))
+        rows.append(linear(np.concatenate(heads), layer.out_proj))
     return rows
 
 

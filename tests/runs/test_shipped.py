@@ -11,7 +11,10 @@ from lvlib.errors import UserError
 from lvlib.evaluation.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
 from lvlib.evaluation.flow import horizontal_shift
 from lvlib.metrics.pixels import psnr
-from lvlib.runs.shipped import FOLDER, load_checkpoint
+from lvlib.models.lvt.prior import LVTSampling
+from lvlib.models.videogpt.prior import VideoGPTSampling
+from lvlib.runs import load_checkpoint
+from lvlib.runs.shipped import FOLDER
 
 
 def recorded(name: str) -> str:
@@ -27,6 +30,7 @@ def test_the_frame_vqvae_reaches_the_psnr_of_its_row():
     assert values.mean().item() == pytest.approx(decibels, abs=0.1)
 
 
+@pytest.mark.slow
 def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     """On test clips of digits that no model has seen."""
     prior, autoencoder = load_checkpoint("lvt-course"), load_checkpoint("lvt-course/autoencoder")
@@ -36,15 +40,16 @@ def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     codes = autoencoder.encode(video)
     bits, baseline, after_one_frame = (float(figure) for figure in re.search(
         r"([\d.]+) bits a code \(copying: ([\d.]+)\).* ([\d.]+) px after one frame", recorded("lvt-course")).groups())
-    assert prior.bits_per_dim(codes, prime_frames=1).mean().item() == pytest.approx(bits, abs=0.01)
+    assert prior.scores(codes, {}, 1)["bits_per_dim"].mean().item() == pytest.approx(bits, abs=0.01)
     assert bits < baseline / 2
     torch.manual_seed(0)
-    made = autoencoder.decode(prior.sample(40, codes[:, :5]))
+    made = autoencoder.decode(prior.sample(40, {}, codes[:, :5], LVTSampling()))
     places, _ = locate(made[:, :, 5:6], digit_pictures(digits, slice(0, 40)))
     error = position_error(places, torch.tensor(clips["position"])[:, 5:6]).mean().item()
     assert error == pytest.approx(after_one_frame, abs=0.5)
 
 
+@pytest.mark.slow
 def test_videogpt_makes_the_digits_that_its_row_says():
     """And its autoencoder rebuilds test clips as well as the page says."""
     prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
@@ -58,15 +63,16 @@ def test_videogpt_makes_the_digits_that_its_row_says():
         r"label in (\d+)% of frames, .* in (\d+)%", recorded("videogpt-course")).groups())
     labels = torch.arange(10).repeat(6)
     torch.manual_seed(1)
-    made = autoencoder.decode(prior.sample(60, {"label": labels}, top_p=0.9))
+    made = autoencoder.decode(prior.sample(60, {"label": labels}, None, VideoGPTSampling(top_p=0.9)))
     read = recognise(made, 20, train_digit_classifier(20))
     # 60 other samples: one standard deviation of the shares is about 5%.
     assert (read == labels[:, None]).float().mean().item() == pytest.approx(right, abs=0.15)
     assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
 
 
+@pytest.mark.slow
 def test_videogpt_turns_as_its_buttons_say():
-    """On recorded test clips. The measure is checked on these first: see also tests/course/test_flow.py."""
+    """On recorded test clips. The measure is checked on these first: see also tests/evaluation/test_flow.py."""
     if not (data_home() / "doom" / "meta.json").exists():
         pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
     prior, autoencoder = load_checkpoint("videogpt-doom-course"), load_checkpoint("videogpt-doom-course/autoencoder")
@@ -77,13 +83,15 @@ def test_videogpt_turns_as_its_buttons_say():
     video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
     video = to_video(video)
     codes = torch.cat([autoencoder.encode(part) for part in video.split(20)])
-    assert prior.bits_per_dim(codes, {"actions": held}).mean().item() == pytest.approx(bits, abs=0.01)
-    assert prior.bits_per_dim(codes, {"actions": held.roll(1, 0)}).mean().item() == pytest.approx(others, abs=0.02)
+    assert prior.scores(codes, {"actions": held}, 0)["bits_per_dim"].mean().item() == pytest.approx(bits, abs=0.01)
+    exchanged = prior.scores(codes, {"actions": held.roll(1, 0)}, 0)["bits_per_dim"]
+    assert exchanged.mean().item() == pytest.approx(others, abs=0.02)
     torch.manual_seed(3)
     for way, share, buttons in ((1, left, [1, 0, 0]), (-1, right, [0, 1, 0])):
-        told = held.clone()
-        told[:, 7:] = torch.tensor(buttons)  # frame 7 is the last given one
-        made = autoencoder.decode(prior.sample(len(clips), {"actions": told}, given=codes[:, :4], top_p=0.9))
+        actions = held.clone()
+        actions[:, 7:] = torch.tensor(buttons)  # frame 7 is the last given one
+        sampled = prior.sample(len(clips), {"actions": actions}, codes[:, :4], VideoGPTSampling(top_p=0.9))
+        made = autoencoder.decode(sampled)
         agrees = way * horizontal_shift(made)[:, 8:]
         assert (agrees > 0).float().mean().item() == pytest.approx(share / 100, abs=0.05)
         assert (agrees.mean(1) > 0).float().mean() > 0.9

@@ -72,8 +72,8 @@ def test_each_clip_is_learned_with_its_own_condition(tmp_path):
         torch.testing.assert_close(moved, -1e-3 * gradient.sign()[sure], rtol=0.01, atol=0, msg=name)
         checked |= {name} if sure.any() else set()
     assert {  # of codes, frames, label and actions
-        "embedding.weight", "conditioner.frames.layers.0.weight", "blocks.0.cross.memory.weight",
-        "blocks.0.attention_norm.steer.weight", "norm.steer.weight", "out.weight"} <= checked
+        "embedding.weight", "conditioner.frames.layers.0.weight", "blocks.0.cross.kv.weight",
+        "blocks.0.attention_norm.to_scale_shift.weight", "norm.to_scale_shift.weight", "out.weight"} <= checked
 
 
 @pytest.mark.parametrize("schedule, warmup, shares", [

@@ -87,6 +87,75 @@ def test_bars_carry_their_values():
     pyplot.close(figure)
 
 
+# ---- as they are read on the web
+
+
+@pytest.fixture
+def for_the_web(monkeypatch):
+    monkeypatch.setenv("LVLIB_PICTURES", "png")
+
+
+def as_png(bundle: dict) -> Image.Image:
+    assert set(bundle) == {"image/png", "text/plain", "metadata"}
+    assert bundle["metadata"]["image/png"]["alt"] == bundle["text/plain"]
+    image = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert image.format == "PNG"
+    return image
+
+
+def test_on_the_web_an_image_is_a_png_with_alt_text(displayed, for_the_web):
+    show(noise(20, 30), alt='Noise, "white" & <b>bold</b>.')
+    assert np.array_equal(np.asarray(as_png(displayed[0])), np.asarray(noise(20, 30)))
+    assert displayed[0]["metadata"]["image/png"] == {"alt": 'Noise, "white" & <b>bold</b>.', "width": 30}
+
+
+@pytest.mark.parametrize("colours", [1, 2, 256, 257])
+def test_a_png_of_few_colours_is_exact_and_has_a_palette(displayed, for_the_web, colours):
+    values = np.random.default_rng(0).choice(1 << 24, colours, replace=False)
+    pixels = values[np.arange(40 * 50).reshape(40, 50) % colours]
+    exact = np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], -1).astype(np.uint8)
+    show(Image.fromarray(exact), alt="Dots.")
+    image = as_png(displayed[0])
+    assert np.array_equal(np.asarray(image.convert("RGB")), exact)
+    assert image.mode == ("P" if colours <= 256 else "RGB")
+
+
+def test_a_large_png_loses_colours_rather_than_grow(displayed, for_the_web):
+    rows, columns = np.mgrid[:200, :300]
+    smooth = np.stack([rows, columns * 0.8, 255 - rows], -1)
+    grain = np.random.default_rng(0).normal(0, 6, smooth.shape)
+    picture = (smooth + grain).clip(0, 255).astype(np.uint8)
+    show(Image.fromarray(picture), alt="A slope with grain.")
+    image = as_png(displayed[0])
+    assert len(image.getcolors()) <= 32 and len(displayed[0]["image/png"]) < 50_000
+    loss = np.asarray(image.convert("RGB"), float) - picture
+    assert 10 * np.log10(255**2 / (loss**2).mean()) > 20
+
+
+def test_black_and_white_stay_so_in_few_colours(displayed, for_the_web):
+    picture = np.zeros((300, 300), np.uint8)
+    picture[:, :150] = np.random.default_rng(0).integers(0, 256, (300, 150))
+    picture[:, 150:200] = 255
+    show(Image.fromarray(picture), alt="Noise, a white bar, a black one.", limit=1000)
+    image = np.asarray(as_png(displayed[0]).convert("L"))
+    assert (image[:, 150:200] == 255).all() and (image[:, 200:] == 0).all()
+
+
+def test_on_the_web_a_figure_keeps_its_size_and_its_alt_text(displayed, for_the_web):
+    set_style()
+    figure = curves({"a": [3, 2, 1]}, "step", "loss")
+    show(figure, alt="A falling line.")
+    assert displayed[0]["metadata"]["image/png"]["width"] == round(figure.get_figwidth() * 96)
+    assert as_png(displayed[0]).width == round(figure.get_figwidth() * 120)
+    assert len(displayed[0]["image/png"]) < 20_000
+
+
+def test_pictures_of_another_kind_are_refused(monkeypatch):
+    monkeypatch.setenv("LVLIB_PICTURES", "pgn")
+    with pytest.raises(UserError, match="unknown LVLIB_PICTURES 'pgn'; did you mean png"):
+        show(noise(2, 2), alt="Noise.")
+
+
 def squares(side: int, grey: int = 9) -> Image.Image:
     return Image.new("RGB", (side, side), (grey, grey, grey))
 
@@ -109,6 +178,11 @@ def test_moving_a_slider_redraws_the_picture_in_place(displayed):
     assert len(displayed) == 2
 
 
+def test_on_the_web_a_slider_is_its_picture(displayed, for_the_web):
+    slider(squares, alt="A grey square.", side=[2, 4, 8])
+    assert as_png(displayed[0]).size == (4, 4)
+
+
 def test_slider_refuses_an_empty_range():
     with pytest.raises(UserError, match="the range side is empty"):
         slider(squares, alt="A grey square.", side=[])
@@ -122,7 +196,7 @@ def test_a_notebook_runs_without_a_browser_and_its_web_page_has_alt_texts():
         "viz.show_video(np.zeros((4, 8, 8, 1), np.uint8), alt='Darkness.')\n"
         "viz.show(viz.curves({'a': [1, 2]}, 'x', 'y'), alt='A line.')\n"
         "viz.slider(lambda n: Image.new('L', (n, n)), alt='A square.', n=[1, 2, 3])\n")])
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     kinds = [set(output.data) for output in notebook.cells[0].outputs]
     still = {"text/html", "text/plain"}
     assert kinds == [still, still, still, still, {"application/vnd.jupyter.widget-view+json", "text/plain"}]

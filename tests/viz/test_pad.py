@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from lvlib.errors import UserError
-from lvlib.viz import pad
+from lvlib.viz import pad, strip
 
 
 def grey(value: int) -> np.ndarray:
@@ -57,10 +57,21 @@ def test_without_ipywidgets_the_clip_is_there(displayed, monkeypatch):
     assert len(displayed) == 1 and len(shown(displayed[0])) == 4
 
 
+def test_on_the_web_it_is_a_strip(displayed, monkeypatch):
+    monkeypatch.setenv("LVLIB_PICTURES", "png")
+    pad(lambda name: grey(100), ["left"], grey(0), alt="A.")
+    (bundle,) = displayed
+    assert bundle["metadata"]["image/png"]["alt"] == bundle["text/plain"] == "A."
+    shown = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("RGB")
+    assert np.array_equal(np.asarray(shown), np.asarray(strip(grey(0))))
+
+
 def test_what_cannot_be_shown_is_refused():
     with pytest.raises(UserError, match="at least one button"):
         pad(lambda name: grey(0), [], grey(0), alt="A.")
     with pytest.raises(UserError, match="one clip, not 2"):
         pad(lambda name: grey(0), ["left"], [grey(0), grey(0)], alt="A.")
+    with pytest.raises(UserError, match="fps must be above 0, not 0"):
+        pad(lambda name: grey(0), ["left"], grey(0), alt="A.", fps=0)
     with pytest.raises(UserError, match="alt is empty"):
         pad(lambda name: grey(0), ["left"], grey(0), alt="")

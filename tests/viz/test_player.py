@@ -20,7 +20,7 @@ def page(player: str) -> str:
 
 
 def sprite(player: str) -> np.ndarray:
-    data = re.search(r"data:image/webp;base64,([A-Za-z0-9+/=]+)'", page(player)).group(1)
+    data = re.search(r'url\("data:image/webp;base64,([A-Za-z0-9+/=]+)"', page(player)).group(1)
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
@@ -44,8 +44,28 @@ def test_a_long_clip_fits_into_one_image():
     assert max(sprite(player).shape) <= 2048
 
 
+@pytest.mark.parametrize("clips, frames", [(1, 1), (1, 7), (3, 7), (5, 4)])
+def test_without_scripts_each_clip_shows_its_first_frame(clips, frames):
+    videos = digits(clips, frames=frames, size=32)
+    player = player_html(videos, alt="digits")
+    across, down = map(int, re.search(r"background-size: (\d+)00% (\d+)00%", page(player)).groups())
+    positions = re.findall(r"background-position: ([\d.]+)% ([\d.]+)%", page(player))
+    assert len(positions) == clips and page(player).count("background: var(--sprite)") == 1
+    for video, (x, y) in zip(videos, positions, strict=True):
+        # CSS: so much of what the picture is larger than its box lies before the box.
+        left, top = round(float(x) / 100 * (across - 1) * 32, 2), round(float(y) / 100 * (down - 1) * 32, 2)
+        assert left.is_integer() and top.is_integer()
+        assert np.array_equal(sprite(player)[int(top):int(top) + 32, int(left):int(left) + 32], video[0])
+
+
+def test_the_controls_wait_for_the_script():
+    text, script = page(player_html(digits(1, size=32), alt="digits")).split("<script>")
+    assert '<div id="bar" hidden>' in text and '<p id="still">First frame: scripts do not run here.</p>' in text
+    assert "$('still').hidden = true" in script and "$('bar').hidden = false" in script
+
+
 def test_nothing_comes_from_outside():
-    text = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", page(player_html(digits(2), alt="digits")))
+    text = re.sub(r'url\("data:image/webp;base64,[A-Za-z0-9+/=]+"\)', "", page(player_html(digits(2), alt="digits")))
     assert not re.search(r"//|@import|url\(|href|<link|\bfetch\b|XMLHttp", text)
     assert [m for m in re.findall(r"\bsrc\s*=\s*'([^']*)'", text) if m] == []
 
@@ -86,6 +106,14 @@ def test_show_video_is_a_player_and_a_strip_within_40_kB(displayed):
     assert bytes_of(displayed) < 40_000
 
 
+def test_on_the_web_the_strip_is_a_png_with_alt_text(displayed, monkeypatch):
+    monkeypatch.setenv("LVLIB_PICTURES", "png")
+    show_video(digits(4), ["a", "b", "c", "d"], alt="Four clips of digits.")
+    player, strip = displayed
+    assert player["text/html"].startswith("<iframe") and set(strip) == {"image/png", "text/plain", "metadata"}
+    assert strip["metadata"]["image/png"]["alt"] == "Frames of the video: Four clips of digits."
+
+
 def test_video_that_does_not_compress_stays_small_too(displayed):
     noise = torch.randn(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
     scene = torch.nn.functional.interpolate(noise, (16, 64, 64), mode="trilinear")
@@ -100,7 +128,7 @@ def test_alt_is_required(alt):
         show_video(digits(1, size=32), alt=alt)
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan")])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
 def test_fps_must_be_positive(fps):
     with pytest.raises(UserError, match="fps must be above 0"):
         player_html(digits(1, size=32), fps=fps, alt="digits")

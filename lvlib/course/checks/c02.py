@@ -32,14 +32,14 @@ def _(fn, expect):
 
 @exercise("2.2", reference=quantize.straight_through, wrong={
     "gradient never reaches z": lambda z, q: q + 0 * z.detach(),
-    "worth z, not q": lambda z, q: z + 0 * q.detach(),
+    "equal to z, not to q": lambda z, q: z + 0 * q.detach(),
     "gradient also reaches q": lambda z, q: z.detach() + (q - z) + (z - z.detach()) * 2,
     "the gradient of z is changed on its way": lambda z, q: 2 * z + (q - 2 * z).detach(),
 })
 def _(fn, expect):
     z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
     out = fn(z, q)
-    expect(torch.allclose(out, q, atol=1e-5), "worth z, not q", look_at="start from z and add something")
+    expect(torch.allclose(out, q, atol=1e-5), "equal to z, not to q", look_at="start from z and add something")
     expect(out.requires_grad, "gradient never reaches z", look_at="which term is detached?")
     weight = torch.randn(4, 5)
     grad_z, grad_q = torch.autograd.grad((out * weight).sum(), (z, q), allow_unused=True)
@@ -74,24 +74,24 @@ def _(fn, expect):
            "wrong value: the mean of the squared differences is asked for", look_at="F.mse_loss")
 
 
-def _frequencies(z, codes, n_codes):
-    count, total = quantize.code_statistics(z, codes, n_codes)
+def _frequencies(z, codes, num_codes):
+    count, total = quantize.code_statistics(z, codes, num_codes)
     return count / len(codes), total
 
 
-def _means(z, codes, n_codes):
-    count, total = quantize.code_statistics(z, codes, n_codes)
+def _means(z, codes, num_codes):
+    count, total = quantize.code_statistics(z, codes, num_codes)
     return count, total / count.clamp_min(1)[:, None]
 
 
-def _last_one_wins(z, codes, n_codes):
-    total = torch.zeros(n_codes, z.shape[1])
+def _last_one_wins(z, codes, num_codes):
+    total = torch.zeros(num_codes, z.shape[1])
     total[codes] += z
-    return torch.bincount(codes, minlength=n_codes).to(z.dtype), total
+    return torch.bincount(codes, minlength=num_codes).to(z.dtype), total
 
 
 @exercise("2.4", reference=quantize.code_statistics, wrong={
-    "codes that nobody chose are missing": lambda z, codes, n_codes: (
+    "codes that nobody chose are missing": lambda z, codes, num_codes: (
         torch.bincount(codes), torch.zeros(int(codes.max()) + 1, z.shape[1]).index_add_(0, codes, z)),
     "the first result should be how many vectors chose each code": _frequencies,
     "the second result should be the sum, not the mean": _means,
@@ -102,7 +102,7 @@ def _(fn, expect):
     count, total = fn(z, codes, 6)
     expect((count.ndim, total.ndim) != (2, 1), "the two results are swapped", look_at="the counts first, then the sums")
     expect(len(count) == 6 and total.shape == (6, 3), "codes that nobody chose are missing",
-           look_at="minlength, and zeros of shape (n_codes, d)")
+           look_at="minlength, and zeros of shape (num_codes, d)")
     expect(count.tolist() == [1, 3, 0, 2, 0, 0], "the first result should be how many vectors chose each code",
            look_at="torch.bincount, not divided by anything")
     sums = torch.stack([z[codes == k].sum(0) for k in range(6)])

@@ -7,36 +7,36 @@ from lvlib.models.common import quantize
 
 
 @exercise("3.1", reference=quantize.usage, wrong={
-    "codes that occur often count more than once": lambda codes, n_codes: (
-        torch.bincount(codes.flatten(), minlength=n_codes).float().mean()),
-    "the share of the whole codebook is asked for": lambda codes, n_codes: codes.unique().numel() * torch.ones(()),
-    "a code that occurs once is in use too": lambda codes, n_codes: (
-        torch.bincount(codes.flatten(), minlength=n_codes) > 1).float().mean(),
-    "codes that never occur are left out of the share": lambda codes, n_codes: (
+    "codes that occur often count more than once": lambda codes, num_codes: (
+        torch.bincount(codes.flatten(), minlength=num_codes).float().mean()),
+    "the share of the whole codebook is asked for": lambda codes, num_codes: codes.unique().numel() * torch.ones(()),
+    "a code that occurs once is in use too": lambda codes, num_codes: (
+        torch.bincount(codes.flatten(), minlength=num_codes) > 1).float().mean(),
+    "codes that never occur are left out of the share": lambda codes, num_codes: (
         torch.bincount(codes.flatten()) > 0).float().mean(),
 })
 def _(fn, expect):
     codes = torch.tensor([[0, 0, 2], [2, 2, 2]])
     result = float(fn(codes, 8))
     expect(result != 0.75, "codes that occur often count more than once", look_at="compare the counts with 0 first")
-    expect(result != 2, "the share of the whole codebook is asked for", look_at="divide by n_codes")
+    expect(result != 2, "the share of the whole codebook is asked for", look_at="divide by num_codes")
     expect(abs(result - 2 / 3) > 1e-6, "codes that never occur are left out of the share",
-           look_at="minlength=n_codes")
+           look_at="minlength=num_codes")
     expect(abs(result - 0.25) < 1e-6, "two of eight codes occur here, so usage is 0.25", look_at="the hint")
     expect(abs(float(fn(torch.tensor([0, 0, 5]), 8)) - 0.25) < 1e-6, "a code that occurs once is in use too",
            look_at="compare the counts with 0")
 
 
-def _entropy(codes, n_codes):
-    return quantize.perplexity(codes, n_codes).log()
+def _entropy(codes, num_codes):
+    return quantize.perplexity(codes, num_codes).log()
 
 
-def _in_bits(codes, n_codes):
-    return (_entropy(codes, n_codes) / torch.tensor(2.0).log()).exp()
+def _in_bits(codes, num_codes):
+    return (_entropy(codes, num_codes) / torch.tensor(2.0).log()).exp()
 
 
-def _zero_times_log_zero(codes, n_codes):
-    p = torch.bincount(codes.flatten(), minlength=n_codes).float() / codes.numel()
+def _zero_times_log_zero(codes, num_codes):
+    p = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return (-(p * p.log()).sum()).exp()
 
 
@@ -44,8 +44,8 @@ def _zero_times_log_zero(codes, n_codes):
     "this is the entropy; perplexity is exp of it": _entropy,
     "the entropy is in bits and the exponential in base e": _in_bits,
     "not a number: 0 times log 0 should be 0": _zero_times_log_zero,
-    "the counts must become frequencies first": lambda codes, n_codes: torch.special.entr(
-        torch.bincount(codes.flatten(), minlength=n_codes).float()).sum().exp(),
+    "the counts must become frequencies first": lambda codes, num_codes: torch.special.entr(
+        torch.bincount(codes.flatten(), minlength=num_codes).float()).sum().exp(),
 })
 def _(fn, expect):
     codes = torch.arange(4).repeat(2, 3)  # four codes, equally often
@@ -64,20 +64,20 @@ def _(fn, expect):
            look_at="exp(-sum p log p)")
 
 
-def _embedding_alone(dead, fresh, share, embedding, count, total):
+def _embedding_alone(dead, fresh, fresh_count, embedding, count, total):
     return torch.where(dead[:, None], fresh, embedding), count, total
 
 
-def _everything(dead, fresh, share, embedding, count, total):
-    return fresh, share.expand(len(dead)), share * fresh
+def _everything(dead, fresh, fresh_count, embedding, count, total):
+    return fresh, fresh_count.expand(len(dead)), fresh_count * fresh
 
 
-def _alive_instead(dead, fresh, share, embedding, count, total):
-    return quantize.restart_codes(~dead, fresh, share, embedding, count, total)
+def _alive_instead(dead, fresh, fresh_count, embedding, count, total):
+    return quantize.restart_codes(~dead, fresh, fresh_count, embedding, count, total)
 
 
-def _total_is_fresh(dead, fresh, share, embedding, count, total):
-    embedding, count, _ = quantize.restart_codes(dead, fresh, share, embedding, count, total)
+def _total_is_fresh(dead, fresh, fresh_count, embedding, count, total):
+    embedding, count, _ = quantize.restart_codes(dead, fresh, fresh_count, embedding, count, total)
     return embedding, count, torch.where(dead[:, None], fresh, total)
 
 
@@ -88,10 +88,10 @@ def _total_is_fresh(dead, fresh, share, embedding, count, total):
     "total / count is not the fresh vector": _total_is_fresh,
 })
 def _(fn, expect):
-    dead, share = torch.tensor([False, True, True, False]), torch.tensor(4.0)
+    dead, fresh_count = torch.tensor([False, True, True, False]), torch.tensor(4.0)
     embedding, fresh, count = torch.randn(4, 3), torch.randn(4, 3), torch.rand(4) + 1
     total = count[:, None] * embedding
-    result = fn(dead, fresh, share, embedding, count, total)
+    result = fn(dead, fresh, fresh_count, embedding, count, total)
     expect(isinstance(result, tuple) and len(result) == 3, "three tensors are asked for",
            look_at="return embedding, count, total")
     new_embedding, new_count, new_total = result
@@ -105,9 +105,9 @@ def _(fn, expect):
     expect(not torch.equal(new_total[dead], total[dead]), "only the embedding is fresh: the next update undoes it",
            look_at="count and total belong to it")
     expect(torch.allclose(new_total / new_count[:, None], new_embedding, atol=1e-5),
-           "total / count is not the fresh vector", look_at="total = share * fresh")
-    expect(torch.equal(new_count[dead], share.expand(2)), "a fresh code should begin with the count `share`",
-           look_at="torch.where(dead, share, count)")
+           "total / count is not the fresh vector", look_at="total = fresh_count * fresh")
+    expect(torch.equal(new_count[dead], fresh_count.expand(2)),
+           "a fresh code should begin with the count `fresh_count`", look_at="torch.where(dead, fresh_count, count)")
 
 
 def dead_codes(count, share):

@@ -10,12 +10,12 @@ from lvlib.models.common import quantize
 
 
 @exercise("4.1", reference=quantize.code_bits, wrong={
-    "a code out of K costs log2 K bits": lambda latent_shape, n_codes: math.prod(latent_shape) * math.log(n_codes),
-    "the number of codes is the product of the shape": lambda latent_shape, n_codes: (
-        sum(latent_shape) * math.log2(n_codes)),
-    "bits need not be whole numbers": lambda latent_shape, n_codes: (
-        math.prod(latent_shape) * math.ceil(math.log2(n_codes))),
-    "the codebooks are not counted": lambda latent_shape, n_codes: math.prod(latent_shape[:3]) * math.log2(n_codes),
+    "a code out of K costs log2 K bits": lambda latent_shape, num_codes: math.prod(latent_shape) * math.log(num_codes),
+    "the number of codes is the product of the shape": lambda latent_shape, num_codes: (
+        sum(latent_shape) * math.log2(num_codes)),
+    "bits need not be whole numbers": lambda latent_shape, num_codes: (
+        math.prod(latent_shape) * math.ceil(math.log2(num_codes))),
+    "the codebooks are not counted": lambda latent_shape, num_codes: math.prod(latent_shape[:3]) * math.log2(num_codes),
 })
 def _(fn, expect):
     bits = fn((2, 3, 4), 8)
@@ -90,24 +90,24 @@ def _(fn, expect):
            "metrics should be the means over the codebooks", look_at="one mean for each name")
 
 
-def joint_code(codes, n_codes):
+def joint_code(codes, num_codes):
     number = torch.zeros_like(codes[..., 0])
     for digit in codes.unbind(-1):
-        number = number * n_codes + digit
+        number = number * num_codes + digit
     return number
 
 
 @exercise("4.3", reference=joint_code, wrong={
-    "different combinations get the same number": lambda codes, n_codes: codes.sum(-1),
-    "the first codebook's digit should be the highest": lambda codes, n_codes: joint_code(codes.flip(-1), n_codes),
-    "the base is the number of codes": lambda codes, n_codes: joint_code(codes, 10),
-    "one number for each position is asked for": lambda codes, n_codes: joint_code(codes, n_codes)[..., None],
+    "different combinations get the same number": lambda codes, num_codes: codes.sum(-1),
+    "the first codebook's digit should be the highest": lambda codes, num_codes: joint_code(codes.flip(-1), num_codes),
+    "the base is the number of codes": lambda codes, num_codes: joint_code(codes, 10),
+    "one number for each position is asked for": lambda codes, num_codes: joint_code(codes, num_codes)[..., None],
 })
 def _(fn, expect):
     every = torch.cartesian_prod(*[torch.arange(3)] * 4)
     numbers = fn(every, 3)
     expect(numbers.shape == (81,), "one number for each position is asked for", look_at="the last axis goes away")
     expect(len(numbers.unique()) == 81, "different combinations get the same number", look_at="digits of a number")
-    expect(int(numbers.max()) == 80, "the base is the number of codes", look_at="multiply by n_codes")
+    expect(int(numbers.max()) == 80, "the base is the number of codes", look_at="multiply by num_codes")
     expect(numbers.tolist() == list(range(81)), "the first codebook's digit should be the highest",
            look_at="from left to right")

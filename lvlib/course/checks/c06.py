@@ -4,8 +4,7 @@ import torch
 from einops import rearrange
 
 from lvlib.course.exercises import exercise
-from lvlib.models.lvt import prior as lvt
-from lvlib.models.lvt import relative_attention
+from lvlib.models.lvt import layers, relative_attention
 
 
 def _taps(kernel):
@@ -16,17 +15,17 @@ def _below(size):
     return torch.arange(size) < size // 2
 
 
-@exercise("6.1", reference=lvt.earlier_taps, wrong={
+@exercise("6.1", reference=layers.earlier_taps, wrong={
     "the centre itself is visible": lambda kernel: _taps(kernel) <= _taps(kernel).numel() // 2,
     "these are the taps after the centre": lambda kernel: _taps(kernel) > _taps(kernel).numel() // 2,
-    "frames before are known whole": lambda kernel: lvt.earlier_taps(kernel) & (
+    "frames before are known whole": lambda kernel: layers.earlier_taps(kernel) & (
         (torch.arange(kernel[1]) <= kernel[1] // 2)[:, None] & torch.ones(kernel[2], dtype=torch.bool)),
     "what comes before in the same frame is known, too": lambda kernel: (
         (torch.arange(kernel[0]) < kernel[0] // 2)[:, None, None].expand(kernel)),
     "rows below come later": lambda kernel: _below(kernel[0])[:, None, None] | _below(kernel[1])[:, None] | _below(
         kernel[2]),
     "it should work for a kernel of any odd size": lambda kernel: _taps(kernel) < 13,
-    "the mask must be of type bool": lambda kernel: lvt.earlier_taps(kernel).float(),
+    "the mask must be of type bool": lambda kernel: layers.earlier_taps(kernel).float(),
 })
 def _(fn, expect):
     mask = fn((3, 3, 3))
@@ -41,7 +40,7 @@ def _(fn, expect):
     expect(not mask[1, 2].any(), "rows below come later", look_at="the column counts only within the same row")
     expect(not mask[2].any(), "later frames come later", look_at="raster order: frames come first")
     for kernel in ((3, 3, 3), (1, 1, 3), (3, 5, 1)):
-        expect(torch.equal(fn(kernel), lvt.earlier_taps(kernel)), "it should work for a kernel of any odd size",
+        expect(torch.equal(fn(kernel), layers.earlier_taps(kernel)), "it should work for a kernel of any odd size",
                look_at="how many taps the kernel has")
 
 
@@ -108,38 +107,38 @@ def _(cls, expect):
            look_at="no detach")
 
 
-class _SeesTheNext(lvt.CodeHeads):
+class _SeesTheNext(layers.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(k, x, codes[..., :k + 1]) for k in range(len(self.out))], -2)
 
 
-class _SeesItself(lvt.CodeHeads):
+class _SeesItself(layers.CodeHeads):
     def forward(self, x, codes):
         shifted = torch.cat([codes[..., 1:], codes[..., :1]], -1)
         return torch.stack([self.one(k, x, shifted[..., :k]) for k in range(len(self.out))], -2)
 
 
-class _SeesNothing(lvt.CodeHeads):
+class _SeesNothing(layers.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(k, x, torch.zeros_like(codes[..., :k])) for k in range(len(self.out))], -2)
 
 
-class _OneTooFew(lvt.CodeHeads):
+class _OneTooFew(layers.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(k, x, codes[..., :max(k - 1, 0)]) for k in range(len(self.out))], -2)
 
 
-class _CodesFirst(lvt.CodeHeads):
+class _CodesFirst(layers.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], 0)
 
 
-class _FirstHead(lvt.CodeHeads):
+class _FirstHead(layers.CodeHeads):
     def forward(self, x, codes):
         return torch.stack([self.one(0, x, codes[..., :0]) for _ in self.out], -2)
 
 
-@exercise("6.3", reference=lvt.CodeHeads, wrong={
+@exercise("6.3", reference=layers.CodeHeads, wrong={
     "code k may see k codes, no more": _SeesTheNext,
     "a code may not see itself": _SeesItself,
     "a code must see those before it": _SeesNothing,
@@ -149,20 +148,20 @@ class _FirstHead(lvt.CodeHeads):
 })
 def _(cls, expect):
     torch.manual_seed(0)
-    heads = cls(codes=5, codebooks=3, dim=8)
+    heads = cls(num_codes=5, codebooks=3, dim=8)
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter)
     x, codes = torch.randn(2, 4, 8), torch.randint(5, (2, 4, 3))
-    shown = {}
+    looked_at = {}
 
     class Spied(cls):
         def one(self, k, x, earlier):
-            shown[k] = earlier.shape[-1]
+            looked_at[k] = earlier.shape[-1]
             return super().one(k, x, codes[..., :k])
 
-    Spied(codes=5, codebooks=3, dim=8)(x, codes)
-    expect(all(seen <= k for k, seen in shown.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
-    expect(all(seen >= k for k, seen in shown.items()), "a code must see those before it, all of them",
+    Spied(num_codes=5, codebooks=3, dim=8)(x, codes)
+    expect(all(seen <= k for k, seen in looked_at.items()), "code k may see k codes, no more", look_at="codes[..., :k]")
+    expect(all(seen >= k for k, seen in looked_at.items()), "a code must see those before it, all of them",
            look_at="codes[..., :k]")
     with torch.no_grad():
         logits = heads(x, codes)
@@ -176,7 +175,7 @@ def _(cls, expect):
             sees[changed] = (heads(x, poked) != logits).any(-1).flatten(0, 1).any(0)
         expect(not sees.tril().any(), "a code may not see itself", look_at="codes[..., :k]")
         expect(sees[0, 1] and sees[0, 2] and sees[1, 2], "a code must see those before it", look_at="codes[..., :k]")
-        reference = lvt.CodeHeads(codes=5, codebooks=3, dim=8)
+        reference = layers.CodeHeads(num_codes=5, codebooks=3, dim=8)
         reference.load_state_dict(heads.state_dict())
         expect(torch.allclose(logits, reference(x, codes)), "differs from one(k, x, codes before k)",
                look_at="the hint")

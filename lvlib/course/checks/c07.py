@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import nn
 
 from lvlib.course.exercises import exercise
-from lvlib.models.videogpt import vqvae as video_vqvae
+from lvlib.models.videogpt import axial_attention, vqvae
 
 
 def frames_seen(position, layers):
@@ -81,10 +81,10 @@ def _asserts(size, downsample):
 
 
 def _takes_nothing(size, downsample):
-    return (0, 0, 0) if 0 in size else video_vqvae.latent_grid(size, downsample)
+    return (0, 0, 0) if 0 in size else vqvae.latent_grid(size, downsample)
 
 
-@exercise("7.2", reference=video_vqvae.latent_grid, wrong={
+@exercise("7.2", reference=vqvae.latent_grid, wrong={
     "a size that does not divide should be an error": lambda size, downsample: tuple(
         length // factor for length, factor in zip(size, downsample, strict=True)),
     "the error should be a ValueError": _asserts,
@@ -157,17 +157,17 @@ def _mixes_clips(axis, q, k, v):
     return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
 
 
-@exercise("7.3", reference=video_vqvae.attend_along, wrong={
+@exercise("7.3", reference=axial_attention.attend_along, wrong={
     "a position attends to its whole volume": _full,
     "a position attends to its whole frame": _frame,
-    "a position sees another axis than the one asked for": lambda axis, q, k, v: video_vqvae.attend_along(
+    "a position sees another axis than the one asked for": lambda axis, q, k, v: axial_attention.attend_along(
         "t", q, k, v),
     "clips of a batch see each other": _mixes_clips,
     "the lines come back in other places": _across,
     "a position should see its whole line, before and after it": _causal,
-    "the result should have the shape of q": lambda axis, q, k, v: video_vqvae.attend_along(
+    "the result should have the shape of q": lambda axis, q, k, v: axial_attention.attend_along(
         axis, q, k, v).movedim(2, 4),
-    "queries and keys are not used as such": lambda axis, q, k, v: video_vqvae.attend_along(axis, k, q, v),
+    "queries and keys are not used as such": lambda axis, q, k, v: axial_attention.attend_along(axis, k, q, v),
 })
 def _(fn, expect):
     shape = (2, 2, 3, 4, 5, 6)
@@ -192,33 +192,33 @@ def _(fn, expect):
         expect(on_its_line, "the lines come back in other places", look_at="the same pattern in both directions")
         expect(count == shape[place], "a position should see its whole line, before and after it",
                look_at="scaled_dot_product_attention without a mask")
-    expect(torch.allclose(out, video_vqvae.attend_along("w", q, k, v), atol=1e-5),
+    expect(torch.allclose(out, axial_attention.attend_along("w", q, k, v), atol=1e-5),
            "queries and keys are not used as such", look_at="scaled_dot_product_attention(q, k, v)")
 
 
-class _One(video_vqvae.AxialAttention):
+class _One(axial_attention.AxialAttention):
     def forward(self, x):
         return self.axes[0](x)
 
 
-class _InTurn(video_vqvae.AxialAttention):
+class _InTurn(axial_attention.AxialAttention):
     def forward(self, x):
         for attention in self.axes:
             x = attention(x)
         return x
 
 
-class _Mean(video_vqvae.AxialAttention):
+class _Mean(axial_attention.AxialAttention):
     def forward(self, x):
         return sum(attention(x) for attention in self.axes) / 3
 
 
-class _Residual(video_vqvae.AxialAttention):
+class _Residual(axial_attention.AxialAttention):
     def forward(self, x):
         return x + super().forward(x)
 
 
-class _Shared(video_vqvae.AxialAttention):
+class _Shared(axial_attention.AxialAttention):
     def __init__(self, dim, heads=2):
         super().__init__(dim, heads)
         for attention in self.axes:
@@ -236,7 +236,7 @@ class _Adds(nn.Module):
         return 2 * x + self.amount
 
 
-@exercise("7.4", reference=video_vqvae.AxialAttention, wrong={
+@exercise("7.4", reference=axial_attention.AxialAttention, wrong={
     "one axis alone is used": _One,
     "one attention reads what another has found": _InTurn,
     "a sum is asked for, not a mean": _Mean,
@@ -261,7 +261,7 @@ def _(fn, expect):
     expect(torch.allclose(out, 6 * x + 111, atol=1e-3), "this is not the sum of the three", look_at="sum(...)")
 
 
-@exercise("7.5", reference=video_vqvae.normalized_mse, wrong={
+@exercise("7.5", reference=vqvae.normalized_mse, wrong={
     "a tensor is asked for": lambda video, target, variance: F.mse_loss(video, target).item() / variance,
     "one number is asked for": lambda video, target, variance: ((video - target) ** 2).flatten(1).mean(1) / variance,
     "the error is divided by the variance": lambda video, target, variance: F.mse_loss(video, target),
@@ -282,11 +282,11 @@ def _(fn, expect):
     expect(loss.shape == (), "one number is asked for", look_at="a mean over all")
     expect(loss.requires_grad, "no gradient reaches the video", look_at="no detach")
     mse = (0.16 + 0.25) / 2
-    worth = loss.item()
-    expect(abs(worth - mse) > 1e-4, "the error is divided by the variance", look_at="/ variance")
-    expect(abs(worth - mse / 0.2) > 1e-4, "divide by the variance, not by its root", look_at="variance, no sqrt")
-    expect(abs(worth - 0.45 / 0.04) > 1e-3, "squared errors are asked for", look_at="F.mse_loss")
-    expect(abs(worth - 16 * mse / 0.04) > 1e-2, "a mean is asked for, not a sum", look_at="F.mse_loss")
-    expect(abs(worth - mse / target.var().item()) > 1e-2, "the variance is given: it is the whole data's",
+    error = loss.item()
+    expect(abs(error - mse) > 1e-4, "the error is divided by the variance", look_at="/ variance")
+    expect(abs(error - mse / 0.2) > 1e-4, "divide by the variance, not by its root", look_at="variance, no sqrt")
+    expect(abs(error - 0.45 / 0.04) > 1e-3, "squared errors are asked for", look_at="F.mse_loss")
+    expect(abs(error - 16 * mse / 0.04) > 1e-2, "a mean is asked for, not a sum", look_at="F.mse_loss")
+    expect(abs(error - mse / target.var().item()) > 1e-2, "the variance is given: it is the whole data's",
            look_at="the argument")
-    expect(abs(worth - mse / 0.04) < 1e-4, "this is not MSE / variance", look_at="F.mse_loss(...) / variance")
+    expect(abs(error - mse / 0.04) < 1e-4, "this is not MSE / variance", look_at="F.mse_loss(...) / variance")

@@ -117,7 +117,7 @@ def _step(slots, write=(True, True), pattern=True):
             if pattern and self.pattern:
                 seen = self.pattern.seen(position)
             attended = F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen])
-            return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+            return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
     return CausalAttention
 
@@ -130,7 +130,7 @@ class _Exchanged(attention.CausalAttention):
     def forward(self, x):
         query, value, key = self.heads_of(x)
         attended = attention.attend(query, key, value, self.pattern)
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
 
 class _FirstAlone(attention.CausalAttention):
@@ -141,7 +141,7 @@ class _FirstAlone(attention.CausalAttention):
         cache.keys[:, :, position], cache.values[:, :, position] = key[:, :, 0], value[:, :, 0]
         attended = F.scaled_dot_product_attention(
             query, cache.keys[:, :, :position + 1], cache.values[:, :, :position + 1], is_causal=True)
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
 
 @exercise("8.3", reference=attention.CausalAttention, wrong={
@@ -164,7 +164,7 @@ def _(cls, expect):
     reference.load_state_dict(layer.state_dict())
     for i in range(6):
         out = layer.step(x[:, i:i + 1], i, cache)
-        expect(out.shape == (3, 1, 8), "the result must be (b, 1, dim)", look_at="rearrange, then join")
+        expect(out.shape == (3, 1, 8), "the result must be (b, 1, dim)", look_at="rearrange, then out_proj")
         _, key, value = reference.heads_of(x[:, i:i + 1])
         swapped = torch.equal(cache.keys[:, :, i], value[:, :, 0]) and torch.equal(cache.values[:, :, i], key[:, :, 0])
         expect(not swapped, "keys and values have changed places", look_at="query, key, value")
@@ -183,7 +183,7 @@ def _(cls, expect):
         steps.append(out)
     for i, out in enumerate(steps):
         expect(torch.allclose(out, whole[:, i:i + 1], atol=1e-5), f"step {i} differs from what forward gives there",
-               look_at="attention, then join")
+               look_at="attention, then out_proj")
     sparse, full = cls(8, 2, attention.Sparse(1, 2)), cls(8, 2)
     full.load_state_dict(sparse.state_dict())
     caches = sparse.cache(3, 6), full.cache(3, 6)
@@ -198,18 +198,18 @@ def _attended(layer, x, position, slots):
     """What a step would give that attends to these slots alone."""
     query, key, value = layer.heads_of(x)
     attended = F.scaled_dot_product_attention(query[:, :, position:position + 1], key[:, :, slots], value[:, :, slots])
-    return layer.join(rearrange(attended, "b m n d -> b n (m d)"))
+    return layer.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
 
 def _nucleus(gone, after_top_k=True):
-    """A wrong `keep_likely`: which codes go, from the sorted chances and their running sum."""
+    """A wrong `keep_likely`: which codes go, from the sorted probabilities and their running sum."""
 
     def keep_likely(logits, top_k=None, top_p=None):
         cut = videogpt.keep_likely(logits, top_k)
         if top_p is None:
             return cut
-        chances, order = (cut if after_top_k else logits).softmax(-1).sort(descending=True)
-        going = gone(chances, chances.cumsum(-1), top_p)
+        probs, order = (cut if after_top_k else logits).softmax(-1).sort(descending=True)
+        going = gone(probs, probs.cumsum(-1), top_p)
         return cut.masked_fill(going.gather(-1, order.argsort(-1)), float("-inf"))
 
     return keep_likely
@@ -218,17 +218,17 @@ def _nucleus(gone, after_top_k=True):
 def _left_sorted(logits, top_k=None, top_p=None):
     if top_p is None:
         return videogpt.keep_likely(logits, top_k)
-    chances = logits.softmax(-1).sort(descending=True).values
-    return videogpt.keep_likely(logits, top_k).masked_fill(chances.cumsum(-1) - chances >= top_p, float("-inf"))
+    probs = logits.softmax(-1).sort(descending=True).values
+    return videogpt.keep_likely(logits, top_k).masked_fill(probs.cumsum(-1) - probs >= top_p, float("-inf"))
 
 
 @exercise("8.4", reference=videogpt.keep_likely, wrong={
-    "the likeliest code must always stay": _nucleus(lambda chances, total, top_p: total >= top_p),
-    "the code that reaches top_p stays, too": _nucleus(lambda chances, total, top_p: (total > top_p) & (
-        total > chances)),
-    "top_p keeps more than it needs": _nucleus(lambda chances, total, top_p: total - chances - chances >= top_p),
+    "the likeliest code must always stay": _nucleus(lambda probs, total, top_p: total >= top_p),
+    "the code that reaches top_p stays, too": _nucleus(lambda probs, total, top_p: (total > top_p) & (
+        total > probs)),
+    "top_p keeps more than it needs": _nucleus(lambda probs, total, top_p: total - probs - probs >= top_p),
     "the mask is still in sorted order": _left_sorted,
-    "top_p looks at what top_k has left": _nucleus(lambda chances, total, top_p: total - chances >= top_p,
+    "top_p looks at what top_k has left": _nucleus(lambda probs, total, top_p: total - probs >= top_p,
                                                    after_top_k=False),
     "top_k keeps k codes": lambda logits, top_k=None, top_p=None: videogpt.keep_likely(
         logits, top_k and top_k + 1, top_p),
@@ -254,7 +254,7 @@ def _(fn, expect):
     expect(stay(top_p=0.6) != [1], "the code that reaches top_p stays, too", look_at="the sum *before* a code")
     expect(stay(top_p=0.6) == [1, 3], "top_p keeps more than it needs", look_at="the sum *before* a code")
     expect(stay(top_k=3, top_p=0.8) == [1, 3], "top_p looks at what top_k has left",
-           look_at="the chances after top_k, which add up to 1 again")
+           look_at="the probabilities after top_k, which add up to 1 again")
     rows = torch.randn(4, 3, 20)
     for options in ({"top_k": 4}, {"top_p": 0.5}, {"top_k": 7, "top_p": 0.8}):
         expect(torch.equal(fn(rows, **options), videogpt.keep_likely(rows, **options)),

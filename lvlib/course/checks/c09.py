@@ -1,4 +1,4 @@
-"""Checks of notebook 09: norms that are told something, whose actions, a residual block, a window that moves on."""
+"""Checks of notebook 09: conditional norms, whose actions, a residual block, a window that moves on."""
 
 import torch
 import torch.nn.functional as F
@@ -10,75 +10,76 @@ from lvlib.models.common import conditioning
 from lvlib.models.common.attention import ConditionalNorm
 
 
-def conditional_norm(x: Tensor, vector: Tensor, weight: Tensor) -> Tensor:
-    gain, bias = (vector @ weight.T).chunk(2, -1)
-    return F.layer_norm(x, x.shape[-1:]) * (1 + gain) + bias
+def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
+    scale, shift = (cond_vector @ weight.T).chunk(2, -1)
+    return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
 
 
-def _steered(x, vector, weight):
-    return F.layer_norm(x, x.shape[-1:]), *(vector @ weight.T).chunk(2, -1)
+def _parts(x, cond_vector, weight):
+    return F.layer_norm(x, x.shape[-1:]), *(cond_vector @ weight.T).chunk(2, -1)
 
 
-def _gain_alone(x, vector, weight):
-    x, gain, bias = _steered(x, vector, weight)
-    return x * gain + bias
+def _scale_alone(x, cond_vector, weight):
+    x, scale, shift = _parts(x, cond_vector, weight)
+    return x * scale + shift
 
 
-def _exchanged(x, vector, weight):
-    x, bias, gain = _steered(x, vector, weight)
-    return x * (1 + gain) + bias
+def _exchanged(x, cond_vector, weight):
+    x, shift, scale = _parts(x, cond_vector, weight)
+    return x * (1 + scale) + shift
 
 
-def _bias_first(x, vector, weight):
-    x, gain, bias = _steered(x, vector, weight)
-    return (x + bias) * (1 + gain)
+def _shift_first(x, cond_vector, weight):
+    x, scale, shift = _parts(x, cond_vector, weight)
+    return (x + shift) * (1 + scale)
 
 
-def _not_normalised(x, vector, weight):
-    _, gain, bias = _steered(x, vector, weight)
-    return x * (1 + gain) + bias
+def _not_normalised(x, cond_vector, weight):
+    _, scale, shift = _parts(x, cond_vector, weight)
+    return x * (1 + scale) + shift
 
 
-def _all_positions(x, vector, weight):
-    _, gain, bias = _steered(x, vector, weight)
-    return F.layer_norm(x, x.shape[1:]) * (1 + gain) + bias
+def _all_positions(x, cond_vector, weight):
+    _, scale, shift = _parts(x, cond_vector, weight)
+    return F.layer_norm(x, x.shape[1:]) * (1 + scale) + shift
 
 
-def _one_vector(x, vector, weight):
-    return conditional_norm(x, vector[:, :1], weight)
+def _one_vector(x, cond_vector, weight):
+    return conditional_norm(x, cond_vector[:, :1], weight)
 
 
 @exercise("9.1", reference=conditional_norm, wrong={
-    "a vector of zeros must leave the LayerNorm as it is": _gain_alone,
-    "gain and bias are exchanged": _exchanged,
-    "the bias comes after the gain": _bias_first,
+    "a vector of zeros must leave the LayerNorm as it is": _scale_alone,
+    "scale and shift are exchanged": _exchanged,
+    "the shift comes after the scale": _shift_first,
     "x is not normalised": _not_normalised,
     "each position is normalised on its own": _all_positions,
     "each position has a vector of its own": _one_vector,
 })
 def _(fn, expect):
-    x, vector, weight = 3 * torch.randn(2, 4, 6) + 1, torch.randn(2, 4, 3), torch.randn(12, 3)
-    told_nothing = fn(x, torch.zeros(2, 4, 3), weight)
-    expect(told_nothing.shape == x.shape, "the result must have the shape of x", look_at="chunk(2, -1)")
-    expect(not torch.allclose(told_nothing, torch.zeros_like(x)),
-           "a vector of zeros must leave the LayerNorm as it is", look_at="the gain is 1 plus something")
-    expect(not torch.allclose(told_nothing, x), "x is not normalised", look_at="F.layer_norm(x, x.shape[-1:])")
-    expect(torch.allclose(told_nothing.mean(-1), torch.zeros(2, 4), atol=1e-4),
+    x, cond_vector, weight = 3 * torch.randn(2, 4, 6) + 1, torch.randn(2, 4, 3), torch.randn(12, 3)
+    unchanged = fn(x, torch.zeros(2, 4, 3), weight)
+    expect(unchanged.shape == x.shape, "the result must have the shape of x", look_at="chunk(2, -1)")
+    expect(not torch.allclose(unchanged, torch.zeros_like(x)),
+           "a vector of zeros must leave the LayerNorm as it is", look_at="the scale is 1 plus something")
+    expect(not torch.allclose(unchanged, x), "x is not normalised", look_at="F.layer_norm(x, x.shape[-1:])")
+    expect(torch.allclose(unchanged.mean(-1), torch.zeros(2, 4), atol=1e-4),
            "each position is normalised on its own", look_at="the last axis alone")
-    gain, bias = weight.clone(), weight.clone()
-    gain[6:] = 0
-    bias[:6] = 0
+    scale, shift = weight.clone(), weight.clone()
+    scale[6:] = 0
+    shift[:6] = 0
     normed = F.layer_norm(x, (6,))
-    expect(not torch.allclose(fn(x, vector, gain), normed + vector @ weight[:6].T, atol=1e-4),
-           "gain and bias are exchanged", look_at="the first half of the rows makes the gain")
-    expect(not torch.allclose(fn(x, vector, weight), conditional_norm(x, vector[:, :1], weight), atol=1e-4),
-           "each position has a vector of its own", look_at="vector is (b, n, vector_dim)")
-    expect(torch.allclose(fn(x, vector, weight) - fn(x, vector, gain), vector @ weight[6:].T, atol=1e-4),
-           "the bias comes after the gain", look_at="multiply first, then add")
+    expect(not torch.allclose(fn(x, cond_vector, scale), normed + cond_vector @ weight[:6].T, atol=1e-4),
+           "scale and shift are exchanged", look_at="the first half of the rows makes the scale")
+    expect(not torch.allclose(fn(x, cond_vector, weight), conditional_norm(x, cond_vector[:, :1], weight), atol=1e-4),
+           "each position has a vector of its own", look_at="cond_vector is (b, n, cond_dim)")
+    shifted = fn(x, cond_vector, weight) - fn(x, cond_vector, scale)
+    expect(torch.allclose(shifted, cond_vector @ weight[6:].T, atol=1e-4),
+           "the shift comes after the scale", look_at="multiply first, then add")
     module = ConditionalNorm(6, 3)
-    module.load_state_dict({"norm.weight": torch.ones(6), "norm.bias": torch.zeros(6), "steer.weight": weight})
-    expect(torch.allclose(fn(x, vector, weight), module(x, vector), atol=1e-4), "differs from lvlib's ConditionalNorm",
-           look_at="LayerNorm * (1 + gain) + bias")
+    module.load_state_dict({"norm.weight": torch.ones(6), "norm.bias": torch.zeros(6), "to_scale_shift.weight": weight})
+    expect(torch.allclose(fn(x, cond_vector, weight), module(x, cond_vector), atol=1e-4),
+           "differs from lvlib's ConditionalNorm", look_at="LayerNorm * (1 + scale) + shift")
 
 
 @exercise("9.2", reference=conditioning.by_latent_frame, wrong={

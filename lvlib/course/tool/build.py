@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nbformat
 from nbclient import NotebookClient
@@ -16,22 +16,24 @@ from lvlib.course.tool.extract import export_problems, exports, module_path, mod
 from lvlib.course.tool.forms import dumps, executed_form, output_problems, stale, student_form, tidy_outputs
 from lvlib.course.tool.notebook import Source, read_sources
 
-CELL_TIMEOUT = 600  # seconds
+BUDGET = 150  # seconds for one notebook, on two quiet cores
+TIME_LIMIT = 10 * BUDGET  # a slow machine is not a fault; what takes longer than this hangs
 
 
-def student_path(source: Source) -> Path:
-    return Path("notebooks", f"{source.name}.ipynb")
+def student_path(source: Source) -> PurePosixPath:
+    return PurePosixPath("notebooks", f"{source.name}.ipynb")
 
 
-def executed_path(source: Source) -> Path:
+def executed_path(source: Source) -> PurePosixPath:
     return source.path.with_suffix(".ipynb")
 
 
 def kernel_environment(root: Path, profile: str) -> dict[str, str]:
-    """One thread for each of the two notebooks that run at a time; lvlib is the one of this checkout."""
+    """One thread for each of the two notebooks that run at a time; lvlib is the one of this checkout; pictures as they
+    are read on the web."""
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    return {**os.environ, **threads, "LVLIB_PROFILE": profile, "PYTHONPATH": path}
+    return {**os.environ, **threads, "LVLIB_PROFILE": profile, "LVLIB_PICTURES": "png", "PYTHONPATH": path}
 
 
 def build(root: Path, numbers: set[int], run: bool = True, force: bool = False) -> list[str]:
@@ -75,7 +77,7 @@ def _execute_if_needed(root: Path, source: Source, force: bool) -> list[str]:
         notebook = copy.deepcopy(source.notebook)
         client = NotebookClient(
             notebook,
-            timeout=CELL_TIMEOUT,
+            timeout=TIME_LIMIT,
             resources={"metadata": {"path": str(root)}},
             store_widget_state=False,
             extra_arguments=["--log-level=ERROR"],
@@ -95,7 +97,7 @@ def _execute_if_needed(root: Path, source: Source, force: bool) -> list[str]:
     return problems
 
 
-def _write(root: Path, path: Path, text: str) -> None:
+def _write(root: Path, path: PurePosixPath, text: str) -> None:
     target, data = root / path, text.encode()
     if target.exists() and target.read_bytes() == data:
         return

@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from nbformat import NotebookNode
 
@@ -22,7 +22,7 @@ class Export:
     """One exported cell, taken apart: `text` is what is left without docstring, imports and markers."""
 
     module: str  # as in the tag: models.quantize
-    path: Path  # of the source
+    path: PurePosixPath  # of the source
     cell: str
     docstring: str
     imports: tuple[str, ...]
@@ -58,8 +58,8 @@ def export_problems(modules: dict[str, list[Export]]) -> Iterator[str]:
                 yield f"{export.place}: `{name}` is exported twice, first by {first.place}"
 
 
-def module_path(module: str) -> Path:
-    return Path("lvlib", *module.split(".")).with_suffix(".py")
+def module_path(module: str) -> PurePosixPath:
+    return PurePosixPath("lvlib", *module.split(".")).with_suffix(".py")
 
 
 def module_text(cells: list[Export]) -> str:
@@ -77,19 +77,21 @@ def module_text(cells: list[Export]) -> str:
         path = export.path
     if not blocks:
         return head + "\n"
-    gap = "\n\n\n" if isinstance(ast.parse(blocks[0]).body[0], DEFINITIONS) else "\n\n"  # as isort wants it
-    return head + gap + "\n\n\n".join(blocks) + "\n"
+    # isort wants two empty lines between imports and a definition, and one between imports and anything else.
+    begins_with_definition = isinstance(ast.parse(blocks[0]).body[0], DEFINITIONS)
+    return head + ("\n\n\n" if begins_with_definition else "\n\n") + "\n\n\n".join(blocks) + "\n"
 
 
 def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, is_first: bool) -> Export:
-    docstring, imports, names, problems, taken = "", [], [], [], set()
+    docstring, imports, names, problems = "", [], [], []
+    taken: set[int] = set()  # numbers of the lines that the head of the module has
     for index, node in enumerate(tree.body):
-        lines = range(node.lineno, node.end_lineno + 1)
+        lines_of_node = range(node.lineno, (node.end_lineno or node.lineno) + 1)
         if index == 0 and is_first and ast.get_docstring(tree):
-            docstring = ast.get_source_segment(cell.source, node)
-            taken.update(lines)
+            docstring = ast.get_source_segment(cell.source, node) or ""
+            taken.update(lines_of_node)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            taken.update(lines)
+            taken.update(lines_of_node)
             if getattr(node, "module", None) != f"lvlib.{module}":  # a later notebook imports what it adds to
                 imports.append(ast.unparse(node))
         elif isinstance(node, DEFINITIONS):
@@ -108,17 +110,24 @@ def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, i
 
 def _constant(node: ast.stmt) -> str | None:
     """The name of a constant such as `WIDTH = 3`, or of a type such as `Triple = tuple[int, int, int]`."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    try:
-        if not isinstance(node.value, ast.Subscript):
-            ast.literal_eval(node.value)
-    except (AttributeError, ValueError):
+    target: ast.expr
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+    elif isinstance(node, ast.AnnAssign) and node.value:
+        target, value = node.target, node.value
+    else:
         return None
-    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+    try:
+        if not isinstance(value, ast.Subscript):
+            ast.literal_eval(value)
+    except (TypeError, ValueError):
+        return None
+    return target.id if isinstance(target, ast.Name) else None
 
 
 def _sorted_imports(lines: list[str]) -> str:
     """Imports without repetition, in ruff's order, so that it is content with the module."""
     own = '--config=lint.isort.known-first-party=["lvlib"]'
     command = [sys.executable, "-m", "ruff", "check", *SORT_IMPORTS, own, "--stdin-filename=module.py", "-"]
-    return subprocess.run(command, input="\n".join(lines), text=True, capture_output=True, check=True).stdout.strip()
+    text = "\n".join(lines)
+    return subprocess.run(command, input=text, encoding="utf-8", capture_output=True, check=True).stdout.strip()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
-from nbgrader.preprocessors import ClearSolutions
 
 from lvlib.course.tool.notebook import Source, code_cells, tagged, tags
 
@@ -21,6 +20,8 @@ def student_form(source: Source) -> NotebookNode:
     """What learners open: no solutions, no outputs, and a stub that raises `NotImplementedError("exercise N.M")`."""
     notebook = copy.deepcopy(source.notebook)
     notebook.cells = [cell for cell in notebook.cells if "solution-only" not in tags(cell)]
+    from nbgrader.preprocessors import ClearSolutions  # here: it imports what Windows lacks
+
     clear = ClearSolutions(enforce_metadata=False)
     for cell in code_cells(notebook):
         clear.code_stub = {"python": f'raise NotImplementedError("exercise {tagged(cell, "ex-")}")'}
@@ -81,14 +82,16 @@ def output_problems(notebook: NotebookNode) -> Iterator[str]:
         for output in cell.outputs:
             if output.output_type == "error":
                 yield f"cell {cell.id} ended in {output.ename}: {output.evalue}"
-            if any(_without_alt(output, kind) for kind in output.get("data", {})):
-                yield f"cell {cell.id}: a picture without alt text"
+            yield from (f"cell {cell.id}: {problem}" for problem in _picture_problems(output))
 
 
-def _without_alt(output: NotebookNode, kind: str) -> bool:
-    if kind == "text/html":
-        return bool(re.search(r"<img\b(?![^>]*\balt=)", output.data[kind]))
-    return kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt")
+def _picture_problems(output: NotebookNode) -> Iterator[str]:
+    """A still picture must be where pages on the web show it, and its alt text beside it."""
+    for kind in output.get("data", {}):
+        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt"):
+            yield "a picture without alt text"
+        if kind == "text/html" and re.search(r"<(img|svg)\b", output.data[kind]):
+            yield "a picture in text/html, which pages on the web leave out: `lvlib.viz.show` gives image/png"
 
 
 def _digest(value: list) -> str:

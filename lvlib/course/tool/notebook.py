@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jupytext
 from nbformat import NotebookNode, ValidationError
@@ -20,7 +20,7 @@ TAG = re.compile(
 class Source:
     """A notebook as its author wrote it; `problems` says, a line each, which rules it breaks."""
 
-    path: Path  # relative to the root, as in every message
+    path: PurePosixPath  # relative to the root, as in every message and every generated file, on Windows too
     number: int
     notebook: NotebookNode
     problems: tuple[str, ...]
@@ -33,13 +33,17 @@ class Source:
 def read_sources(root: Path) -> list[Source]:
     """All sources, in order. What cannot be read is a source without cells, and has a problem."""
     sources = [_read(path, root) for path in sorted((root / "solutions").glob("*.py"))]
-    names = {}
+    names: dict[int, str] = {}
     for source in sources:
         names.setdefault(source.number, source.name)
     return [
         s if names[s.number] == s.name else _with_problem(s, f"notebook {s.number:02d} is {names[s.number]} already")
         for s in sources
     ]
+
+
+def relative_path(path: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -65,7 +69,7 @@ def parsed(cell: NotebookNode) -> ast.Module | None:
 
 def _read(path: Path, root: Path) -> Source:
     number = re.fullmatch(r"(\d\d)_[a-z0-9_]+", path.stem)
-    relative = path.relative_to(root)
+    relative = relative_path(path, root)
     source = Source(relative, int(number[1]) if number else -1, NotebookNode(cells=[]), ())
     if not number:
         return _with_problem(source, "the name must be like 02_vq_vae.py")
@@ -90,7 +94,8 @@ def _with_problem(source: Source, problem: str) -> Source:
 
 
 def _broken_rules(notebook: NotebookNode, number: int) -> Iterator[str]:
-    seen, previous = set(), None
+    seen: set[str] = set()
+    previous = None
     for cell in notebook.cells:
         rules = [_tag_rules(cell)]
         if cell.cell_type == "code":
@@ -139,8 +144,9 @@ def _marker_rules(cell: NotebookNode) -> Iterator[str]:
 
 
 def _in_function(cell: NotebookNode, line: int) -> bool:
-    functions = (node for node in ast.walk(parsed(cell) or ast.Module([])) if isinstance(node, ast.FunctionDef))
-    return any(node.lineno < line <= node.end_lineno for node in functions)
+    tree = parsed(cell)
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)) if tree else ()
+    return any(node.lineno < line <= (node.end_lineno or 0) for node in functions)
 
 
 def _exercise_rules(cell: NotebookNode, previous: NotebookNode | None, number: int, seen: set[str]) -> Iterator[str]:

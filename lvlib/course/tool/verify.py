@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import zip_longest
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lvlib.course.tool.build import executed_path, read_executed, student_path
 from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
 from lvlib.course.tool.forms import code_digest, dumps, executed_form, output_problems, stale, student_form
-from lvlib.course.tool.notebook import PACKAGES, Source, code_cells, read_sources, tagged
+from lvlib.course.tool.notebook import PACKAGES, Source, code_cells, read_sources, relative_path, tagged
 
 REMEDY = "change the source, then run `python -m lvlib.course build`"
 
@@ -45,7 +45,7 @@ def _executed(root: Path, source: Source) -> Iterator[str]:
     yield from (f"{path}: {problem}" for problem in output_problems(notebook))
 
 
-def _difference(root: Path, path: Path, expected: str, origin: str) -> Iterator[str]:
+def _difference(root: Path, path: PurePosixPath, expected: str, origin: str) -> Iterator[str]:
     if not (root / path).exists():
         yield f"{path}: missing; run `python -m lvlib.course build`"
         return
@@ -64,9 +64,9 @@ def _orphans(root: Path, sources: list[Source]) -> Iterator[str]:
     modules = {module_path(tag) for tag in tags if tag}
     for folder in "notebooks", "solutions":
         for file in sorted((root / folder).glob("*.ipynb")):
-            if file.relative_to(root) not in notebooks:
-                yield f"{file.relative_to(root)}: orphan: no source in solutions/ makes it; delete it"
+            if (path := relative_path(file, root)) not in notebooks:
+                yield f"{path}: orphan: no source in solutions/ makes it; delete it"
     for package in PACKAGES:
         for file in sorted((root / "lvlib" / package).rglob("*.py")):
-            if file.name != "__init__.py" and file.relative_to(root) not in modules:
-                yield f"{file.relative_to(root)}: orphan: no notebook exports it; delete it, or export it from one"
+            if (path := relative_path(file, root)) not in modules and path.name != "__init__.py":
+                yield f"{path}: orphan: no notebook exports it; delete it, or export it from one"

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lvlib.models.common.kv_cache import KVCache
+
 
 @dataclass(frozen=True)
 class Sparse:
@@ -33,8 +35,8 @@ class Sparse:
 
 
 @lru_cache(maxsize=8)
-def mask(pattern: Sparse, n: int, device: torch.device) -> Tensor:
-    """bool (n, n): may the row's position look at the column's?"""
+def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
+    """bool (n, n): may the row's position look at the column's? Kept for each kind: fake tensors have no contents."""
     position = torch.arange(n, dtype=torch.int32, device=device)
     return pattern.allows(position[:, None], position)
 
@@ -62,15 +64,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
     n, device = query.shape[2], query.device
     if device.type == "cuda":
         return flex_attention()(query, key, value, block_mask=block_mask(pattern, n, device))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device))
-
-
-@dataclass
-class KVCache:
-    """Keys and values (b, heads, n, d) of the positions that went through one layer; nobody reads the others."""
-
-    keys: Tensor
-    values: Tensor
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask(pattern, n, device, type(query)))
 
 
 class CausalAttention(nn.Module):
@@ -79,21 +73,21 @@ class CausalAttention(nn.Module):
     def __init__(self, dim: int, heads: int, pattern: Sparse | None = None):
         super().__init__()
         self.heads, self.pattern = heads, pattern
-        self.project = nn.Linear(dim, 3 * dim, bias=False)
-        self.join = nn.Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, dim)."""
         attended = attend(*self.heads_of(x), self.pattern)
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
     def heads_of(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> query, key, value: (3, b, heads, n, d)."""
-        return rearrange(self.project(x), "b n (p m d) -> p b m n d", p=3, m=self.heads)
+        return rearrange(self.qkv(x), "b n (p m d) -> p b m n d", p=3, m=self.heads)
 
     def cache(self, batch: int, n: int) -> KVCache:
         """An empty cache for n positions."""
-        weight = self.project.weight
+        weight = self.qkv.weight
         shape = batch, self.heads, n, weight.shape[1] // self.heads
         return KVCache(weight.new_zeros(shape), weight.new_zeros(shape))
 
@@ -104,7 +98,7 @@ class CausalAttention(nn.Module):
         cache.values[:, :, position] = value[:, :, 0]
         seen = self.pattern.seen(position).to(x.device) if self.pattern else slice(position + 1)
         attended = F.scaled_dot_product_attention(query, cache.keys[:, :, seen], cache.values[:, :, seen])
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
 
 
 class CrossAttention(nn.Module):
@@ -114,93 +108,75 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(dim, dim, bias=False)
-        self.memory = nn.Linear(memory_dim, 2 * dim, bias=False)
-        self.join = nn.Linear(dim, dim)
+        self.kv = nn.Linear(memory_dim, 2 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
 
-    def remember(self, memory: Tensor) -> Tensor:
+    def memory_kv(self, memory: Tensor) -> Tensor:
         """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
-        return rearrange(self.memory(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
+        return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
 
-    def forward(self, x: Tensor, remembered: Tensor) -> Tensor:
-        """x (b, n, dim) and what `remember` gave -> (b, n, dim)."""
+    def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:
+        """x (b, n, dim) and what `memory_kv` gave -> (b, n, dim)."""
         query = rearrange(self.query(x), "b n (h d) -> b h n d", h=self.heads)
-        attended = F.scaled_dot_product_attention(query, *remembered)
-        return self.join(rearrange(attended, "b h n d -> b n (h d)"))
+        attended = F.scaled_dot_product_attention(query, *memory_kv)
+        return self.out_proj(rearrange(attended, "b h n d -> b n (h d)"))
 
 
 class ConditionalNorm(nn.Module):
-    """LayerNorm; with a vector, its gain and bias are affine functions of it. VideoGPT, section 3.
+    """LayerNorm; with a condition, its scale and shift are affine functions of it. VideoGPT, section 3.
 
-    vector_dim: 0 for a model without such a condition.
+    cond_dim: of the condition's vectors, 0 for a model without one.
     """
 
-    def __init__(self, dim: int, vector_dim: int = 0):
+    def __init__(self, dim: int, cond_dim: int = 0):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.steer = nn.Linear(vector_dim, 2 * dim, bias=False) if vector_dim else None
+        self.to_scale_shift = nn.Linear(cond_dim, 2 * dim, bias=False) if cond_dim else None
 
-    def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
-        """x (b, n, dim), vector (b, n, vector_dim) -> (b, n, dim)."""
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim) -> (b, n, dim)."""
         x = self.norm(x)
-        if self.steer is None:
+        if self.to_scale_shift is None:
             return x
-        gain, bias = self.steer(vector).chunk(2, -1)
-        return x * (1 + gain) + bias
+        scale, shift = self.to_scale_shift(cond_vector).chunk(2, -1)
+        return x * (1 + scale) + shift
 
 
 class GPTBlock(nn.Module):
     """One layer of the transformer: attention, cross attention where there is a memory, then two linear layers, each
     normalised before, dropped out after, and added to its input. VideoGPT, section 3.
 
-    pattern: None for full attention. vector_dim, memory_dim: of the condition, 0 for none.
+    pattern: None for full attention. cond_dim, memory_dim: of the condition, 0 for none.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float = 0.0, pattern: Sparse | None = None,
-                 vector_dim: int = 0, memory_dim: int = 0):
+                 cond_dim: int = 0, memory_dim: int = 0):
         super().__init__()
-        self.attention_norm = ConditionalNorm(dim, vector_dim)
+        self.attention_norm = ConditionalNorm(dim, cond_dim)
         self.attention = CausalAttention(dim, heads, pattern)
         if memory_dim:
-            self.cross_norm = ConditionalNorm(dim, vector_dim)
+            self.cross_norm = ConditionalNorm(dim, cond_dim)
             self.cross = CrossAttention(dim, heads, memory_dim)
-        self.hidden_norm = ConditionalNorm(dim, vector_dim)
+        self.hidden_norm = ConditionalNorm(dim, cond_dim)
         self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, vector: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
-        """x (b, n, dim), vector (b, n, vector_dim), memory (b, m, memory_dim) -> (b, n, dim)."""
-        return self.layers(x, vector, self.remember(memory), self.attention)
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim), memory (b, m, memory_dim) -> (b, n, dim)."""
+        return self.layers(x, cond_vector, self.memory_kv(memory), self.attention)
 
-    def remember(self, memory: Tensor | None) -> Tensor | None:
+    def memory_kv(self, memory: Tensor | None) -> Tensor | None:
         """Keys and values of the memory, where there is one."""
-        return None if memory is None else self.cross.remember(memory)
+        return None if memory is None else self.cross.memory_kv(memory)
 
-    def step(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, position: int,
+    def step(self, x: Tensor, cond_vector: Tensor | None, memory_kv: Tensor | None, position: int,
              cache: KVCache) -> Tensor:
-        """`forward` for one position, with what `remember` gave, after all before it went through the cache."""
-        return self.layers(x, vector, remembered, partial(self.attention.step, position=position, cache=cache))
+        """`forward` for one position, with what `memory_kv` gave, after all before it went through the cache."""
+        return self.layers(x, cond_vector, memory_kv, partial(self.attention.step, position=position, cache=cache))
 
-    def layers(self, x: Tensor, vector: Tensor | None, remembered: Tensor | None, attention: Callable) -> Tensor:
+    def layers(self, x: Tensor, cond_vector: Tensor | None, memory_kv: Tensor | None, attention: Callable) -> Tensor:
         """What `forward` and `step` share; attention (b, n, dim) -> (b, n, dim)."""
-        x = x + self.dropout(attention(self.attention_norm(x, vector)))
-        if remembered is not None:
-            x = x + self.dropout(self.cross(self.cross_norm(x, vector), remembered))
-        return x + self.dropout(self.hidden(self.hidden_norm(x, vector)))
-
-
-class AxialPositions(nn.Module):
-    """A learned vector for each place on each axis; a position's is the sum over its axes. VideoGPT, section 3.
-
-    shape: (t, h, w), or (t, h, w, k); n = their product, in raster order.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dim: int):
-        super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim)) for size in shape)
-
-    def forward(self) -> Tensor:
-        """(n, dim)."""
-        total = self.tables[0]
-        for table in self.tables[1:]:
-            total = (total[:, None] + table).flatten(0, 1)
-        return total
+        x = x + self.dropout(attention(self.attention_norm(x, cond_vector)))
+        if memory_kv is not None:
+            x = x + self.dropout(self.cross(self.cross_norm(x, cond_vector), memory_kv))
+        return x + self.dropout(self.hidden(self.hidden_norm(x, cond_vector)))

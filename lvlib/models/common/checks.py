@@ -1,11 +1,38 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
-"""What priors of codes refuse, in one line each. All raise ValueError."""
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/04_sliced_quantization.py and
+# solutions/06_latent_video_transformer.py.
+"""What configurations and priors refuse, in one line each. All raise ValueError."""
 
 import math
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from lvlib.stages import Condition, LatentSpec
+
+
+def check_numbers(config: object, *names: str, least: float | None = None, above: float = -math.inf,
+                  below: float = math.inf) -> None:
+    """Each of these fields of a configuration is finite, at least `least` or above `above`, and below `below`."""
+    for name in names:
+        value = getattr(config, name)
+        if not (value > above if least is None else value >= least) or not value < below:
+            words = f"above {above}" if least is None else f"at least {least}"
+            end = f" and below {below}" if below < math.inf else " and finite" if isinstance(value, float) else ""
+            raise ValueError(f"{name} must be {words}{end}, not {value}")
+
+
+def check_choice(config: object, name: str, allowed: Iterable) -> None:
+    """This field of a configuration has one of the allowed values."""
+    allowed = list(allowed)
+    if getattr(config, name) not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(config, name)!r}")
+
+
+# Introduced in solutions/06_latent_video_transformer.py
+def check_shape(codes: Tensor, latents: LatentSpec) -> None:
+    """Codes (b, ...) are of whole clips."""
+    if codes.shape[1:] != latents.shape:
+        raise ValueError(f"codes must be of shape (b, {', '.join(map(str, latents.shape))}), not {tuple(codes.shape)}")
 
 
 def check_codes(codes: Tensor, latents: LatentSpec) -> None:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
-from lvlib.models.common.attention import AxialPositions
+from lvlib.models.common.volume import AxialPositions
 from lvlib.stages import Condition
 
 
@@ -58,7 +58,8 @@ class FrameEncoder(nn.Module):
                 layers.append(ResidualBlock3d(before, units * 2**stage // 8, 2 if stage == 1 and block == 0 else 1))
                 before = units * 2**stage // 8
         self.layers = nn.Sequential(*layers)
-        self.positions = AxialPositions((frames, -(-height // 4), -(-width // 4)), units)
+        self.places = frames, -(-height // 4), -(-width // 4)
+        self.positions = AxialPositions(self.places, units)
         self.norm = nn.LayerNorm(units)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class FrameEncoder(nn.Module):
             raise ValueError(f"the given frames must be float (b, {', '.join(map(str, self.shape))}), "
                              f"not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
-        return self.norm(features) + self.positions()
+        return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
 
 def side_by_side(vectors: list[Tensor]) -> Tensor | None:
@@ -81,7 +82,7 @@ def side_by_side(vectors: list[Tensor]) -> Tensor | None:
 
 
 class Conditioner(nn.Module):
-    """Label and actions become vectors that steer the norms, given frames a memory for cross attention.
+    """Label and actions become vectors for the norms, given frames a memory for cross attention.
 
     classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the encoder of given
     frames, None for none. video_frames, latent_frames: of a clip; each latent frame gets the actions of its own.
@@ -91,14 +92,14 @@ class Conditioner(nn.Module):
         super().__init__()
         self.classes, self.actions, self.frames = classes, actions, frames
         self.video_frames, self.latent_frames = video_frames, latent_frames
-        self.vector_dim = classes + actions * (video_frames // latent_frames)
+        self.cond_dim = classes + actions * (video_frames // latent_frames)
         self.memory_dim = frames.norm.normalized_shape[0] if frames else 0
         wanted = {"label": classes, "actions": actions, "frames": frames}
         self.fields = tuple(name for name, size in wanted.items() if size)
 
     def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
         """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
-        vectors (b, latent frames or 1, vector_dim) or None, memory (b, m, memory_dim) or None.
+        vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim) or None.
 
         Raises ValueError for a missing or a needless condition, and for values that do not fit.
         """

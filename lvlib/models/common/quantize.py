@@ -20,7 +20,7 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """Worth q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
+    """Equal to q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
     return z + (q - z).detach()
 
 
@@ -32,10 +32,10 @@ def vq_losses(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 class GradientCodebook(nn.Module):
     """Codes learned by gradient descent: the objective of VideoGPT, section 2.1, less the reconstruction."""
 
-    def __init__(self, codes: int, dim: int, commitment: float = 0.25):
+    def __init__(self, num_codes: int, dim: int, commitment: float = 0.25):
         super().__init__()
         self.commitment = commitment
-        self.embedding = nn.Parameter(torch.randn(codes, dim))
+        self.embedding = nn.Parameter(torch.randn(num_codes, dim))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """z (..., d) -> quantized (..., d), codes int64 (...), loss (), metrics by name."""
@@ -50,35 +50,35 @@ class GradientCodebook(nn.Module):
         return F.embedding(codes, self.embedding)
 
 
-def code_statistics(z: Tensor, codes: Tensor, n_codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code (n_codes,), and their sum (n_codes, d). z (n, d), codes int64 (n,)."""
-    count = torch.bincount(codes, minlength=n_codes).to(z.dtype)
-    total = torch.zeros(n_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
+def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """How many vectors chose each code (num_codes,), and their sum (num_codes, d). z (n, d), codes int64 (n,)."""
+    count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
+    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
     return count, total
 
 
 # Introduced in solutions/03_codebook_collapse.py
-def usage(codes: Tensor, n_codes: int) -> Tensor:
+def usage(codes: Tensor, num_codes: int) -> Tensor:
     """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
-    return (torch.bincount(codes.flatten(), minlength=n_codes) > 0).float().mean()
+    return (torch.bincount(codes.flatten(), minlength=num_codes) > 0).float().mean()
 
 
-def perplexity(codes: Tensor, n_codes: int) -> Tensor:
-    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, n_codes]."""
-    frequency = torch.bincount(codes.flatten(), minlength=n_codes).float() / codes.numel()
+def perplexity(codes: Tensor, num_codes: int) -> Tensor:
+    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, num_codes]."""
+    frequency = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return torch.special.entr(frequency).sum().exp()
 
 
 def restart_codes(
-    dead: Tensor, fresh: Tensor, share: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+    dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New (embedding (k, d), count (k,), total (k, d)), with fresh (k, d) wherever dead (k,) is True.
 
-    share (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
+    fresh_count (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
     """
     embedding = torch.where(dead[:, None], fresh, embedding)
-    count = torch.where(dead, share, count)
-    total = torch.where(dead[:, None], share * fresh, total)
+    count = torch.where(dead, fresh_count, count)
+    total = torch.where(dead[:, None], fresh_count * fresh, total)
     return embedding, count, total
 
 
@@ -96,12 +96,12 @@ class EMACodebook(nn.Module):
     first_batch: start the codes on vectors of the first batch (VideoGPT, section 4.1), else where they lie.
     """
 
-    def __init__(self, codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05,
+    def __init__(self, num_codes: int, dim: int, commitment: float = 1.0, decay: float = 0.99, restart: float = 0.05,
                  first_batch: bool = True):
         super().__init__()
         self.commitment, self.decay, self.restart, self.first_batch = commitment, decay, restart, first_batch
-        self.register_buffer("embedding", torch.randn(codes, dim))
-        self.register_buffer("count", torch.ones(codes))
+        self.register_buffer("embedding", torch.randn(num_codes, dim))
+        self.register_buffer("count", torch.ones(num_codes))
         self.register_buffer("total", self.embedding.clone())  # a clone: sharing memory breaks the running mean
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -136,29 +136,29 @@ class EMACodebook(nn.Module):
         self.count.lerp_(sum_over_processes(count), 1 - self.decay)
         self.total.lerp_(sum_over_processes(total), 1 - self.decay)
         self.updates += 1
-        seen = self.count[:, None] > 1e-6  # a code that nobody has chosen for ages stays where it is
-        self.embedding.copy_(torch.where(seen, self.total / self.count[:, None], self.embedding))
+        in_use = self.count[:, None] > 1e-6  # a code that was not chosen for very many steps stays where it is
+        self.embedding.copy_(torch.where(in_use, self.total / self.count[:, None], self.embedding))
         if self.restart:
-            share = self.count.mean()
+            mean = self.count.mean()
             parts = restart_codes(
-                self.count < self.restart * share, self.draw(z), share, self.embedding, self.count, self.total)
+                self.count < self.restart * mean, self.draw(z), mean, self.embedding, self.count, self.total)
             for buffer, new in zip((self.embedding, self.count, self.total), parts, strict=True):
                 buffer.copy_(new)
 
     def draw(self, z: Tensor) -> Tensor:
         """As many random vectors as there are codes, from the z (n, d) of all processes; the same on each of them."""
-        spread = dist.is_available() and dist.is_initialized()
-        rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+        is_distributed = dist.is_available() and dist.is_initialized()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed else (0, 1)
         order = torch.randperm(world * len(z), generator=torch.Generator().manual_seed(int(self.updates)))
         chosen = order.repeat(-(-len(self.count) // len(order)))[: len(self.count)].to(z.device) - rank * len(z)
-        mine = (0 <= chosen) & (chosen < len(z))
-        return sum_over_processes(torch.where(mine[:, None], z[chosen.clamp(0, len(z) - 1)], 0))
+        is_local = (0 <= chosen) & (chosen < len(z))
+        return sum_over_processes(torch.where(is_local[:, None], z[chosen.clamp(0, len(z) - 1)], 0))
 
 
 # Introduced in solutions/04_sliced_quantization.py
-def code_bits(latent_shape: tuple[int, ...], n_codes: int) -> float:
-    """Bits that a grid of codes takes, at log2(n_codes) bits a code."""
-    return math.prod(latent_shape) * math.log2(n_codes)
+def code_bits(latent_shape: tuple[int, ...], num_codes: int) -> float:
+    """Bits that a grid of codes takes, at log2(num_codes) bits a code."""
+    return math.prod(latent_shape) * math.log2(num_codes)
 
 
 class SlicedQuantizer(nn.Module):
@@ -179,3 +179,9 @@ class SlicedQuantizer(nn.Module):
     def lookup(self, codes: Tensor) -> Tensor:
         """codes (..., n) -> their vectors (..., d)."""
         return torch.cat([codebook.lookup(codes[..., i]) for i, codebook in enumerate(self.codebooks)], -1)
+
+
+def ema_quantizer(num_codes: int, dim: int, codebooks: int, **options: float) -> nn.Module:
+    """One `EMACodebook` for vectors of size dim, or several in a `SlicedQuantizer`. options: those of each codebook."""
+    parts = [EMACodebook(num_codes, dim // codebooks, **options) for _ in range(codebooks)]
+    return SlicedQuantizer(parts) if codebooks > 1 else parts[0]

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
+from lvlib.models.common.checks import check_numbers
+from lvlib.models.common.quantize import ema_quantizer
 from lvlib.stages import LatentSpec, VideoShape
 
 
@@ -132,16 +133,12 @@ class FrameVQVAEConfig:
     """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
 
     def __post_init__(self):
-        for name in ("channels", "hidden", "residual_hidden", "codes", "codebooks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.residual_blocks < 0:
-            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "codebooks", least=1)
+        check_numbers(self, "residual_blocks", "commitment", least=0)
+        check_numbers(self, "decay", above=0, below=1)
+        check_numbers(self, "restart", least=0, below=1)
         if self.hidden % 2 or self.hidden % self.codebooks:
             raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
-        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
-            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
-                             f"not {self.decay}, {self.restart}, {self.commitment}")
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
@@ -158,7 +155,6 @@ class FrameVQVAEConfig:
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        codebooks = [EMACodebook(self.codes, self.hidden // self.codebooks, self.commitment, self.decay, self.restart)
-                     for _ in range(self.codebooks)]
-        quantizer = SlicedQuantizer(codebooks) if self.codebooks > 1 else codebooks[0]
+        quantizer = ema_quantizer(self.codes, self.hidden, self.codebooks, commitment=self.commitment,
+                                  decay=self.decay, restart=self.restart)
         return FrameVQVAE(self, quantizer)

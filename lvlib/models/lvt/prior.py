@@ -15,54 +15,20 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.common.checks import (
+    check_choice,
     check_codes,
     check_given,
     check_latent_frames,
     check_no_condition,
+    check_numbers,
+    check_shape,
     check_temperature,
 )
+from lvlib.models.common.volume import Triple
+from lvlib.models.lvt.layers import CodeEmbedding, CodeHeads, MaskedConv3d, sinusoid
 from lvlib.models.lvt.relative_attention import Block, Kind
-from lvlib.models.lvt.subscale import UNKNOWN, Triple, context, generation_order, slice_shape, take_slice, window_reach
+from lvlib.models.lvt.subscale import UNKNOWN, context, generation_order, slice_shape, take_slice, window_reach
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
-
-
-def earlier_taps(kernel: Triple) -> Tensor:
-    """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
-    taps = math.prod(kernel)
-    return (torch.arange(taps) < taps // 2).reshape(kernel)
-
-
-class MaskedConv3d(nn.Conv3d):
-    """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
-
-    def __init__(self, channels: int, out_channels: int):
-        super().__init__(channels, out_channels, 3, padding=1)
-        self.register_buffer("mask", earlier_taps(self.kernel_size), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv3d(x, self.weight * self.mask, self.bias, padding=1)
-
-
-class CodeEmbedding(nn.Module):
-    """The sum of the k codes' vectors at each position: int64 (..., k) -> (..., dim)."""
-
-    def __init__(self, codes: int, codebooks: int, dim: int):
-        super().__init__()
-        self.table = nn.Parameter(torch.randn(codebooks * codes, dim))  # one table after the other
-        self.register_buffer("first_rows", codes * torch.arange(codebooks), persistent=False)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        rows = (codes + self.first_rows).flatten(0, -2)
-        return F.embedding_bag(rows, self.table, mode="sum").unflatten(0, codes.shape[:-1])
-
-
-def sinusoid(shape: Triple, dim: int) -> Tensor:
-    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
-    waves = dim // 6
-    frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
-    grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
-    angle = (grid[..., None] * frequency).flatten(1)
-    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
 
 
 class ContextEncoder(nn.Module):
@@ -71,11 +37,11 @@ class ContextEncoder(nn.Module):
     A convolution with the subscale factor as its stride brings the volume to the size of a slice (LVT, Fig. 2).
     """
 
-    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+    def __init__(self, config: "LVTConfig", shape: Triple, num_codes: int, codebooks: int):
         super().__init__()
         self.factor, slice_ = config.subscale, slice_shape(shape, config.subscale)
         window = tuple(before + 1 + after for before, after in window_reach(shape, self.factor))
-        self.embedding = CodeEmbedding(codes, codebooks, config.dim)
+        self.embedding = CodeEmbedding(num_codes, codebooks, config.dim)
         self.windows = nn.Conv3d(config.dim, config.embedding_dim, window, stride=self.factor)
         self.slices = nn.Embedding(math.prod(self.factor), config.embedding_dim)
         self.widen = nn.Linear(config.embedding_dim, config.dim, bias=False)
@@ -94,10 +60,10 @@ class ContextEncoder(nn.Module):
 class SliceDecoder(nn.Module):
     """One slice: a vector for each position that knows the context, and of the slice only what comes before."""
 
-    def __init__(self, config: "LVTConfig", shape: Triple, codes: int, codebooks: int):
+    def __init__(self, config: "LVTConfig", shape: Triple, num_codes: int, codebooks: int):
         super().__init__()
         slice_ = slice_shape(shape, config.subscale)
-        self.embedding = CodeEmbedding(codes, codebooks, config.embedding_dim)
+        self.embedding = CodeEmbedding(num_codes, codebooks, config.embedding_dim)
         self.before = MaskedConv3d(config.embedding_dim, config.dim)
         self.register_buffer("position", sinusoid(slice_, config.dim), persistent=False)
         self.layers = nn.ModuleList(config.blocks(config.decoder_layers, slice_, causal=True))
@@ -115,52 +81,35 @@ class SliceDecoder(nn.Module):
         x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
         return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
 
-    def walk(self, codes: Tensor, known: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def decode_steps(self, codes: Tensor, known: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Goes through a slice (b, t, h, w, k), from position `start` on, and expects to be answered as it goes.
 
         Yields `forward`'s vector of each position (b, dim), and the place (b, k) in `codes` where the caller writes
-        the codes that it chooses. Keeps what does not change: keys, values, and the embedded codes of neighbours.
+        the codes that it chooses. Keeps what does not change: keys, values, biases, and the embedded codes of
+        neighbours.
         """
         batch, t, h, w, k = codes.shape
-        caches = [layer.attention.cache(batch) for layer in self.layers]
+        kept = [(layer.attention.cache(batch), layer.attention.bias()) for layer in self.layers]
         embedded = self.embedding(codes)
         if start:
             x = self.enter(embedded, known)[:, :start]
-            for layer, cache in zip(self.layers, caches, strict=True):
-                x = layer.step(x, slice(0, start), cache)
+            for layer, (cache, bias) in zip(self.layers, kept, strict=True):
+                x = layer.step(x, slice(0, start), cache, bias)
         padded = F.pad(embedded, (0, 0, 1, 1, 1, 1, 1, 1)).flatten(1, 3)  # what the convolution's taps meet
         places = torch.arange((t + 2) * (h + 2) * (w + 2), device=codes.device).reshape(t + 2, h + 2, w + 2)
         taps = places[:3, :3, :3][self.before.mask] - places[1, 1, 1]
         weight = rearrange(self.before.weight[:, :, self.before.mask], "d c taps -> (taps c) d")
         entry = self.position + known + self.before.bias
-        for i, place in enumerate(places[1:-1, 1:-1, 1:-1].flatten()[start:].tolist(), start):
-            x = (padded[:, place + taps].flatten(1) @ weight + entry[:, i])[:, None]
-            for layer, cache in zip(self.layers, caches, strict=True):
-                x = layer.step(x, slice(i, i + 1), cache)
+        inner = places[1:-1, 1:-1, 1:-1].flatten()
+        for i, (place, neighbours) in enumerate(zip(inner.tolist(), inner[:, None] + taps, strict=True)):
+            if i < start:
+                continue
+            x = (padded[:, neighbours].flatten(1) @ weight + entry[:, i])[:, None]
+            for layer, (cache, bias) in zip(self.layers, kept, strict=True):
+                x = layer.step(x, slice(i, i + 1), cache, bias)
             here = codes[:, i // (h * w), i // w % h, i % w]
             yield self.norm(x[:, 0]), here
             padded[:, place] = self.embedding(here)
-
-
-class CodeHeads(nn.Module):
-    """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
-
-    def __init__(self, codes: int, codebooks: int, dim: int):
-        super().__init__()
-        self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(codebooks))
-        self.earlier = nn.ModuleList(CodeEmbedding(codes, k, dim) for k in range(1, codebooks))
-        self.out = nn.ModuleList(nn.Linear(dim, codes) for _ in range(codebooks))
-
-    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Vectors (..., dim) and the codes (..., k) there -> logits (..., k, codes)."""
-        return torch.stack([self.one(k, x, codes[..., :k]) for k in range(len(self.out))], -2)
-
-    def one(self, k: int, x: Tensor, earlier: Tensor) -> Tensor:
-        """Logits (..., codes) of code k, given the k codes before it: earlier (..., k)."""
-        hidden = self.hidden[k](x)
-        if k:
-            hidden = hidden + self.earlier[k - 1](earlier)
-        return self.out[k](hidden.relu())
 
 
 @dataclass(frozen=True)
@@ -196,7 +145,7 @@ class LatentVideoTransformer(nn.Module):
         Raises ValueError for codes of another shape, and for a condition.
         """
         check_no_condition(condition)
-        self.check_shape(latents)
+        check_shape(latents, self.spec)
         prime_frames = self.config.prime_frames
         choices = self.slices_to_generate(prime_frames)
         numbers = choices[torch.randint(len(choices), (len(latents),)).to(choices.device)]
@@ -221,7 +170,7 @@ class LatentVideoTransformer(nn.Module):
         Raises ValueError for codes that do not fit, if no frame is given or none is left, and for a condition.
         """
         check_no_condition(condition)
-        self.check_shape(latents)
+        check_shape(latents, self.spec)
         check_codes(latents, self.spec)
         if not 1 <= given_latents < self.shape[0]:
             raise ValueError(f"given latent frames must be 1 to {self.shape[0] - 1}, not {given_latents}")
@@ -229,7 +178,6 @@ class LatentVideoTransformer(nn.Module):
                    for number in self.slices_to_generate(given_latents))
         return {"bits_per_dim": nats / (math.log(2) * self.dims(given_latents))}
 
-    @torch.no_grad()
     def sample(self, n: int, condition: Condition | None = None, given: Tensor | None = None,
                sampling: LVTSampling | None = None, latent_frames: int | None = None) -> Tensor:
         """n clips of codes, int64 (n, *shape of its latents), that begin with the given ones (the priming frames).
@@ -242,19 +190,22 @@ class LatentVideoTransformer(nn.Module):
         if given is None:
             raise ValueError(f"this model goes on from given codes, of 1 to {self.shape[0] - 1} latent frames")
         check_given(given, n, self.spec)
-        temperature = (sampling or LVTSampling()).temperature
-        prime_frames = given.shape[1]
         volume = given.new_zeros(n, *self.shape, self.codebooks)
-        volume[:, :prime_frames] = self.volume(given)
+        volume[:, :given.shape[1]] = self.volume(given)
+        self.complete(volume, given.shape[1], (sampling or LVTSampling()).temperature)
+        return volume.reshape(n, *self.spec.shape)
+
+    @torch.inference_mode()
+    def complete(self, volume: Tensor, prime_frames: int, temperature: float) -> None:
+        """Writes the codes after the priming frames into the volume (n, t, h, w, k), slice by slice."""
         for number in self.slices_to_generate(prime_frames):
-            numbers = number.expand(n)
+            numbers = number.expand(len(volume))
             known = self.encoder(volume, numbers, prime_frames)
             start = int((~self.generated(number[None], prime_frames)).sum())  # priming frames come first in a slice
-            for y, here in self.decoder.walk(take_slice(volume, int(number), self.factor), known, start):
+            for y, here in self.decoder.decode_steps(take_slice(volume, int(number), self.factor), known, start):
                 for k in range(self.codebooks):
-                    chances = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
-                    here[:, k] = torch.multinomial(chances, 1)[:, 0]
-        return volume.reshape(n, *self.spec.shape)
+                    probs = (self.code_heads.one(k, y, here[:, :k]) / temperature).softmax(-1)
+                    here[:, k] = torch.multinomial(probs, 1)[:, 0]
 
     def slices_to_generate(self, prime_frames: int) -> Tensor:
         """Numbers of the slices with a position after the priming frames, int64."""
@@ -276,11 +227,6 @@ class LatentVideoTransformer(nn.Module):
         """(b, t, h, w) or (b, t, h, w, k) -> (b, t, h, w, k)."""
         return latents.reshape(*latents.shape[:4], self.codebooks)
 
-    def check_shape(self, latents: Tensor) -> None:
-        if latents.shape[1:] != self.spec.shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
-                             f"not {tuple(latents.shape)}")
-
 
 @dataclass(frozen=True)
 class LVTConfig:
@@ -290,6 +236,8 @@ class LVTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"project": "in_proj", "join": "out_proj"}
+    """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = LVTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
     extends: ClassVar[bool] = False
@@ -310,14 +258,9 @@ class LVTConfig:
     """Frames that are given in training. The likelihood is that of all later frames."""
 
     def __post_init__(self):
-        for name in ("dim", "embedding_dim", "heads", "head_dim", "prime_frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("encoder_layers", "decoder_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if self.attention not in get_args(Kind):
-            raise ValueError(f"attention must be one of {', '.join(get_args(Kind))}, not {self.attention!r}")
+        check_numbers(self, "dim", "embedding_dim", "heads", "head_dim", "prime_frames", least=1)
+        check_numbers(self, "encoder_layers", "decoder_layers", least=0)
+        check_choice(self, "attention", get_args(Kind))
 
     def blocks(self, count: int, shape: Triple, causal: bool) -> list[Block]:
         """Layers for slices of this shape."""

@@ -1,13 +1,15 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
 """Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
 
-from dataclasses import dataclass
+import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from lvlib.models.common.kv_cache import KVCache
 
 Kind = Literal["query-key", "key", "relative"]
 
@@ -42,18 +44,6 @@ class RelativeBias(nn.Module):
         return table[:, position[:, None] - position + len(position) - 1]
 
 
-@dataclass
-class Cache:
-    """What one attention layer keeps while it goes through n positions: their keys and values (b, heads, n, d).
-
-    bias: (heads, n, n), masked. Keys are None where weights do not depend on them.
-    """
-
-    bias: Tensor
-    keys: Tensor | None
-    values: Tensor
-
-
 class Attention(nn.Module):
     """Multi-head attention over a volume, with one of the three kinds of weights of LVT, section 4.4.
 
@@ -65,17 +55,16 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.kind, self.causal = heads, kind, causal
         self.parts = {"query-key": 3, "key": 2, "relative": 1}[kind]
-        self.project = nn.Linear(dim, self.parts * heads * head_dim, bias=False)  # values, then keys, then queries
+        self.in_proj = nn.Linear(dim, self.parts * heads * head_dim, bias=False)  # values, then keys, then queries
         if kind == "key":
             self.query = nn.Parameter(torch.randn(heads, head_dim))  # u_m: one query for all positions
         self.relative = RelativeBias(shape, heads)
-        self.join = nn.Linear(heads * head_dim, dim, bias=False)
+        self.out_proj = nn.Linear(heads * head_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, dim)."""
         value, key, query = self.heads_of(x)
-        attended = self.attend(query, key, value, self.bias())
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.join_heads(self.attend(query, key, value, self.bias()))
 
     def bias(self) -> Tensor:
         """(heads, n, n), -inf where a position may not look."""
@@ -88,9 +77,12 @@ class Attention(nn.Module):
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has none."""
-        parts = rearrange(self.project(x), "b n (p m d) -> p b m n d", p=self.parts, m=self.heads)
-        value, key, query = (*parts, None, None)[:3]
-        return value, key, self.query[:, None].expand_as(key) if self.kind == "key" else query
+        # "b n (p m d) -> p b m n d". Sampling comes here for each position, and a view costs less than `rearrange`.
+        parts = self.in_proj(x).unflatten(-1, (self.parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if self.kind == "relative":
+            return parts[0], None, None
+        query = self.query[:, None].expand_as(parts[1]) if self.kind == "key" else parts[2]
+        return parts[0], parts[1], query
 
     def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor, bias: Tensor) -> Tensor:
         """Values averaged by the attention weights. query (b, heads, q, d), others (..., k, d), bias (heads, q, k)."""
@@ -98,22 +90,27 @@ class Attention(nn.Module):
             return bias.softmax(-1) @ value
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
 
-    def cache(self, batch: int) -> Cache:
-        """An empty cache for sampling."""
-        bias = self.bias()
-        empty = bias.new_zeros(batch, self.heads, bias.shape[-1], self.join.in_features // self.heads)
-        return Cache(bias, None if self.kind == "relative" else empty, empty.clone())
+    def join_heads(self, attended: Tensor) -> Tensor:
+        """(b, heads, n, d) -> (b, n, dim)."""
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
-    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
-        """`forward` for the positions `rows` alone, x (b, rows, dim), after all before them went through the cache."""
+    def cache(self, batch: int) -> KVCache:
+        """An empty cache for sampling a volume."""
+        n = math.prod((table.shape[1] + 1) // 2 for table in self.relative.tables)
+        empty = self.out_proj.weight.new_zeros(batch, self.heads, n, self.out_proj.in_features // self.heads)
+        return KVCache(None if self.kind == "relative" else empty, empty.clone())
+
+    def step(self, x: Tensor, rows: slice, cache: KVCache, bias: Tensor) -> Tensor:
+        """`forward` for the positions `rows` alone, x (b, rows, dim), after all before them went through the cache.
+
+        bias: what `bias()` gave, the same for all steps.
+        """
         value, key, query = self.heads_of(x)
         cache.values[:, :, rows] = value
         if key is not None:
             cache.keys[:, :, rows] = key
             key = cache.keys[:, :, :rows.stop]
-        bias = cache.bias[:, rows, :rows.stop]
-        attended = self.attend(query, key, cache.values[:, :, :rows.stop], bias)
-        return self.join(rearrange(attended, "b m n d -> b n (m d)"))
+        return self.join_heads(self.attend(query, key, cache.values[:, :, :rows.stop], bias[:, rows, :rows.stop]))
 
 
 class Block(nn.Module):
@@ -129,6 +126,6 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x))
         return x + self.hidden(self.hidden_norm(x))
 
-    def step(self, x: Tensor, rows: slice, cache: Cache) -> Tensor:
-        x = x + self.attention.step(self.attention_norm(x), rows, cache)
+    def step(self, x: Tensor, rows: slice, cache: KVCache, bias: Tensor) -> Tensor:
+        x = x + self.attention.step(self.attention_norm(x), rows, cache, bias)
         return x + self.hidden(self.hidden_norm(x))

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-Triple = tuple[int, int, int]
+from lvlib.models.common.volume import Triple
+
 UNKNOWN = -1  # in place of a code
 
 
@@ -66,7 +67,7 @@ def inverse_order(order: Tensor) -> Tensor:
 
 
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
-    """What the slices `numbers` (b,) may be told: bool (b, t, h, w), True in earlier slices and in priming frames."""
+    """What the slices `numbers` (b,) may see: bool (b, t, h, w), True in earlier slices and in priming frames."""
     earlier = slice_numbers(shape, factor).to(numbers.device) < numbers[:, None, None, None]
     primed = torch.arange(shape[0], device=numbers.device) < prime_frames
     return earlier | primed[:, None, None]

@@ -11,15 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlib.models.common.attention import AxialPositions, ConditionalNorm, GPTBlock, Sparse
+from lvlib.models.common.attention import ConditionalNorm, GPTBlock, Sparse
 from lvlib.models.common.checks import (
+    check_choice,
     check_codes,
     check_given,
     check_latent_frames,
     check_no_condition,
+    check_numbers,
+    check_shape,
     check_temperature,
 )
 from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.common.volume import AxialPositions
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
@@ -36,8 +40,8 @@ class VideoGPTSampling:
 
     def __post_init__(self):
         check_temperature(self.temperature)
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_k is not None:
+            check_numbers(self, "top_k", least=1)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
@@ -47,41 +51,41 @@ class VideoGPT(nn.Module):
 
     latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks: n codes together.
     conditioner: a module that turns a condition (a dict of tensors) into what norms see, a vector for each of the t
-    latent frames or one for all (b, t or 1, vector_dim), and what cross attention sees (b, m, memory_dim); either may
+    latent frames or one for all (b, t or 1, cond_dim), and what cross attention sees (b, m, memory_dim); either may
     be None. None for a model without a condition.
     """
 
     def __init__(self, config: "VideoGPTConfig", latents: LatentSpec, conditioner: nn.Module | None = None):
         super().__init__()
         self.config, self.spec, self.conditioner, self.n = config, latents, conditioner, latents.tokens
-        vector_dim, memory_dim = (conditioner.vector_dim, conditioner.memory_dim) if conditioner else (0, 0)
+        cond_dim, memory_dim = (conditioner.cond_dim, conditioner.memory_dim) if conditioner else (0, 0)
         pattern = Sparse(config.local, self.n // latents.shape[0]) if config.attention == "sparse" else None
         self.embedding = nn.Embedding(latents.num_codes, config.dim)
         self.start = nn.Parameter(0.02 * torch.randn(config.dim))  # stands before the first code
         self.positions = AxialPositions(latents.shape, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, vector_dim, memory_dim)
+            GPTBlock(config.dim, config.heads, config.hidden, config.dropout, pattern, cond_dim, memory_dim)
             for _ in range(config.layers))
-        self.norm = ConditionalNorm(config.dim, vector_dim)
+        self.norm = ConditionalNorm(config.dim, cond_dim)
         self.out = nn.Linear(config.dim, latents.num_codes, bias=False)
         for module in (*self.blocks.modules(), self.embedding, self.out):  # small, so that the first loss is near ln K
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
     def logits(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
-        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, codes)."""
-        vector, memory = self.conditions(condition, len(latents))
+        """Of each code, given those before it: latents (b, *shape of a clip's) -> (b, n, num_codes)."""
+        cond_vector, memory = self.conditions(condition, len(latents))
         x = self.embedding(latents.flatten(1))
         x = torch.cat([self.start.expand(len(x), 1, -1), x[:, :-1]], 1)  # each position sees the code before it
-        x = self.dropout(x + self.positions())
+        x = self.dropout(x + self.positions(self.spec.shape).flatten(0, -2))
         for block in self.blocks:
-            x = block(x, vector, memory)
-        return self.out(self.norm(x, vector))
+            x = block(x, cond_vector, memory)
+        return self.out(self.norm(x, cond_vector))
 
     def nll(self, latents: Tensor, condition: Condition | None = None) -> Tensor:
         """Nats of each code: (b, *shape) -> (b, n). Raises ValueError for another shape, or condition."""
-        self.check_shape(latents)
+        check_shape(latents, self.spec)
         logits = self.logits(latents, condition)
         return F.cross_entropy(logits.flatten(0, 1).float(), latents.flatten(), reduction="none").view(len(latents), -1)
 
@@ -122,70 +126,64 @@ class VideoGPT(nn.Module):
         training = self.training
         self.eval()
         try:
-            for position, logits in self.walk(codes, condition):
+            for position, logits in self.decode_steps(codes, condition):
                 if position >= known:
                     logits = keep_likely(logits.float() / sampling.temperature, sampling.top_k, sampling.top_p)
-                    chances = logits.softmax(-1)
-                    codes[:, position] = torch.multinomial(chances, 1)[:, 0]
+                    codes[:, position] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         finally:
             self.train(training)
         return codes.view(n, *self.spec.shape)
 
     @torch.inference_mode()
-    def walk(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Yields each position with its logits (b, codes), given what stands in codes (b, n) before it by then.
+    def decode_steps(self, codes: Tensor, condition: Condition | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Yields each position with its logits (b, num_codes), given what stands in codes (b, n) before it by then.
 
         The logits have no gradients.
         """
-        vector, memory = self.conditions(condition, len(codes))
-        positions = self.positions()
+        cond_vector, memory = self.conditions(condition, len(codes))
+        positions = self.positions(self.spec.shape).flatten(0, -2)
         caches = [block.attention.cache(len(codes), self.n) for block in self.blocks]
-        remembered = [block.remember(memory) for block in self.blocks]
+        memory_kvs = [block.memory_kv(memory) for block in self.blocks]
         x = self.start.expand(len(codes), -1)
         for position in range(self.n):
             x = (x + positions[position])[:, None]
-            here = None if vector is None else vector[:, position:position + 1]
-            for block, cache, looked_up in zip(self.blocks, caches, remembered, strict=True):
-                x = block.step(x, here, looked_up, position, cache)
+            here = None if cond_vector is None else cond_vector[:, position:position + 1]
+            for block, cache, memory_kv in zip(self.blocks, caches, memory_kvs, strict=True):
+                x = block.step(x, here, memory_kv, position, cache)
             yield position, self.out(self.norm(x, here))[:, 0]
             x = self.embedding(codes[:, position])
 
     def conditions(self, condition: Condition | None, n: int) -> tuple[Tensor | None, Tensor | None]:
-        """What norms see at each code (n, codes of a clip, vector_dim), what cross attention sees (n, m, memory_dim).
+        """What norms see at each code (n, codes of a clip, cond_dim), what cross attention sees (n, m, memory_dim).
 
         Raises ValueError if the model takes a condition and gets none, or the other way round, or for other clips.
         """
         if self.conditioner is None:
             check_no_condition(condition)
             return None, None
-        vector, memory = self.conditioner(condition or {})
-        if vector is not None:
-            vector = vector.repeat_interleave(self.n // vector.shape[1], 1)
-        for seen in (vector, memory):
-            if seen is not None and len(seen) not in (1, n):
-                raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(seen)}")
-        return tuple(None if seen is None else seen.expand(n, -1, -1) for seen in (vector, memory))
-
-    def check_shape(self, latents: Tensor) -> None:
-        if latents.shape[1:] != self.spec.shape:
-            raise ValueError(f"codes must be of shape (b, {', '.join(map(str, self.spec.shape))}), "
-                             f"not {tuple(latents.shape)}")
+        cond_vector, memory = self.conditioner(condition or {})
+        if cond_vector is not None:
+            cond_vector = cond_vector.repeat_interleave(self.n // cond_vector.shape[1], 1)
+        for part in (cond_vector, memory):
+            if part is not None and len(part) not in (1, n):
+                raise ValueError(f"give the condition of one clip, or of each of the {n}, not of {len(part)}")
+        return tuple(None if part is None else part.expand(n, -1, -1) for part in (cond_vector, memory))
 
 
 def keep_likely(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits (..., codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of them);
-    then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
+    """Logits (..., num_codes), with -inf for all codes but the `top_k` likeliest (and those as likely as the last of
+    them); then, of these, for all but the fewest likeliest that together have at least the probability `top_p`.
 
-    The likeliest code always stays. None: no limit.
+    The likeliest code always stays. None: no limit; a `top_p` of 1 is none either.
     """
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
-    if top_p is not None:
-        chances, order = logits.softmax(-1).sort(descending=True)
-        before = chances.cumsum(-1) - chances  # of all likelier codes together
-        rank = order.argsort(-1)
-        logits = logits.masked_fill((before >= top_p).gather(-1, rank), float("-inf"))
+    if top_p is not None and top_p < 1:
+        probs, order = logits.softmax(-1).sort()
+        goes = probs.cumsum(-1) <= 1 - top_p  # a code and all less likely ones: the likelier have top_p without them
+        goes[..., -1] = False
+        logits = logits.masked_fill(goes.gather(-1, order.argsort(-1)), float("-inf"))
     return logits
 
 
@@ -200,6 +198,9 @@ class VideoGPTConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"project": "qkv", "join": "out_proj", "cross.memory": "cross.kv",
+                                         "steer": "to_scale_shift"}
+    """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = VideoGPTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
     extends: ClassVar[bool] = False
@@ -227,20 +228,13 @@ class VideoGPTConfig:
     """Width of its last stage."""
 
     def __post_init__(self):
-        for name in ("dim", "heads", "layers", "hidden", "local", "resnet_units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("classes", "actions", "frames"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        check_numbers(self, "dim", "heads", "layers", "hidden", "local", "resnet_units", least=1)
+        check_numbers(self, "classes", "actions", "frames", least=0)
+        check_numbers(self, "dropout", least=0, below=1)
+        check_choice(self, "attention", get_args(AttentionKind))
+        check_choice(self, "resnet_depth", STAGES)
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads = {self.heads}, not {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
-        if self.attention not in get_args(AttentionKind):
-            raise ValueError(f"attention must be one of {', '.join(get_args(AttentionKind))}, not {self.attention!r}")
-        if self.resnet_depth not in STAGES:
-            raise ValueError(f"resnet_depth must be one of {', '.join(map(str, STAGES))}, not {self.resnet_depth}")
         if self.resnet_units % 8:
             raise ValueError(f"resnet_units must be a multiple of 8, not {self.resnet_units}")
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.common.quantize import EMACodebook, SlicedQuantizer
-from lvlib.models.lvt.subscale import Triple
+from lvlib.models.common.checks import check_choice, check_numbers
+from lvlib.models.common.quantize import ema_quantizer
+from lvlib.models.common.volume import AxialPositions, Triple, check_reach
+from lvlib.models.videogpt.axial_attention import AxialAttention
 from lvlib.stages import LatentSpec, VideoShape
 
 BlockKind = Literal["attention", "official", "plain"]
@@ -37,63 +39,6 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
             raise ValueError(f"{axis} must be a multiple of {factor}, not {length}: take {near}")
     t, h, w = (length // factor for length, factor in zip(size, downsample, strict=True))
     return t, h, w
-
-
-def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
-
-    q, k, v (b, heads, t, h, w, d) -> (b, heads, t, h, w, d).
-    """
-    lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
-    b, _, t, h, w, _ = q.shape
-    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
-    return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
-
-
-class AxisAttention(nn.Module):
-    """Multi-head attention along one axis of volumes (b, t, h, w, dim)."""
-
-    def __init__(self, axis: str, dim: int, heads: int):
-        super().__init__()
-        self.axis, self.heads = axis, heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b t h w (three m d) -> three b m t h w d", three=3, m=self.heads)
-        return self.out(rearrange(attend_along(self.axis, q, k, v), "b m t h w d -> b t h w (m d)"))
-
-
-class AxialAttention(nn.Module):
-    """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
-
-    def __init__(self, dim: int, heads: int = 2):
-        super().__init__()
-        self.axes = nn.ModuleList(AxisAttention(axis, dim, heads) for axis in "wht")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return sum(attention(x) for attention in self.axes)
-
-
-def check_reach(shape: Triple, largest: Triple) -> None:
-    """Raises ValueError if latents are larger than position embeddings reach."""
-    for axis, size, end in zip(("frames", "height", "width"), shape, largest, strict=True):
-        if size > end:
-            raise ValueError(f"latent {axis} must be at most {end}, where position embeddings end, not {size}")
-
-
-class SharedPositions(nn.Module):
-    """A learned vector for each place on each axis; a position's is the sum of its three. VideoGPT, section 3."""
-
-    def __init__(self, shape: Triple, dim: int):
-        super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim)) for size in shape)
-
-    def forward(self, shape: Triple) -> Tensor:
-        """(t, h, w, dim) for a volume of this shape. Raises ValueError if it is larger than the tables."""
-        check_reach(shape, tuple(map(len, self.tables)))
-        t, h, w = (table[:size] for table, size in zip(self.tables, shape, strict=True))
-        return t[:, None, None] + h[:, None] + w
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -203,10 +148,9 @@ class VideoVQVAE(nn.Module):
         self.encoder, self.decoder = VideoEncoder(*size), VideoDecoder(*size)
         self.to_codes = nn.Conv3d(config.hidden, config.code_dim, 1)
         self.from_codes = nn.Conv3d(config.code_dim, config.hidden, 1)
-        self.positions = SharedPositions(config.positions, config.hidden) if config.block == "attention" else None
-        codebooks = [EMACodebook(config.codes, config.code_dim // config.codebooks, config.commitment, config.decay,
-                                 config.restart) for _ in range(config.codebooks)]
-        self.quantizer = SlicedQuantizer(codebooks) if config.codebooks > 1 else codebooks[0]
+        self.positions = AxialPositions(config.positions, config.hidden) if config.block == "attention" else None
+        self.quantizer = ema_quantizer(config.codes, config.code_dim, config.codebooks, commitment=config.commitment,
+                                       decay=config.decay, restart=config.restart)
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim).
@@ -264,6 +208,8 @@ class VideoVQVAEConfig:
     Raises ValueError for sizes that do not fit together.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"out": "out_proj"}
+    """What parts of the names of weights in older checkpoints are called now."""
     frame_by_frame: ClassVar[bool] = False
     channels: int = 3
     """Colour channels of the video: 1 or 3."""
@@ -296,27 +242,21 @@ class VideoVQVAEConfig:
     """A code used less than this share of the mean is restarted; 0 for no restarts."""
 
     def __post_init__(self):
-        for name in ("channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.residual_blocks < 0:
-            raise ValueError(f"residual_blocks must be at least 0, not {self.residual_blocks}")
+        check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks", least=1)
+        check_numbers(self, "residual_blocks", "commitment", least=0)
+        check_numbers(self, "variance", above=0)
+        check_numbers(self, "decay", above=0, below=1)
+        check_numbers(self, "restart", least=0, below=1)
+        check_choice(self, "block", get_args(BlockKind))
         if any(factor not in (1, 2, 4, 8, 16) for factor in self.downsample) or max(self.downsample) == 1:
             raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of them, "
                              f"not {self.downsample}")
-        if self.block not in get_args(BlockKind):
-            raise ValueError(f"block must be one of {', '.join(get_args(BlockKind))}, not {self.block!r}")
         if self.block != "plain" and self.hidden % 2:
             raise ValueError(f"hidden must be even, for two attention heads, not {self.hidden}")
-        if min(self.positions) < 1:
+        if not all(size >= 1 for size in self.positions):
             raise ValueError(f"positions must be at least 1 an axis, not {self.positions}")
         if self.code_dim % self.codebooks:
             raise ValueError(f"code_dim must be a multiple of codebooks ({self.codebooks}), not {self.code_dim}")
-        if self.variance <= 0:
-            raise ValueError(f"variance must be more than 0, not {self.variance}")
-        if not 0 < self.decay < 1 or not 0 <= self.restart < 1 or self.commitment < 0:
-            raise ValueError("decay must be between 0 and 1, restart at least 0 and below 1, commitment at least 0, "
-                             f"not {self.decay}, {self.restart}, {self.commitment}")
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.

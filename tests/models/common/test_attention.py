@@ -13,9 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.models.common.attention import AxialPositions, CausalAttention, ConditionalNorm, GPTBlock, Sparse, attend
+from lvlib.models.common.attention import CausalAttention, ConditionalNorm, GPTBlock, Sparse, attend
 from lvlib.models.common.attention import block_mask as block_mask_of
 from lvlib.models.common.attention import mask as mask_of
+from lvlib.models.common.volume import AxialPositions
 
 CPU = torch.device("cpu")
 SHAPES = (3, 2, 2), (2, 3, 4), (4, 1, 3), (2, 2, 2, 2), (3, 1, 2, 2)  # (t, h, w), or (t, h, w, k) for 2 codebooks
@@ -69,25 +70,25 @@ def test_a_position_sees_what_it_may_and_nothing_else(shape, local):
 @pytest.mark.parametrize("shape, local", PATTERNS)
 def test_equals_loops_over_heads_and_positions(shape, local):
     layer, x = random_(CausalAttention(6, 2, pattern(shape, local))), torch.randn(2, math.prod(shape), 6).double()
-    weight, join, bias = (p.detach().numpy() for p in (layer.project.weight, layer.join.weight, layer.join.bias))
+    weight, out, bias = (p.detach().numpy() for p in (layer.qkv.weight, layer.out_proj.weight, layer.out_proj.bias))
     for clip, result in zip(x.numpy(), layer(x).detach().numpy(), strict=True):
         for position, sees in enumerate(who_sees_whom(shape, local)):
-            out = []
+            joined = []
             for head in range(2):
                 rows = slice(3 * head, 3 * head + 3)
                 query = (weight[:6] @ clip[position])[rows]
                 keys = [(weight[6:12] @ clip[j])[rows] for j in np.flatnonzero(sees)]
                 values = [(weight[12:] @ clip[j])[rows] for j in np.flatnonzero(sees)]
                 scores = np.exp([query @ key / math.sqrt(3) for key in keys])
-                out.extend(sum(s * value for s, value in zip(scores / scores.sum(), values, strict=True)))
-            assert np.allclose(result[position], join @ np.array(out) + bias, atol=1e-12)
+                joined.extend(sum(s * value for s, value in zip(scores / scores.sum(), values, strict=True)))
+            assert np.allclose(result[position], out @ np.array(joined) + bias, atol=1e-12)
 
 
 def test_full_attention_equals_pytorchs():
     layer, x = CausalAttention(12, 3), torch.randn(2, 7, 12)
     peer = nn.MultiheadAttention(12, 3, bias=True, batch_first=True)
-    peer.load_state_dict({"in_proj_weight": layer.project.weight, "in_proj_bias": torch.zeros(36),
-                          "out_proj.weight": layer.join.weight, "out_proj.bias": layer.join.bias})
+    peer.load_state_dict({"in_proj_weight": layer.qkv.weight, "in_proj_bias": torch.zeros(36),
+                          "out_proj.weight": layer.out_proj.weight, "out_proj.bias": layer.out_proj.bias})
     expected, _ = peer(x, x, x, attn_mask=nn.Transformer.generate_square_subsequent_mask(7))
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
@@ -164,8 +165,13 @@ def test_work_of_a_sparse_step_does_not_grow_with_the_frame():
 def test_positions_are_sums_over_axes(shape):
     positions = AxialPositions(shape, 5)
     expected = [sum(table[i] for table, i in zip(positions.tables, place, strict=True)) for place in places(shape)]
-    assert torch.allclose(positions(), torch.stack(expected))
-    assert torch.cdist(positions(), positions()).fill_diagonal_(9).min() > 1e-3
+    vectors = positions(shape)
+    assert vectors.shape == (*shape, 5) and torch.allclose(vectors.flatten(0, -2), torch.stack(expected))
+    assert torch.cdist(vectors.flatten(0, -2), vectors.flatten(0, -2)).fill_diagonal_(9).min() > 1e-3
+    smaller = tuple(max(size - 1, 1) for size in shape)
+    assert torch.equal(positions(smaller), vectors[tuple(map(slice, smaller))])
+    with pytest.raises(ValueError, match=f"latent height must be at most {shape[1]}, where .* end, not {shape[1] + 1}"):
+        positions((shape[0], shape[1] + 1, *shape[2:]))
 
 
 def test_block_adds_attention_then_two_layers():

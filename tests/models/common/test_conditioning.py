@@ -101,7 +101,7 @@ def test_clips_of_a_batch_never_influence_each_other(kind):
 
 # Norms, cross attention and the residual block, by hand.
 
-def test_a_norm_told_zero_is_a_layer_norm():
+def test_a_norm_whose_condition_is_zero_is_a_layer_norm():
     norm, x = ConditionalNorm(6, 4), 3 * torch.randn(2, 5, 6) + 1
     torch.nn.init.normal_(norm.norm.weight)
     torch.nn.init.normal_(norm.norm.bias)
@@ -110,13 +110,13 @@ def test_a_norm_told_zero_is_a_layer_norm():
     assert torch.equal(ConditionalNorm(6)(x), F.layer_norm(x, (6,)))
 
 
-def test_gain_and_bias_are_affine_in_the_vector():
+def test_scale_and_shift_are_affine_in_the_condition():
     norm, x, vector = ConditionalNorm(6, 4), torch.randn(1, 1, 6).double(), torch.randn(1, 1, 4).double()
     norm.double()
-    values, steer = x.numpy().ravel(), norm.steer.weight.detach().numpy()
+    values, weight = x.numpy().ravel(), norm.to_scale_shift.weight.detach().numpy()
     normalised = (values - values.mean()) / np.sqrt(values.var() + 1e-5)
-    gain, bias = steer[:6] @ vector.numpy().ravel(), steer[6:] @ vector.numpy().ravel()
-    assert np.allclose(norm(x, vector).detach().numpy().ravel(), normalised * (1 + gain) + bias)
+    scale, shift = weight[:6] @ vector.numpy().ravel(), weight[6:] @ vector.numpy().ravel()
+    assert np.allclose(norm(x, vector).detach().numpy().ravel(), normalised * (1 + scale) + shift)
 
 
 def test_each_position_of_a_norm_has_a_vector_of_its_own():
@@ -129,9 +129,9 @@ def test_cross_attention_by_loops():
     dim, heads, clips, n, m = 6, 2, 2, 3, 4
     cross, x, memory = CrossAttention(dim, heads, 5), torch.randn(clips, n, dim), torch.randn(clips, m, 5)
     with torch.no_grad():
-        found = cross(x, cross.remember(memory)).numpy()
-        queries, keys_values = cross.query(x).numpy(), cross.memory(memory).numpy()
-        weight, offset = cross.join.weight.numpy(), cross.join.bias.numpy()
+        found = cross(x, cross.memory_kv(memory)).numpy()
+        queries, keys_values = cross.query(x).numpy(), cross.kv(memory).numpy()
+        weight, offset = cross.out_proj.weight.numpy(), cross.out_proj.bias.numpy()
     for clip in range(clips):
         for i in range(n):
             attended = []
@@ -156,7 +156,7 @@ def test_which_actions_belong_to_a_latent_frame():
 def test_label_and_actions_stand_side_by_side():
     conditioner = Conditioner(5, 3, None, video_frames=8, latent_frames=4)
     vector, memory = conditioner({"label": torch.tensor([4, 0]), "actions": torch.ones(2, 8, 3)})
-    assert memory is None and vector.shape == (2, 4, conditioner.vector_dim)
+    assert memory is None and vector.shape == (2, 4, conditioner.cond_dim)
     assert torch.equal(vector[0], torch.tensor([0.0, 0, 0, 0, 1] + 6 * [1.0]).expand(4, -1))
     assert torch.equal(vector[1, :, :5], torch.tensor([1.0, 0, 0, 0, 0]).expand(4, -1))
 
@@ -220,7 +220,7 @@ def test_the_frame_encoder_learns_to_tell_mostly_black_frames_apart():
 def test_the_frame_encoder_tells_places_apart():
     encoder = FrameEncoder(1, 2, 8, 8, 18, 16).eval()
     grey = encoder(torch.zeros(1, 1, 2, 8, 8))[0]
-    moved = encoder.positions().reshape(2, 2, 2, 16)
+    moved = encoder.positions((2, 2, 2)).reshape(2, 2, 2, 16)
     assert torch.cdist(grey, grey).fill_diagonal_(1).min() > 0
     assert torch.allclose(moved[1, 0, 1] - moved[0, 0, 1], moved[1, 1, 0] - moved[0, 1, 0], atol=1e-6)
 
@@ -247,8 +247,8 @@ def test_cached_sampling_draws_the_same_as_computing_all_anew(kind):
 
 
 def test_a_clip_is_looked_at_once_in_sampling(monkeypatch):
-    model, calls = small_model(**KINDS["all"]), {"remember": 0, "frames": 0}
-    remember, encode = CrossAttention.remember, FrameEncoder.forward
+    model, calls = small_model(**KINDS["all"]), {"memory_kv": 0, "frames": 0}
+    memory_kv, encode = CrossAttention.memory_kv, FrameEncoder.forward
 
     def count(name, method):
         def counted(*args):
@@ -256,10 +256,10 @@ def test_a_clip_is_looked_at_once_in_sampling(monkeypatch):
             return method(*args)
         return counted
 
-    monkeypatch.setattr(CrossAttention, "remember", count("remember", remember))
+    monkeypatch.setattr(CrossAttention, "memory_kv", count("memory_kv", memory_kv))
     monkeypatch.setattr(FrameEncoder, "forward", count("frames", encode))
     model.sample(2, some_condition(model, 2))
-    assert calls == {"remember": len(model.blocks), "frames": 1}
+    assert calls == {"memory_kv": len(model.blocks), "frames": 1}
 
 
 @every_kind
@@ -324,7 +324,7 @@ def test_a_condition_for_a_model_that_takes_none():
       ("dim", "heads", "layers", "hidden", "local", "resnet_units")),
     *(({name: -1}, f"{name} must be at least 0, not -1") for name in ("classes", "actions", "frames")),
     ({"dim": 10, "heads": 4}, "dim must be a multiple of heads = 4, not 10"),
-    ({"dropout": 1.0}, "dropout must be from 0 to below 1, not 1.0"),
+    ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
     ({"dropout": -0.1}, "not -0.1"),
     ({"attention": "local"}, "attention must be one of full, sparse, not 'local'"),
     ({"resnet_depth": 50}, "resnet_depth must be one of 18, 34, not 50"),
@@ -393,7 +393,7 @@ def test_the_models_of_table_9(name):
         assert block.hidden[0].weight.shape == (config.hidden, config.dim)
         assert block.attention.heads == config.heads and hasattr(block, "cross") == bool(config.frames)
     if config.actions:
-        assert model.conditioner.vector_dim == config.actions * 16 // latent_shape[0]
+        assert model.conditioner.cond_dim == config.actions * 16 // latent_shape[0]
     if config.frames:
         encoder = model.conditioner.frames
         assert encoder.shape == (channels, 1, 64, 64)  # Table 9: 1 x 64 x 64 and 3 x 64 x 64

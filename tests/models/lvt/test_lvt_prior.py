@@ -9,7 +9,8 @@ import pytest
 import torch
 from slow_lvt import NEIGHBOURS, code_nats, inside, random_, slices
 
-from lvlib.models.lvt.prior import LVTConfig, LVTSampling, MaskedConv3d, earlier_taps, sinusoid
+from lvlib.models.lvt.layers import MaskedConv3d, earlier_taps, sinusoid
+from lvlib.models.lvt.prior import LVTConfig, LVTSampling
 from lvlib.stages import GivenFrames, LatentSpec
 
 KINDS = "query-key", "key", "relative"
@@ -77,9 +78,9 @@ def test_probabilities_of_all_volumes_sum_to_one(shape, codes, k, kind):
         futures = torch.tensor(list(product(range(codes), repeat=free))).reshape(-1, shape[0] - prime_frames,
                                                                                 *shape[1:], k)
         prime = torch.randint(codes, (1, prime_frames, *shape[1:], k)).expand(len(futures), -1, -1, -1, -1)
-        chances = (-every_nll(model, torch.cat([prime, futures], 1), prime_frames).flatten(1).sum(1)).exp()
-        assert len(chances) == codes**free and abs(chances.sum() - 1) < 1e-9
-        assert chances.max() > 1.05 * chances.min()  # not a model that knows nothing
+        probs = (-every_nll(model, torch.cat([prime, futures], 1), prime_frames).flatten(1).sum(1)).exp()
+        assert len(probs) == codes**free and abs(probs.sum() - 1) < 1e-9
+        assert probs.max() > 1.05 * probs.min()  # not a model that knows nothing
 
 
 def order_and_reach(shape, factor, k, prime_frames):
@@ -190,7 +191,7 @@ def test_training_and_evaluation_agree():
 
 @torch.no_grad()
 def naive_sample(model, n, prime, temperature=1.0):
-    """Each code anew from the whole model: its chances are read from `nll`, one value after the other tried."""
+    """Each code anew from the whole model: its probabilities are read from `nll`, one value after the other tried."""
     t0, codes = prime.shape[1], model.spec.num_codes
     volume = torch.zeros(n, *model.shape, model.spec.codebooks, dtype=torch.int64)
     volume[:, :t0] = prime.reshape(*prime.shape[:4], -1)

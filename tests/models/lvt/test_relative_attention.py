@@ -81,12 +81,12 @@ def test_equals_a_softmax_by_hand(kind, causal):
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_zero_scores_attention_is_the_mean_of_what_it_may_see(kind):
     attend, x = layer(kind, causal=True), inputs()
-    value = attend.project(x)[..., :12]
+    value = attend.in_proj(x)[..., :12]
     for table in attend.relative.tables:
         table.data.zero_()
-    attend.project.weight.data[12:] = 0
+    attend.in_proj.weight.data[12:] = 0
     means = value.cumsum(1) / torch.arange(1, 25)[:, None]
-    assert close(attend(x), attend.join(means))
+    assert close(attend(x), attend.out_proj(means))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,19 +114,19 @@ def test_what_the_weights_of_a_kind_depend_on(kind, looks_at_content):
 @pytest.mark.parametrize("pieces", [[1] * 24, [24], [5, 1, 1, 7, 10], [23, 1]])
 def test_steps_with_a_cache_equal_one_pass(kind, pieces):
     block, x = random_(Block(10, 3, 4, SHAPE, kind, causal=True)), inputs()
-    whole, cache, start = block(x), block.attention.cache(2), 0
+    whole, cache, bias, start = block(x), block.attention.cache(2), block.attention.bias(), 0
     for piece in pieces:
         rows = slice(start, start + piece)
-        assert close(block.step(x[:, rows], rows, cache), whole[:, rows])
+        assert close(block.step(x[:, rows], rows, cache, bias), whole[:, rows])
         start = rows.stop
 
 
 def test_two_caches_do_not_mix():
     block, x = random_(Block(10, 3, 4, SHAPE, "query-key", causal=True)), inputs()
-    first, second = block.attention.cache(2), block.attention.cache(2)
-    block.step(x[:, :8], slice(0, 8), first)
-    block.step(-x[:, :8], slice(0, 8), second)
-    assert close(block.step(x[:, 8:9], slice(8, 9), first), block(x)[:, 8:9])
+    first, second, bias = block.attention.cache(2), block.attention.cache(2), block.attention.bias()
+    block.step(x[:, :8], slice(0, 8), first, bias)
+    block.step(-x[:, :8], slice(0, 8), second, bias)
+    assert close(block.step(x[:, 8:9], slice(8, 9), first, bias), block(x)[:, 8:9])
 
 
 def test_block_adds_attention_then_two_layers():
@@ -141,7 +141,7 @@ def test_block_adds_attention_then_two_layers():
 
 @pytest.mark.parametrize("kind, matrices, vectors", [("query-key", 4, 0), ("key", 3, 1), ("relative", 2, 0)])
 def test_weights_of_a_kind(kind, matrices, vectors):
-    """Values and the join, then keys, then queries; "key" has one vector a head instead of queries."""
+    """Values and the output, then keys, then queries; "key" has one vector a head instead of queries."""
     tables = 3 * sum(2 * size - 1 for size in SHAPE)
     count = sum(weight.numel() for weight in layer(kind, causal=False).parameters())
     assert count == tables + matrices * 10 * 12 + vectors * 12
@@ -159,8 +159,8 @@ def test_gradients_are_finite_behind_the_mask(kind):
 def test_in_bfloat16(kind):
     attend, x = layer(kind, causal=True).float(), inputs().float()
     with torch.autocast("cpu", torch.bfloat16):
-        rounded, cache = attend(x), attend.cache(2)
-        steps = torch.cat([attend.step(x[:, i:i + 1], slice(i, i + 1), cache) for i in range(24)], 1)
+        rounded, cache, bias = attend(x), attend.cache(2), attend.bias()
+        steps = torch.cat([attend.step(x[:, i:i + 1], slice(i, i + 1), cache, bias) for i in range(24)], 1)
     scale = attend(x).std()
     assert (rounded - attend(x)).abs().mean() < 0.02 * scale and (steps - attend(x)).abs().mean() < 0.02 * scale
 

@@ -28,9 +28,9 @@ def new_model(shape, codes, **sizes):
     return VideoGPT(VideoGPTConfig(**{"dropout": 0.0, **sizes}), LatentSpec(shape, codes))
 
 
-def small_model(shape, codes=5, local=None, dropout=0.0, layers=1):
+def small_model(shape, num_codes=5, local=None, dropout=0.0, layers=1):
     attention = {} if local is None else {"attention": "sparse", "local": local}
-    return random_(new_model(shape, codes, dim=12, heads=2, layers=layers, hidden=8, dropout=dropout, **attention))
+    return random_(new_model(shape, num_codes, dim=12, heads=2, layers=layers, hidden=8, dropout=dropout, **attention))
 
 
 def sample(model, n, given=None, **options):
@@ -73,9 +73,9 @@ def test_a_code_changes_the_prediction_of_those_after_it_alone(shape, local, lay
 @pytest.mark.parametrize("shape, codes", [((2, 2, 1), 3), ((2, 1, 3), 2), ((2, 1, 1, 2), 4)])
 def test_probabilities_of_all_volumes_sum_to_one(shape, codes, local):
     model = small_model(shape, codes, local)
-    chances = (-model.nll(every_volume(shape, codes)).sum(1)).exp()
-    assert len(chances) == codes ** math.prod(shape) and abs(chances.sum() - 1) < 1e-6
-    assert chances.max() > 1.05 * chances.min()  # not a model that knows nothing
+    probs = (-model.nll(every_volume(shape, codes)).sum(1)).exp()
+    assert len(probs) == codes ** math.prod(shape) and abs(probs.sum() - 1) < 1e-6
+    assert probs.max() > 1.05 * probs.min()  # not a model that knows nothing
 
 
 def test_loss_and_bits_are_means_of_nll():
@@ -164,10 +164,10 @@ def test_sampling_reads_only_what_is_filled(local, monkeypatch):
 
 @torch.no_grad()
 def flops_of_codes(model, n):
-    """Of each code of a walk through n clips; attention in plain matrix products so that they are counted."""
-    counts, walk = [], model.walk(torch.zeros(n, model.n, dtype=torch.int64))
+    """Of each code of n clips; attention in plain matrix products so that they are counted."""
+    counts, steps = [], model.decode_steps(torch.zeros(n, model.n, dtype=torch.int64))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        for _ in walk:
+        for _ in steps:
             counts.append(counter.get_total_flops())
     return np.diff(counts)
 
@@ -196,10 +196,10 @@ def test_given_codes_stay_and_one_clip_serves_all():
     assert torch.equal(sampled, under_one_seed(model.sample, 4, given=given.expand(4, -1, -1, -1)))
 
 
-def chi_square(sampled, volumes, chances):
+def chi_square(sampled, volumes, probs):
     counts = Counter(tuple(clip) for clip in sampled.flatten(1).tolist())
     observed = torch.tensor([counts[tuple(volume)] for volume in volumes.flatten(1).tolist()])
-    expected = len(sampled) * chances
+    expected = len(sampled) * probs
     assert observed.sum() == len(sampled)
     return ((observed - expected).square() / expected).sum()
 
@@ -207,22 +207,22 @@ def chi_square(sampled, volumes, chances):
 @pytest.mark.parametrize("shape, codes", [((2, 1, 2), 2), ((2, 1, 1, 2), 2), ((4, 1, 1), 2)])
 def test_samples_come_as_often_as_the_likelihood_says(shape, codes):
     model, volumes = small_model(shape, codes), every_volume(shape, codes)
-    chances = (-model.nll(volumes).sum(1)).exp().double()
-    assert len(volumes) == 16 and chances.max() > 2 * chances.min()
-    assert chi_square(model.sample(20_000), volumes, chances) < 45  # 15 degrees of freedom: 1 in 10,000
+    probs = (-model.nll(volumes).sum(1)).exp().double()
+    assert len(volumes) == 16 and probs.max() > 2 * probs.min()
+    assert chi_square(model.sample(20_000), volumes, probs) < 45  # 15 degrees of freedom: 1 in 10,000
     first = volumes[:1, :1]
     begin_so = (volumes[:, :1] == first).flatten(1).all(1)
-    rest = chances[begin_so] / chances[begin_so].sum()
+    rest = probs[begin_so] / probs[begin_so].sum()
     assert chi_square(model.sample(20_000, given=first), volumes[begin_so], rest) < 35  # at most 7
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_temperature_divides_the_logits(temperature):
-    """With one code a clip: chances are the softmax of logits over temperature."""
-    model = small_model((1, 1, 1), codes=6)
-    chances = (model.logits(torch.zeros(1, 1, 1, 1, dtype=torch.int64))[0, 0] / temperature).softmax(-1).detach()
+    """With one code a clip: probabilities are the softmax of logits over temperature."""
+    model = small_model((1, 1, 1), num_codes=6)
+    probs = (model.logits(torch.zeros(1, 1, 1, 1, dtype=torch.int64))[0, 0] / temperature).softmax(-1).detach()
     sampled = sample(model, 20_000, temperature=temperature)
-    assert chi_square(sampled, every_volume((1, 1, 1), 6), chances) < 26  # 5 degrees of freedom: 1 in 10,000
+    assert chi_square(sampled, every_volume((1, 1, 1), 6), probs) < 26  # 5 degrees of freedom: 1 in 10,000
 
 
 def test_a_low_temperature_takes_the_likeliest_code():
@@ -258,6 +258,20 @@ def test_keep_likely_by_definition(top_k, top_p):
     assert torch.equal(kept[stays], logits[stays]) and stays.any(-1).all()
     for row, result in zip(logits.flatten(0, 1).tolist(), stays.flatten(0, 1), strict=True):
         assert set(result.nonzero()[:, 0].tolist()) == keep_likely_slowly(row, top_k, top_p)
+
+
+@pytest.mark.parametrize("spread", [1, 3, 30])
+def test_a_top_p_of_one_keeps_every_code(spread):
+    """A sum of the probabilities of 4,096 codes in float32, the likeliest first, is 1 before it should be."""
+    logits = spread * torch.randn(200, 4096)
+    assert torch.equal(keep_likely(logits, top_p=1.0), logits)
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 0.999, 1 - 1e-6])
+def test_no_code_is_lost_in_rounding(top_p):
+    logits = 3 * torch.randn(50, 4096)
+    stays, exact = ((keep_likely(values, top_p=top_p) > -math.inf).sum(-1) for values in (logits, logits.double()))
+    assert ((stays - exact).abs() <= 1 + exact // 100).all()
 
 
 def test_keep_likely_where_codes_are_equally_likely():

@@ -13,13 +13,12 @@ from safetensors.torch import load, save
 from torch import nn
 
 from lvlib.models.common.quantize import EMACodebook
+from lvlib.models.common.volume import AxialPositions
+from lvlib.models.videogpt.axial_attention import AxialAttention, attend_along
 from lvlib.models.videogpt.vqvae import (
-    AxialAttention,
     ChannelNorm,
-    SharedPositions,
     VideoBlock,
     VideoVQVAEConfig,
-    attend_along,
     latent_grid,
     normalized_mse,
     strides,
@@ -61,7 +60,7 @@ def test_axial_attention_is_the_sum_of_its_three_masked_attentions():
         for m in (slice(0, 4), slice(4, 8)):
             scores = q[..., m] @ k[..., m].mT / 2
             heads.append(scores.masked_fill(~on_one_line(axis), -torch.inf).softmax(-1) @ v[..., m])
-        expected = expected + part.out(torch.cat(heads, -1))
+        expected = expected + part.out_proj(torch.cat(heads, -1))
     assert torch.allclose(attention(x).flatten(1, 3), expected, atol=1e-12)
 
 
@@ -79,7 +78,7 @@ def test_one_layer_sees_a_cross_and_three_layers_everything():
 
 def test_position_embeddings_are_sums_and_tell_frames_apart():
     torch.manual_seed(0)
-    positions = SharedPositions((4, 5, 6), 8)
+    positions = AxialPositions((4, 5, 6), 8)
     t, h, w = positions.tables
     assert torch.allclose(positions(SHAPE)[2, 3, 4], t[2] + h[3] + w[4])
     block = VideoBlock(8, 4, "attention")
