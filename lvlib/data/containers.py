@@ -187,6 +187,7 @@ class _Walk:
 
     def __init__(self, stream):
         self.stream, self.codec, self.format = stream, stream.codec_context.name, stream.container.format.name
+        self.usual_length = round(1 / (stream.time_base * (stream.average_rate or _ANY_RATE)))  # of a picture
         self.stamps: list[int] = []  # of the packets that hold pictures
         self.starts: list[int] = []  # which of them can be decoded without the ones before
         self.end = NO_STAMP  # of the last picture, in units of the stream
@@ -197,8 +198,9 @@ class _Walk:
 
     def add(self, packet) -> None:
         stamp = packet.dts if packet.pts is None else packet.pts
+        length = packet.duration or (self.usual_length if packet.stream is self.stream else 0)
         if stamp is not None:
-            self.seconds = max(self.seconds, float((stamp + packet.duration) * packet.time_base))
+            self.seconds = max(self.seconds, float((stamp + length) * packet.time_base))
         if packet.stream is not self.stream or not packet.size:
             return
         self.broken = packet.is_corrupt
@@ -214,7 +216,7 @@ class _Walk:
             self.starts.append(len(self.stamps))
         self.stamps.append(NO_STAMP if stamp is None else stamp)
         if stamp is not None:
-            self.end = max(self.end, stamp + packet.duration)
+            self.end = max(self.end, stamp + length)
 
 
 def _rate(stream, stamps: np.ndarray, end: int) -> float:
