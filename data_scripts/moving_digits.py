@@ -10,6 +10,7 @@ from tqdm import tqdm
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import MovingDigits, is_finished, write_clip_set
+from lvlib.data.limits import require_disk, require_memory
 
 BATCH = 100
 
@@ -36,6 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     settings = dict(options)
     counts = {split: settings.pop(split) for split in ("train", "val", "test")}
     color = not settings.pop("grey")
+    clip = options["frames"] * options["size"] ** 2 * (3 if color else 1)
+    require_disk(out, clip * sum(counts.values()), f"{sum(counts.values())} clips")
+    require_memory(4 * clip * min(BATCH, max(counts.values())), f"drawing clips of {options['frames']} frames")
     sets = {split: MovingDigits(n, split=split, color=color, **settings) for split, n in counts.items()}
     with tqdm(total=sum(counts.values()), unit=" clips") as progress:
         batches = {split: _batches(digits, progress) for split, digits in sets.items()}

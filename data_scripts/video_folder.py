@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import VideoFolder, is_finished, write_clip_set
+from lvlib.data.limits import require_disk
 from lvlib.errors import UserError
 
 
@@ -31,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     if is_finished(out, "video_folder", arguments):
         print(f"{out} is there already, whole, and the same")
         return
-    with tqdm(total=sum(map(len, folders.values())), unit=" clips") as progress:
+    count, size = sum(map(len, folders.values())), options["size"]
+    require_disk(out, count * options["frames"] * size * size * 3, f"{count} clips of {options['frames']} frames")
+    with tqdm(total=count, unit=" clips") as progress:
         batches = {split: _clips(folder, progress) for split, folder in folders.items()}
         first = next(iter(folders.values()))
         write_clip_set(out, "video_folder", arguments, batches, first.fps, classes=first.classes)
@@ -56,7 +59,7 @@ def _fingerprint(source: Path, folders: dict[str, VideoFolder]) -> str:
     for folder in folders.values():
         for video in folder.videos:
             files = video.images or (video.path,)
-            seen.update(repr([(str(file.relative_to(source)), file.stat().st_size) for file in files]).encode())
+            seen.update(repr([(file.relative_to(source).as_posix(), file.stat().st_size) for file in files]).encode())
     return seen.hexdigest()
 
 

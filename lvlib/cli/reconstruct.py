@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> None:
 
     writer_of(options.out)  # a name that nothing can write is better known now
     videos = [probe(path) for path in options.videos]  # all of them, before the work on the first begins
+    rates = np.repeat([video.fps for video in videos], [video.frames for video in videos])  # each keeps its own
+    writer_of(options.out, rates)
     run = run_folder(options.run)
     config, model = load_config(run), load_autoencoder(run, options.device)[1]
     shape = sum(video.frames for video in videos), config.data.size, 2 * config.data.size, config.autoencoder.channels
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> None:
             for frames in side_by_side(model, config, video):
                 file.write(frames.tobytes())
         file.flush()
-        write_video(options.out, np.memmap(file, np.uint8, "r", shape=shape), videos[0].fps)
+        write_video(options.out, np.memmap(file, np.uint8, "r", shape=shape), rates)
     bits, original = bits_per_pixel(config), 8 * config.autoencoder.channels
     print(f"{options.out}: {bits:.2f} bits a pixel in latents, {original} in the original")
 

@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> None:
     require_memory(6 * values, f"a video of {options.n} samples")  # as float32, and as what is written
     given_frames, clips = given_clips(options, config, run)
     condition = conditions_for(config, stated, options.n, load_run(run), clips.items if clips else [], options.given)
+    fps = clips and clips.fps or condition.fps
+    writer_of(options.out, fps)
     pipeline = load_pipeline(run, options.device)
     import torch
 
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> None:
     samples = Samples(video, names, given_frames, clips)
     if clips:
         print_scores(samples)
-    write(options.out, samples, condition.fps)
+    write(options.out, samples, fps)
 
 
 def parser() -> Parser:

@@ -95,7 +95,8 @@ def _check_folder(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: --out takes the folder of a run")
     leftovers = FILES | {"lock", "config.tmp", "metrics.tmp"}
-    others = {path.name for path in run.iterdir()} - leftovers if run.exists() else set()
+    names = [path.name for path in run.iterdir()] if run.exists() else []
+    others = [name for name in names if name not in leftovers and not (name[0] == "." and name.endswith(".part"))]
     if others and not (run / "config.json").exists():
         raise UserError(f"{run} holds something that is no run: give --out a new or an empty folder")
 

@@ -19,7 +19,7 @@ def require_memory(needed: int, what: str) -> None:
     """Raises UserError if `what` (its bytes: `needed`) is more than the memory that is free now."""
     free = free_memory()
     if needed > free:
-        raise UserError(f"{what} needs {in_words(needed)} of memory, and {in_words(free)} are free")
+        raise UserError(f"{what}: {in_words(needed)} of memory are needed, and {in_words(free)} are free")
 
 
 def require_disk(folder: Path, needed: int, what: str) -> None:
@@ -28,11 +28,13 @@ def require_disk(folder: Path, needed: int, what: str) -> None:
     there = next((parent for parent in (folder, *folder.absolute().parents) if parent.is_dir()), Path.cwd())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise UserError(f"{what} needs {in_words(needed)} of disk, and {in_words(free)} are free in {there}")
+        raise UserError(f"{what}: {in_words(needed)} of disk are needed, and {in_words(free)} are free in {there}")
 
 
 def in_words(count: int) -> str:
     """1_500_000 -> "1.5 MB"."""
+    if count >= 10**18:
+        return "over 1,000 PB"  # and too large for a float, it may be
     unit = 0
     while count >= 1000 and unit < len(_UNITS) - 1:
         count, unit = count / 1000, unit + 1

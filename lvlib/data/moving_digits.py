@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from torch.utils.data import Dataset
 
+from lvlib.data.limits import require_memory
 from lvlib.errors import UserError
 
 DIRECTIONS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
@@ -22,6 +23,9 @@ _STEPS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), 
 COLORS = np.array(  # red, yellow, green, cyan, blue, pink: far apart, and bright on black
     [(240, 80, 70), (250, 205, 70), (95, 200, 95), (80, 210, 235), (95, 125, 250), (235, 115, 215)], np.uint8
 )
+
+_NUMBERS = 7 * 8  # bytes of random numbers for each digit of a clip
+_COPIES = 4  # of them that are made on the way
 
 # Of the 500 digits of each class.
 SPLITS = {"train": slice(0, 400), "val": slice(400, 450), "test": slice(450, 500)}
@@ -78,12 +82,14 @@ class MovingDigits(Dataset):
             raise UserError(f"digit_size must be from 4 to size - 1 = {size - 1}, not {self.digit_size}")
         if digits not in (1, 2):
             raise UserError(f"digits must be 1 or 2, not {digits}")
-        if not speeds or any(speed != int(speed) or speed < 1 for speed in speeds):
-            raise UserError(f"speeds must be whole pixels a frame, 1 or more, not {tuple(speeds)}")
+        if not speeds or any(not 1 <= speed <= size or speed != int(speed) for speed in speeds):
+            raise UserError(f"speeds must be whole pixels a frame, from 1 to size = {size}, not {tuple(speeds)}")
         if not 1 <= grid <= size - self.digit_size:
             raise UserError(f"grid must be from 1 to size - digit_size = {size - self.digit_size}, not {grid}")
         if split not in SPLITS:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+        require_memory(clips * digits * _NUMBERS * _COPIES, f"drawing {clips} clips")
+        require_memory(4 * frames * size * size, f"a clip of {frames} frames of {size} x {size}")
         self.classes = [f"{label:0{digits}}" for label in range(10**digits)]
         self.clips, self.frames, self.size, self.color = clips, frames, size, color
 

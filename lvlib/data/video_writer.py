@@ -78,9 +78,11 @@ def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
     frames = (np.pad(frame.repeat(3 // channels, -1), even, mode="edge") for frame in video)
     if fps.ndim and (fps != fps[0]).any():
         tick, times = Fraction(1, _TICKS), np.round(_starts(fps, len(video)) * _TICKS).astype(int).tolist()
+        length, order = round(_TICKS / fps[-1]), {"bf": "0"}  # in order: MP4 sums up times of decoding, not of showing
     else:
         tick, times = 1 / Fraction(fps.flat[0]).limit_denominator(1001), range(len(video))
-    _encode(path, "libx264", "yuv420p", tick, zip(times, frames, strict=True), "rgb24", {"crf": "18"})
+        length, order = 1, {}
+    _encode(path, "libx264", "yuv420p", tick, zip(times, frames, strict=True), "rgb24", {"crf": "18"} | order, length)
 
 
 def _write_gif(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
@@ -119,9 +121,9 @@ def _strip(video: np.ndarray) -> np.ndarray:
     return strip[..., 0] if strip.shape[-1] == 1 else strip
 
 
-def _encode(path: Path, codec: str, pixels: str, tick: Fraction, frames: Iterable[tuple], given: str,
-            options: dict) -> None:
-    """frames: when each is shown, in ticks, and its pixels. tick: seconds."""
+def _encode(path: Path, codec: str, pixels: str, tick: Fraction, frames: Iterable[tuple], given: str, options: dict,
+            length: int = 1) -> None:
+    """frames: when each is shown, in ticks, and its pixels. tick: seconds. length: of the last one, in ticks."""
     av = import_av()
     with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream(codec, rate=1 / tick, options=options)
@@ -133,7 +135,11 @@ def _encode(path: Path, codec: str, pixels: str, tick: Fraction, frames: Iterabl
             if not stream.codec_context.is_open:
                 stream.height, stream.width = picture.height, picture.width
             container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+        last = stream.encode()
+        for packet in last:
+            if packet.pts == time and codec == "libx264":  # it does not know how long the last frame is shown
+                packet.duration = length
+        container.mux(last)
 
 
 _WRITERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], None]] = {

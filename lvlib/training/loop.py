@@ -3,7 +3,6 @@
 `train` prepares, `_Training.go` is the loop itself; a single step is in `lvlib.training.step`.
 """
 
-import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -240,9 +239,5 @@ class _Training:
             self.log.close()
         if self.lock is not None:
             self.lock.release()
-        # What runs on the process group must go first: if it is the last to hold the group, taking that down can wait
-        # for ever for a thread that waits for Python's lock.
-        self.take_step = None
-        gc.collect()
         if self.fabric.world_size > 1:
             dist.destroy_process_group()

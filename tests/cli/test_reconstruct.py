@@ -172,3 +172,20 @@ def test_a_checkpoint_of_another_config_is_refused(refused, run, mp4, tmp_path):
     values["autoencoder"]["hidden"] = 16
     (run / "config.json").write_text(json.dumps(values))
     assert "of another model" in refused("reconstruct", run, mp4, "--out", tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_videos_of_different_rates_each_keep_their_duration(lvlib, run, tmp_path, suffix):
+    """120 frames a second for half a second, then 25 for two: GIF shows 50 a second at most."""
+    import av
+
+    noise = np.random.default_rng(0).integers(256, size=(60, 32, 32, 3), dtype=np.uint8)
+    write_video(tmp_path / "fast.mp4", noise, fps=120)
+    write_video(tmp_path / "slow.mp4", noise[:50], fps=25)
+    out = tmp_path / f"out.{suffix}"
+    assert lvlib("reconstruct", run, tmp_path / "fast.mp4", tmp_path / "slow.mp4", "--out", out)[0] == 0
+    with av.open(str(out)) as container:
+        frames = list(container.decode(video=0))
+        assert container.duration / 1e6 == pytest.approx(2.5, abs=0.03)
+    assert len(frames) == (110 if suffix == "mp4" else 75)
+    assert frames[-1].time == pytest.approx(2.46, abs=0.01)

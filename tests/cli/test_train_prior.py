@@ -1,22 +1,24 @@
-"""Training a prior as a user would: on the codes of an autoencoder's run, stopped, gone on with, and got wrong."""
+"""Training a prior as a user would: on the latents of an autoencoder's run, stopped, resumed, and got wrong."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lvlib.data.codes import write_codes
+from filelock import FileLock
 from PIL import Image
 
 from lvlib.data import ClipSet, read_video, to_video
-from lvlib.runs import latents as frozen
-from lvlib.runs.load import load_autoencoder, load_model
+from lvlib.data.latents import write_latents
+from lvlib.runs import latents as runs_latents
+from lvlib.runs import load_model
+from lvlib.runs.load import load_autoencoder
 from lvlib.training import load_run
 from lvlib.training.checkpoint import folder_of, load_tensors, steps_saved
 
@@ -73,18 +75,18 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_train_go_on_and_load(lvlib, train, frames, digits, tmp_path, mp4):
     run = tmp_path / "run"
     status, out, errors = train("--autoencoder", frames)
-    assert status == 0 and "6 steps taken, 6 in all" in out and "codes of train" in errors
+    assert status == 0 and "6 steps taken, 6 in all" in out and "latents of train" in errors
     assert steps_saved(run) == [3, 6]
     config, model = load_model(run)
-    assert (config.prior.subscale, config.autoencoder.hidden) == ((4, 2, 1), 8)  # 8 is the autoencoder's, not asked for
+    assert (config.prior.subscale, config.autoencoder.hidden) == ((4, 2, 1), 8)  # 8 is the autoencoder's, and was not set
     assert type(model).__name__ == "LatentVideoTransformer" and not model.training
     assert load_run(run)["fps"] == ClipSet(digits).fps
 
     shutil.rmtree(folder_of(run, 6))
-    written = (run / "codes" / "train.npy").stat().st_mtime_ns
+    written = (run / "latents" / "train.npy").stat().st_mtime_ns
     for given in [], ["--autoencoder", frames]:  # both ways to go on
         assert train(*given)[0] == 0
-    assert (run / "codes" / "train.npy").stat().st_mtime_ns == written  # nothing was encoded again
+    assert (run / "latents" / "train.npy").stat().st_mtime_ns == written  # nothing was encoded again
     assert train("--autoencoder", frames, out=tmp_path / "whole")[0] == 0
     for name in ("model.safetensors", "ema.safetensors"):
         assert (folder_of(run, 6) / name).read_bytes() == (folder_of(tmp_path / "whole", 6) / name).read_bytes()
@@ -94,9 +96,9 @@ def test_train_go_on_and_load(lvlib, train, frames, digits, tmp_path, mp4):
     shutil.move(frames, tmp_path / "elsewhere")
     try:  # the run alone is enough
         clip = to_video(ClipSet(digits)[2]["video"])[None]
-        codes = load_autoencoder(run).encode(clip)
-        assert torch.equal(codes[0], torch.as_tensor(np.load(run / "codes" / "train.npy")[2]).long())
-        assert model.loss(codes)[0].isfinite()
+        codes = load_autoencoder(run)[1].encode(clip)
+        assert torch.equal(codes[0], torch.as_tensor(np.load(run / "latents" / "train.npy")[2]).long())
+        assert model.loss(codes, {})[0].isfinite()
         status, out, _ = lvlib("reconstruct", run, mp4, "--out", tmp_path / "out.npy")
         assert status == 0 and np.load(tmp_path / "out.npy").shape == (80, 32, 64, 3)
     finally:
@@ -108,7 +110,7 @@ def test_what_the_run_keeps_is_the_newest_checkpoint_of_the_autoencoder(train, f
     kept = tmp_path / "run" / "autoencoder"
     assert {path.name for path in kept.iterdir()} == {"config.json", "checkpoints"} and steps_saved(kept) == [20]
     newest = load_tensors(frames, 20, "model.safetensors")
-    for name, tensor in load_autoencoder(tmp_path / "run").state_dict().items():
+    for name, tensor in load_autoencoder(tmp_path / "run")[1].state_dict().items():
         assert torch.equal(tensor, newest[name])
 
 
@@ -116,7 +118,7 @@ def test_a_shipped_model_by_its_name_on_frames_of_another_size(train, tmp_path):
     """It was trained on 64x64, and takes 32x32 as well."""
     shipped = ["--autoencoder", "lvt-frames-course", "--autoencoder.codes", "128", "--autoencoder.codebooks", "4"]
     assert train(*shipped, "--training.steps", "1")[0] == 0
-    assert np.load(tmp_path / "run" / "codes" / "val.npy").shape == (2, 4, 8, 8, 4)
+    assert np.load(tmp_path / "run" / "latents" / "val.npy").shape == (2, 4, 8, 8, 4)
 
 
 def test_on_a_folder_of_videos(train, frames, tmp_path, mp4):
@@ -125,7 +127,7 @@ def test_on_a_folder_of_videos(train, frames, tmp_path, mp4):
     for name in ("a", "b"):
         shutil.copy(mp4, folder / f"{name}.mp4")
     assert train("--autoencoder", frames, root=folder)[0] == 0
-    assert np.load(tmp_path / "run" / "codes" / "train.npy").shape == (20, 4, 8, 8, 2)
+    assert np.load(tmp_path / "run" / "latents" / "train.npy").shape == (20, 4, 8, 8, 2)
     assert load_run(tmp_path / "run")["fps"] == 10
     images = tmp_path / "images"
     for name in ("a", "b"):
@@ -147,33 +149,33 @@ def test_weights_without_the_optimizers_state_are_not_trained_further(train, lvl
     assert content(kept) == before
 
 
-@pytest.mark.posix
 def test_killed_while_it_encodes(frames, digits, train, tmp_path):
     script = tmp_path / "killed.py"
-    script.write_text("import os, sys\nfrom lvlib.cli import main\nfrom lvlib.data import codes, tensors\n"
-                      "codes.sha256 = lambda path: os.kill(os.getpid(), 9)\nmain(sys.argv[1:])\n")
+    script.write_text("import os, sys\nfrom lvlib.cli import main\nfrom lvlib.data import latents\n"
+                      "latents.sha256 = lambda path: os.kill(os.getpid(), 9)\nmain(sys.argv[1:])\n")
     run = tmp_path / "run"
     command = [sys.executable, script, *arguments(run, digits, "--autoencoder", frames)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     killed = subprocess.run(list(map(str, command)), env=environment, capture_output=True)
     assert killed.returncode == -9
-    assert not (run / "codes").exists() and list(run.glob(".codes.part/train.npy"))
-    assert train()[0] == 0  # the autoencoder is in the run already
+    assert not (run / "latents").exists() and list(run.rglob("train.npy"))
+    status, _, errors = train()  # the autoencoder is in the run already
+    assert status == 0, errors
     assert train("--autoencoder", frames, out=tmp_path / "whole")[0] == 0
-    assert not list(run.glob(".codes.part"))
-    for name in ("codes/train.npy", "checkpoints/00000006/model.safetensors"):
+    assert list(run.rglob("train.npy")) == [run / "latents" / "train.npy"]
+    for name in ("latents/train.npy", "checkpoints/00000006/model.safetensors"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_codes_of_other_clips_are_made_again_before_training_and_refused_after(lvlib, train, refused_training, frames,
+def test_latents_of_other_clips_are_made_again_before_training_and_refused_after(lvlib, train, refused_training, frames,
                                                                               digits, tmp_path):
     run, others = tmp_path / "run", tmp_path / "others"
     assert lvlib("data", "moving_digits", "--out", others, "--train", "6", "--val", "2", "--test", "2", "--frames", "4",
                  "--size", "32", "--seed", "1")[0] == 0
     assert train("--autoencoder", frames)[0] == 0
-    first = np.load(run / "codes" / "train.npy")
+    first = np.load(run / "latents" / "train.npy")
     message = refused_training(root=others)
-    assert "codes.train_clips" in message and "start another run folder" in message
+    assert "latents.train_clips" in message and "start another run folder" in message
     moved = shutil.copytree(digits, tmp_path / "moved")
     assert train(root=moved)[0] == 0  # the same clips in another place
     (run / "config.json").unlink()
@@ -182,14 +184,14 @@ def test_codes_of_other_clips_are_made_again_before_training_and_refused_after(l
         path = run / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert train("--autoencoder", frames, root=others)[0] == 0
-    assert (np.load(run / "codes" / "train.npy") != first).any()
+    assert (np.load(run / "latents" / "train.npy") != first).any()
 
 
-def test_damaged_codes_are_refused_and_made_again_once_deleted(train, refused_training, frames, tmp_path):
+def test_damaged_latents_are_refused_and_made_again_once_deleted(train, refused_training, frames, tmp_path):
     assert train("--autoencoder", frames)[0] == 0
-    file = tmp_path / "run" / "codes" / "train.npy"
+    file = tmp_path / "run" / "latents" / "train.npy"
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")  # out of range
-    assert "codes are damaged; delete that folder" in refused_training().replace(f" in {file.parent}", "")
+    assert "latents are damaged; delete that folder" in refused_training().replace(f" in {file.parent}", "")
     shutil.rmtree(file.parent)
     assert train()[0] == 0 and np.load(file).max() < 16
 
@@ -208,12 +210,13 @@ def test_which_autoencoder(train, refused_training, refused, frames, digits, tmp
     (folder_of(broken, 20) / "manifest.json").write_text("{")
     assert "damaged checkpoint" in refused_training("--autoencoder", broken)
     line = ["train", "lvt-frames-course", "--out", tmp_path / "run", "--data.root", digits]
-    assert "lvt-frames-course has no prior" in refused(*line, "--autoencoder", frames)
+    assert "lvt-frames-course trains autoencoder, which stands on nothing: leave --autoencoder out" in refused(
+        *line, "--autoencoder", frames)
     assert "this configuration has no prior" in refused(*line, "--prior.attention", "key")
     assert not (tmp_path / "run").exists()
     assert train("--autoencoder", frames)[0] == 0
-    assert "the run of a prior; its autoencoder is in" in refused_training("--autoencoder", tmp_path / "run",
-                                                                           out=tmp_path / "second")
+    message = refused_training("--autoencoder", tmp_path / "run", out=tmp_path / "second")
+    assert f"is the run of a prior, not of an autoencoder; one is in {tmp_path / 'run' / 'autoencoder'}" in message
     assert train("--autoencoder", tmp_path / "run" / "autoencoder", out=tmp_path / "second")[0] == 0
 
 
@@ -223,7 +226,7 @@ def test_a_run_goes_on_with_its_own_autoencoder_alone(lvlib, train, refused_trai
     assert lvlib("train", "lvt-frames-course", "--out", other, "--data.root", digits, *LATENTS, "--autoencoder.hidden",
                  "8", "--autoencoder.residual_hidden", "4", "--training.steps", "21")[0] == 0
     message = refused_training("--autoencoder", other)
-    assert "learns the codes of another autoencoder" in message and "leave --autoencoder out" in message
+    assert "learns from another autoencoder than" in message and "leave --autoencoder out" in message
 
 
 def test_an_autoencoder_of_another_shape(refused_training, frames):
@@ -262,34 +265,37 @@ def test_sizes_that_do_not_fit_are_found_before_anything_is_encoded(lvlib, refus
 
 def test_another_configuration_is_refused_before_it_encodes_again(train, refused_training, frames, tmp_path):
     assert train("--autoencoder", frames)[0] == 0
-    shutil.rmtree(tmp_path / "run" / "codes")
+    shutil.rmtree(tmp_path / "run" / "latents")
     assert "prior.attention" in refused_training("--prior.attention", "key")
     assert "training.steps = 6, not 7" in refused_training("--training.steps", "7")  # a cosine's steps are fixed
     assert "bench-lvt" in refused_training(config="lvt-bair")
 
 
-@pytest.mark.posix
 def test_one_process_encodes_while_the_others_wait(train, frames, tmp_path, monkeypatch):
-    """The other one is a fork, that holds the lock as if it encoded."""
-    import fcntl
+    """The other one is a thread, that holds the lock as if it encoded, until the training waits for it."""
+    held, waiting, done = threading.Event(), threading.Event(), threading.Event()
 
-    lock, done = tmp_path / "run" / "codes.lock", tmp_path / "done"
-    lock.parent.mkdir()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with open(lock, "w") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            os.write(writer, b"locked")
-            time.sleep(1)
-            done.touch()
-        os._exit(0)
-    os.read(reader, 6)
-    waited = []
-    monkeypatch.setattr(frozen, "write_codes", lambda *a: waited.append(done.exists()) or write_codes(*a))
+    def encode():
+        with FileLock(tmp_path / "run" / "latents.lock"):
+            held.set()
+            waiting.wait()
+            done.set()
+
+    class Watched(FileLock):
+        def __enter__(self):
+            waiting.set()
+            return super().__enter__()
+
+    (tmp_path / "run").mkdir()
+    other = threading.Thread(target=encode)
+    other.start()
+    held.wait()
+    written = []
+    monkeypatch.setattr(runs_latents, "FileLock", Watched)
+    monkeypatch.setattr(runs_latents, "write_latents", lambda *a: written.append(done.is_set()) or write_latents(*a))
     assert train("--autoencoder", frames, "--training.steps", "1")[0] == 0
-    os.waitpid(child, 0)
-    assert waited == [True]
+    other.join()
+    assert written == [True]
 
 
 def test_help_lists_the_fields_of_a_prior(lvlib):

@@ -1,4 +1,4 @@
-"""Training VideoGPT as a user would: what it is told is kept beside the codes, and what does not fit is one line."""
+"""Training VideoGPT as a user would: conditions are kept beside the codes, and what does not fit is one line."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_train_with_all_conditions_and_go_on(lvlib, arguments, acted, tmp_path):
     assert lvlib(*arguments(*ALL))[0] == 0
     assert steps_saved(run) == [2, 4]
     for split, n in ("train", 6), ("val", 2):
-        kept = {name: np.load(run / "codes" / f"{split}.{name}.npy") for name in ("label", "actions", "frames")}
+        kept = {name: np.load(run / "latents" / f"{split}.{name}.npy") for name in ("label", "actions", "frames")}
         for i in range(n):
             item = ClipSet(acted, split)[i]
             assert kept["label"][i] == item["label"]
@@ -51,19 +51,19 @@ def test_train_with_all_conditions_and_go_on(lvlib, arguments, acted, tmp_path):
             np.testing.assert_array_equal(kept["frames"][i], item["video"][:1])
     about = load_run(run)
     assert about["classes"] == ["run", "jump", "sit", "lie", "7"] and about["fps"] == 10
-    assert about["codes"]["condition"] == {"label": 5, "actions": 2, "frames": 1}
+    assert about["latents"]["condition"] == {"label": 5, "actions": 2, "frames": 1}
 
     shutil.rmtree(folder_of(run, 4))
-    written = (run / "codes" / "train.npy").stat().st_mtime_ns
+    written = (run / "latents" / "train.npy").stat().st_mtime_ns
     assert lvlib(*arguments(*ALL))[0] == 0
-    assert (run / "codes" / "train.npy").stat().st_mtime_ns == written  # nothing was encoded again
+    assert (run / "latents" / "train.npy").stat().st_mtime_ns == written  # nothing was encoded again
     assert lvlib(*arguments(*ALL, out="whole"))[0] == 0
     one, two = ((folder_of(tmp_path / name, 4) / "model.safetensors").read_bytes() for name in ("run", "whole"))
     assert one == two
     assert "val_bits_per_dim" in json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-def test_codes_without_what_the_prior_is_told_are_made_again(lvlib, arguments, refused, acted, tmp_path):
+def test_latents_without_the_prior_s_conditions_are_made_again(lvlib, arguments, refused, acted, tmp_path):
     """As they are for other labels of the same videos; but never under a training that has begun."""
     run = tmp_path / "run"
 
@@ -73,14 +73,14 @@ def test_codes_without_what_the_prior_is_told_are_made_again(lvlib, arguments, r
         for name in "config.json", "metrics.jsonl":
             (run / name).unlink(missing_ok=True)
         assert lvlib(*arguments(*more, "--training.steps", 1, **options))[0] == 0
-        return sorted(path.name for path in (run / "codes").glob("train*"))
+        return sorted(path.name for path in (run / "latents").glob("train*"))
 
     assert made() == ["train.npy"]
     assert made("--prior.classes", 5) == ["train.label.npy", "train.npy"]
     others = change(acted, tmp_path / "others", label=lambda label: (label + 1) % 5)
     made("--prior.classes", 5, root=others)
-    np.testing.assert_array_equal(np.load(run / "codes" / "train.label.npy"), (np.arange(6) + 1) % 5)
-    assert "codes.train_clips" in refused(*arguments("--prior.classes", 5, "--training.steps", 1))
+    np.testing.assert_array_equal(np.load(run / "latents" / "train.label.npy"), (np.arange(6) + 1) % 5)
+    assert "latents.train_clips" in refused(*arguments("--prior.classes", 5, "--training.steps", 1))
     assert made() == ["train.npy"]
 
 
@@ -97,9 +97,9 @@ def change(root, out, classes: bool = True, **fields):
 
 
 @pytest.mark.parametrize("changes, line", [
-    ({"label": None, "classes": False}, "clips of train: they have no label, and the prior is told one of 5 classes: "
+    ({"label": None, "classes": False}, "clips of train: they have no label, and the prior is conditioned on one of 5 classes: "
      "take data with classes (videos in a folder for each), or set --prior.classes 0"),
-    ({"actions": None}, "clips of train: they have no actions, and the prior is told 2 numbers a frame: take data with "
+    ({"actions": None}, "clips of train: they have no actions, and the prior is conditioned on 2 numbers a frame: take data with "
      "actions, or set --prior.actions 0"),
     ({"actions": lambda a: a[..., :1]}, "clips of train: the actions are 4 x 1 numbers, and must be 4 x 2: a row for "
      "each of the video's 4 frames, 2 numbers a row"),
@@ -118,7 +118,7 @@ def test_a_label_out_of_range_is_found_while_the_clips_are_encoded(lvlib, argume
     status, _, errors = lvlib(*arguments(*ALL, root=data))
     line = "lvlib: error: clip 4 of train: the label is 8, and the prior's classes are 0 to 4"
     assert status == 2 and errors.splitlines()[-1] == line and "Traceback" not in errors
-    assert not (tmp_path / "run" / "codes").exists() and not (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run" / "latents").exists() and not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_configuration_that_does_not_fit_is_one_line(refused, arguments, tmp_path):
@@ -126,5 +126,5 @@ def test_a_configuration_that_does_not_fit_is_one_line(refused, arguments, tmp_p
     assert "frames must be fewer than the 4 of a clip, not 5" in refused(*arguments("--prior.frames", 5))
     assert "--prior.attention takes one of full, sparse" in refused(*arguments("--prior.attention", "half"))
     line = refused("train", "lvt-bair-nc1", *arguments()[2:6], "--autoencoder", arguments()[7])
-    assert "is a VideoVQVAE, and this configuration learns the codes of a FrameVQVAE" in line
+    assert "is of the class VideoVQVAE, and this configuration stands on a FrameVQVAE" in line
     assert not (tmp_path / "run").exists()
