@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import lru_cache, partial
 from multiprocessing import active_children
 from typing import NamedTuple
@@ -125,9 +125,6 @@ def for_model(batch: dict) -> tuple:
     return batch["latents"], as_inputs(batch["condition"])
 
 
-_SIGCHLD = getattr(signal, "SIGCHLD", None)  # Windows has none
-
-
 def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int,
                      pin_memory: bool = False) -> Iterator[list[dict]]:
     """For each of the steps its micro-batches: what `for_model` takes, the items' tensors stacked, b = config.batch /
@@ -154,11 +151,9 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
     loader = DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
                         collate_fn=partial(_collate, pieces=pieces), pin_memory=pin_memory,
                         worker_init_fn=_quiet_worker, generator=torch.Generator())
-    others, on_child = set(active_children()), signal.getsignal(_SIGCHLD) if _SIGCHLD else None
-    iterator = iter(loader)
-    if config.workers and _SIGCHLD and threading.current_thread() is threading.main_thread():
-        # torch would raise the death of a worker wherever the training happens to be; it is seen here as well.
-        signal.signal(_SIGCHLD, on_child or signal.SIG_DFL)
+    others = set(active_children())
+    with _no_child_handler():
+        iterator = iter(loader)
     workers = set(active_children()) - others
     try:
         while True:
@@ -166,7 +161,7 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
                 batch = next(iterator, None)
             except Exception as error:
                 # A worker that dies in the middle of what it says leaves errors of many kinds.
-                if isinstance(error, (ConnectionError, EOFError)) or not all(worker.is_alive() for worker in workers):
+                if isinstance(error, (ConnectionError, EOFError)) or any(worker.exitcode for worker in workers):
                     raise WorkerDied from error
                 raise
             if batch is None:
@@ -175,9 +170,25 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
                 raise batch
             yield batch
     finally:
-        del iterator  # ends the workers
-        for worker in workers:
-            worker.kill()  # one that did not end would be waited for without end: it ignores SIGTERM
+        del iterator  # ends the workers, unless an error refers to it
+        with _no_child_handler():
+            for worker in workers:  # who ignore SIGTERM: at the end of the program they would be waited for for ever
+                worker.kill()
+                worker.join()
+
+
+@contextmanager
+def _no_child_handler() -> Iterator[None]:
+    """Without torch's handler of SIGCHLD, which raises the death of a worker wherever the training happens to be. It
+    shows in the next batch, too."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)  # None: one that is not Python's
 
 
 def _quiet_worker(_worker: int) -> None:
