@@ -131,8 +131,8 @@ def _rename(name: str, renamed: Mapping[str, str]) -> str:
 def lock(run: Path) -> FileLock:
     """Holds the run folder until it is released or the process dies. Raises UserError if another holds it."""
     path = run / "lock"
-    if path.is_symlink():  # of a run folder from elsewhere: nobody knows what it points to
-        raise UserError(f"{path} is a symbolic link: remove it")
+    if path.is_symlink() or (path.is_file() and path.stat().st_size):  # taking the lock may empty the file
+        raise UserError(f"{path} is a link, or not empty: it is no lock of a training; remove it")
     held = FileLock(path)
     try:
         held.acquire(blocking=False)
