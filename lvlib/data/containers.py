@@ -220,18 +220,20 @@ class _Walk:
 
 
 def _rate(stream, stamps: np.ndarray, end: int) -> float:
-    """Frames a second: what the file says, if time stamps (in rising order) agree, by their mean distance or by the
-    usual one, for a recording may have gaps. Else what they say."""
+    """Frames a second: what the file says, if time stamps (in rising order) agree, else what they say. Pauses of a
+    recording, or where a clock was set anew, do not count: more than ten times the usual distance."""
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(stamps) < 2 or stamps[0] == stamps[-1]:
         return said[0] if said else _ANY_RATE
-    gaps, tick = np.diff(stamps), float(stream.time_base)
-    end = end if end > stamps[-1] else stamps[-1] + gaps.mean()
-    mean, usual = len(stamps) / ((end - stamps[0]) * tick), 1 / (max(1, np.median(gaps)) * tick)
-    for rate in said:
-        if min(abs(rate / mean - 1), abs(rate / usual - 1)) < 0.05:
-            return rate
-    return float(usual if abs(usual / mean - 1) < 0.05 else mean)
+    gaps = np.diff(stamps)
+    usual = np.median(gaps[gaps > 0])
+    gaps, tick = gaps[gaps <= 10 * usual], float(stream.time_base)
+    last = end - stamps[-1] if 0 < end - stamps[-1] <= 10 * usual else gaps.mean()
+    measured = [(len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (gaps.mean() * tick)]
+    for rate in (*said, 1 / (usual * tick)):
+        if min(abs(rate / other - 1) for other in measured) < 0.02:
+            return float(rate)
+    return float(measured[0])
 
 
 def _missing(path: Path, container, stream, walk: _Walk) -> int:
