@@ -42,7 +42,7 @@ def test_a_second_ctrl_c_breaks_off(tmp_path):
     assert steps_saved(tmp_path) == [3]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals go nowhere there")
+@pytest.mark.posix
 def test_an_interrupt_does_not_break_the_readers_of_data(tmp_path):
     """Ctrl-C in a terminal reaches them too."""
     def to_all():
@@ -158,7 +158,7 @@ def test_out_of_memory_is_one_line(tmp_path, make, data, reason, workers):
                         rf"|{reason} \(.*\) in step \d; there is no checkpoint yet", str(caught.value))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="processes die otherwise there")
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGBUS"])
 def test_a_killed_data_worker_is_one_line(tmp_path, name, capfd):
     """SIGBUS is how the system tells a process that /dev/shm is full."""
@@ -253,7 +253,7 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), DATA, config(), tmp_path / "run")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the other training is a fork")
+@pytest.mark.posix
 def test_two_trainings_in_one_folder(tmp_path):
     """The other training is a process of its own, which asks for the lock and no more."""
     from lvlib.training.run import lock
