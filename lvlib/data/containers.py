@@ -77,10 +77,12 @@ def examine(path: Path) -> Contents:
     missing where it breaks off) cannot be decoded; and whatever PyAV raises if it is no video.
     """
     with opened(path) as (container, stream):
-        walk, size, pixels, fields = _Walk(stream), None, 0, 0
-        stamps, checks, starts = [], [], []
+        walk, size, pixels, fields = _Walk(stream), (0, 0), 0, 0
+        stamps: list[int] = []
+        checks: list[int] = []
+        starts: list[int] = []
         for frame in read_frames(container, stream, walk):
-            size = size or shown_size(frame, pixel_shape(stream))
+            size = size if stamps else shown_size(frame, pixel_shape(stream))
             if frame.key_frame or not stamps:
                 starts.append(len(stamps))
             stamps.append(stamp_of(frame))
@@ -167,7 +169,7 @@ def check_of(frame) -> int:
         bits = [8 * -(-part.bits // 8) for part in form.components if part.plane == number]
         used = plane.width * (sum(bits) if form.is_planar else form.padded_bits_per_pixel) // 8
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # longer than the picture is wide
-        check = zlib.crc32(np.ascontiguousarray(rows[:, :used]), check)
+        check = zlib.crc32(np.ascontiguousarray(rows[:, :used]).data, check)
     return check
 
 

@@ -97,6 +97,7 @@ def test_a_cut_at_an_open_group_of_pictures_leaves_those_out_that_have_no_refere
     assert f"2 of its {30 - keys[1]} frames cannot be decoded and are left out" in caplog.text
 
 
+@pytest.mark.posix
 def test_a_name_with_a_colon_is_read_like_any_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_video(tmp_path / "cam1:12.mp4")
