@@ -230,11 +230,12 @@ def _rate(stream, stamps: np.ndarray, end: int) -> float:
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(stamps) < 2 or stamps[0] == stamps[-1]:
         return said[0] if said else _ANY_RATE
-    gaps = np.diff(stamps)
+    gaps, tick = np.diff(stamps), float(stream.time_base)
     usual = np.median(gaps[gaps > 0])
-    gaps, tick = gaps[gaps <= 10 * usual], float(stream.time_base)
+    gaps = gaps[gaps <= 10 * usual]
     last = end - stamps[-1] if 0 < end - stamps[-1] <= 10 * usual else gaps.mean()
-    measured = [(len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (gaps.mean() * tick)]
+    total, apart = gaps.sum(), gaps[gaps > 0]  # of parts joined end to end, time stamps come twice
+    measured = [length / tick for length in ((len(gaps) + 1) / (total + last), len(gaps) / total, len(apart) / total)]
     for rate in (*said, 1 / (usual * tick)):
         if min(abs(rate / other - 1) for other in measured) < 0.02:
             return float(rate)
