@@ -80,6 +80,17 @@ class Line(nn.Module):
         return error.square().mean(), {"largest_error": error.abs().max()}
 
 
+class Normed(Line):
+    """With a batch norm, whose means each process takes over its own clips."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm3d(3)
+
+    def loss(self, video):
+        return super().loss(self.norm(video))
+
+
 class GAN(nn.Module):
     """An autoencoder with a codebook and a discriminator that starts at step 3; it learns from what a frozen network
     sees, too, which is in no checkpoint."""
@@ -118,9 +129,9 @@ class NoisyVQVAE(FrameVQVAE):
         return super().loss(video + 0.05 * torch.randn_like(video))
 
 
-def line(seed: int = 0, **arguments) -> Line:
+def line(seed: int = 0, kind: type[Line] = Line, **arguments) -> Line:
     torch.manual_seed(seed)
-    return Line(**arguments)
+    return kind(**arguments)
 
 
 def gan(codebook: type[nn.Module] = EMACodebook) -> GAN:
