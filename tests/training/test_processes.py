@@ -86,8 +86,8 @@ def test_two_processes_end_as_one_would(tmp_path):
     ended = "another process of the training ended in step {}; the checkpoint of step {} is whole"
     assert outcome("first killed12", [1]) == ended.format(5, 3)
     assert outcome("second killed12", [0]) == ended.format(8, 6)
-    assert outcome("killed12") == outcome("norm resumed12") == "6 steps of 12"
-    for whole, resumed in ("gan", "killed"), ("norm", "norm resumed"):
+    assert outcome("killed12") == outcome("mean resumed12") == "6 steps of 12"
+    for whole, resumed in ("gan", "killed"), ("mean", "mean resumed"):
         for name in (MODEL, EMA):
             files = [folder_of(tmp_path / run, 12) / name for run in (whole, resumed)]
             assert files[0].read_bytes() == files[1].read_bytes()
