@@ -11,7 +11,7 @@ from bad_inputs.child import End
 
 # What is printed beside the one line: bars, and what was passed over.
 BAR = re.compile(r"\d+%\||(it|step|steps|batch|clips|s)/(s|it|step|batch|clips)\b|\?(it|step|batch| clips)/s")
-NOTICES = ("skipped", "left out a clip", "training without validation")
+NOTICES = ("skipped", "left out a clip", "training without validation", "not read in ", "the videos in ")
 
 Files = dict[str, bytes | str]
 
