@@ -159,13 +159,16 @@ def stamp_of(frame) -> int:
 
 
 def check_of(frame) -> int:
-    """A checksum of the brightness, or of whatever comes first in a pixel format."""
-    plane = frame.planes[0]
-    if plane.line_size <= 0:  # upside down in memory
-        return zlib.crc32(frame.to_ndarray(format="gray", threads=1))
-    pixel = frame.format.components[0].bits if frame.format.is_planar else frame.format.padded_bits_per_pixel
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # longer than the picture is wide
-    return zlib.crc32(np.ascontiguousarray(rows[:, : plane.width * -(-pixel // 8)]))
+    """A checksum of all pixels, as they are stored."""
+    check, form = 0, frame.format
+    for number, plane in enumerate(frame.planes):
+        if plane.line_size <= 0:  # upside down in memory
+            return zlib.crc32(frame.to_ndarray(format="rgb24", threads=1))
+        bits = [8 * -(-part.bits // 8) for part in form.components if part.plane == number]
+        used = plane.width * (sum(bits) if form.is_planar else form.padded_bits_per_pixel) // 8
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # longer than the picture is wide
+        check = zlib.crc32(np.ascontiguousarray(rows[:, :used]), check)
+    return check
 
 
 def pixel_shape(stream) -> float:

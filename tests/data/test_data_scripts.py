@@ -60,6 +60,35 @@ def test_run_by_hand_a_mistake_is_one_line_and_status_2(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "lvlib: error: digits must be 1 or 2, not 5\n")
 
 
+@pytest.mark.parametrize("options, message", [
+    (["--speeds", 10**21], "speeds must be whole pixels a frame, from 1 to size = 64, not "),
+    (["--speeds", 3, 65], "speeds must be whole pixels a frame"),
+    (["--train", 10**12], "1000000000200 clips: 197 PB of disk are needed"),
+    (["--size", 10**12], "1200 clips: over 1,000 PB of disk are needed"),
+    (["--frames", 10**30], "1200 clips: over 1,000 PB of disk are needed"),
+    (["--digit-size", 10**14], "digit_size must be from 4 to size - 1 = 63"),
+    (["--grid", 10**21], "grid must be from 1 to size - digit_size = 36"),
+    (["--train", -5], "clips and frames must be 1 or more"),
+])
+def test_absurd_numbers_are_one_line_before_the_work(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        run("moving_digits", "--out", tmp_path / "d", *options)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--size", 10**12], "a clip of 16 frames of 1000000000000 x 1000000000000: over 1,000 PB of memory"),
+    (["--frames", 10**15], "a clip of 1000000000000000 frames of 64 x 64: .* of memory are needed"),
+    (["--stride", 10**24], "too short: 20 frames, and a clip needs"),
+])
+def test_clips_that_fit_nowhere_are_one_line_before_the_work(tmp_path, options, message):
+    save_video(tmp_path / "videos" / "a.mp4")
+    save_video(tmp_path / "videos" / "b.mp4")
+    with pytest.raises(UserError, match=message):
+        run("video_folder", tmp_path / "videos", "--out", tmp_path / "set", *options)
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
 def test_video_folder_cuts_videos_into_clips(tmp_path, capsys):
     source = tmp_path / "videos"
     save_video(source / "train" / "a" / "1.mp4", 20)

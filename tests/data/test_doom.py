@@ -257,6 +257,42 @@ def test_drafts_of_other_options_are_not_taken(tmp_path):
     assert open_data(tmp_path / "set", "train")[0]["video"].shape == (2, 64, 64, 3)
 
 
+@pytest.mark.parametrize("kind", ["a user's file", "a user's folder", "a link"])
+def test_what_only_has_the_name_of_drafts_is_neither_deleted_nor_followed(tmp_path, kind):
+    pytest.importorskip("vizdoom")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "arguments.json").write_text("{}")
+    place = tmp_path / ".set.episodes"
+    if kind == "a user's file":
+        place.write_text("precious")
+    elif kind == "a user's folder":
+        place.mkdir()
+        (place / "arguments.json").write_text("{}")
+        (place / "train_notes.txt").write_text("precious")
+    else:
+        place.symlink_to(tmp_path / "mine", target_is_directory=True)
+    before = {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*")}
+    with pytest.raises(UserError, match=".set.episodes is not what this script left: move it away"):
+        run("--out", tmp_path / "set", "--episodes", 3, "--frames", 2)
+    assert {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*")} == before
+
+
+def test_a_policy_is_a_program_and_that_is_said_before_it_runs(tmp_path, capsys):
+    pytest.importorskip("vizdoom")
+    path = saved(BrightnessPolicy(), tmp_path / "policy.pt")
+    said = []
+
+    def load(*arguments):
+        said.append(capsys.readouterr().err)
+        return TrainedPolicy(*arguments)
+
+    run("--out", tmp_path / "set", "--episodes", 3, "--frames", 2, "--policy", path, TrainedPolicy=load)
+    assert said[0] == f"{path} is a program, and runs with your rights\n"
+    with pytest.raises(SystemExit):
+        run("--help")
+    assert "It is a program, and runs with your rights" in " ".join(capsys.readouterr().out.split())
+
+
 def test_another_map_has_more_buttons_and_nothing_is_left_lying_about(tmp_path, monkeypatch):
     vizdoom = pytest.importorskip("vizdoom")
     monkeypatch.chdir(tmp_path)
@@ -286,6 +322,9 @@ def test_stopped_by_hand_it_closes_its_games(tmp_path):
     [
         (["--episodes", 2], "--episodes must be 3 or more, not 2"),
         (["--skip", 0], "--skip must be 1 or more, not 0"),
+        (["--skip", 10**12], "--skip must be up to 2100 tics, a minute"),
+        (["--episodes", 10**12], "recording 1000000000000 episodes: over 1,000 PB of disk are needed"),
+        (["--frames", 10**15], "playing 4 episodes of 1000000000000000 frames at once: .* of memory are needed"),
         (["--seed", -1], "--seed must be 0 or more, not -1"),
         (["--policy", "nowhere.pt"], "--policy: there is no file nowhere.pt"),
         (["--wad", SCRIPT], "vizdoom.py is not a .wad file"),
