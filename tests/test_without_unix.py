@@ -49,7 +49,7 @@ def test_train_sample_and_reconstruct(tmp_path):
         "--autoencoder.downsample", "2", "8", "8", "--autoencoder.hidden", "8", "--autoencoder.residual_hidden", "4",
         "--autoencoder.codes", "8", "--autoencoder.code_dim", "4", "--autoencoder.residual_blocks", "1",
         "--prior.dim", "16", "--prior.heads", "2", "--prior.layers", "1", "--prior.hidden", "16")
-    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["00000001", "00000002", "00000003"]
+    assert sorted(int(path.name) for path in (tmp_path / "run/checkpoints").iterdir()) == [1, 2, 3]
     run(tmp_path, "sample", "run", "--n", "2", "--condition.label", "3", "--out", "samples.gif")
     write_video(tmp_path / "clip.mp4", np.zeros((5, 32, 32, 3), np.uint8))
     assert "PSNR" in run(tmp_path, "reconstruct", "run", "clip.mp4", "--out", "pair.mp4")

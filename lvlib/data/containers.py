@@ -187,6 +187,7 @@ class _Walk:
 
     def __init__(self, stream):
         self.stream, self.codec, self.format = stream, stream.codec_context.name, stream.container.format.name
+        self.usual_length = round(1 / (stream.time_base * (stream.average_rate or _ANY_RATE)))  # of a picture
         self.stamps: list[int] = []  # of the packets that hold pictures
         self.starts: list[int] = []  # which of them can be decoded without the ones before
         self.end = NO_STAMP  # of the last picture, in units of the stream
@@ -197,8 +198,9 @@ class _Walk:
 
     def add(self, packet) -> None:
         stamp = packet.dts if packet.pts is None else packet.pts
+        length = packet.duration or (self.usual_length if packet.stream is self.stream else 0)
         if stamp is not None:
-            self.seconds = max(self.seconds, float((stamp + packet.duration) * packet.time_base))
+            self.seconds = max(self.seconds, float((stamp + length) * packet.time_base))
         if packet.stream is not self.stream or not packet.size:
             return
         self.broken = packet.is_corrupt
@@ -214,22 +216,24 @@ class _Walk:
             self.starts.append(len(self.stamps))
         self.stamps.append(NO_STAMP if stamp is None else stamp)
         if stamp is not None:
-            self.end = max(self.end, stamp + packet.duration)
+            self.end = max(self.end, stamp + length)
 
 
 def _rate(stream, stamps: np.ndarray, end: int) -> float:
-    """Frames a second: what the file says, if time stamps (in rising order) agree, by their mean distance or by the
-    usual one, for a recording may have gaps. Else what they say."""
+    """Frames a second: what the file says, if time stamps (in rising order) agree, else what they say. Pauses of a
+    recording, or where a clock was set anew, do not count: more than ten times the usual distance."""
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(stamps) < 2 or stamps[0] == stamps[-1]:
         return said[0] if said else _ANY_RATE
-    gaps, tick = np.diff(stamps), float(stream.time_base)
-    end = end if end > stamps[-1] else stamps[-1] + gaps.mean()
-    mean, usual = len(stamps) / ((end - stamps[0]) * tick), 1 / (max(1, np.median(gaps)) * tick)
-    for rate in said:
-        if min(abs(rate / mean - 1), abs(rate / usual - 1)) < 0.05:
-            return rate
-    return float(usual if abs(usual / mean - 1) < 0.05 else mean)
+    gaps = np.diff(stamps)
+    usual = np.median(gaps[gaps > 0])
+    gaps, tick = gaps[gaps <= 10 * usual], float(stream.time_base)
+    last = end - stamps[-1] if 0 < end - stamps[-1] <= 10 * usual else gaps.mean()
+    measured = [(len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (gaps.mean() * tick)]
+    for rate in (*said, 1 / (usual * tick)):
+        if min(abs(rate / other - 1) for other in measured) < 0.02:
+            return float(rate)
+    return float(measured[0])
 
 
 def _missing(path: Path, container, stream, walk: _Walk) -> int:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX, _SUFFIX, _OWNER = ".lvlib-", ".part", "owner.json"
@@ -30,7 +30,7 @@ def draft_beside(path: Path) -> Iterator[Path]:
     _clear(path.parent)
     room = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, path.parent))
     try:
-        (room / _OWNER).write_text(json.dumps({"machine": platform.node(), "process": _me()}))
+        (room / _OWNER).write_text(json.dumps({"machine": platform.node(), "process": _me()}), encoding="utf-8")
         draft = room / "draft" / path.name
         draft.parent.mkdir()
         yield draft
@@ -55,12 +55,24 @@ def _me() -> list:
 
 def _clear(folder: Path) -> None:
     for room in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            owner = json.loads((room / _OWNER).read_text()) if not room.is_symlink() else {}
-            if owner["machine"] != platform.node():
-                log.warning("%s is a draft of another machine: delete it if nobody writes there any more", room)
-            elif not _is_alive(*owner["process"]):
-                shutil.rmtree(room, ignore_errors=True)
+        machine, process = _owner(room)
+        if machine == platform.node() and not _is_alive(*process):
+            shutil.rmtree(room, ignore_errors=True)
+        elif machine not in (platform.node(), None):
+            log.warning("%s is a draft of another machine: delete it if nobody writes there any more", room)
+
+
+def _owner(room: Path) -> tuple[str | None, list]:
+    """The machine and the process that a draft is of; None where the folder does not say."""
+    note = room / _OWNER
+    try:
+        if room.is_symlink() or note.is_symlink() or not note.is_file():
+            return None, []
+        owner = json.loads(note.read_text(encoding="utf-8"))
+        number, since = owner["process"]
+        return str(owner["machine"]), [int(number), float(since)]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None, []
 
 
 def _is_alive(number: int, since: float) -> bool:
@@ -70,3 +82,5 @@ def _is_alive(number: int, since: float) -> bool:
         return abs(psutil.Process(number).create_time() - since) < 1
     except psutil.NoSuchProcess:
         return False
+    except (psutil.Error, ValueError, OverflowError):
+        return True  # for all that is known

@@ -138,6 +138,9 @@ def natural_order(path: Path) -> list:
 def _video(path: Path, whole: bool) -> Video:
     try:
         state = path.stat()
+    except (OSError, ValueError) as error:  # a name with a zero byte is the latter
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
         if stat.S_ISDIR(state.st_mode):
             return _folder(path)
         if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
@@ -190,11 +193,12 @@ def _animation(path: Path) -> Video:
     """An animated WebP or PNG, or a single image."""
     try:
         with opened_image(path) as image:
-            frames, duration = getattr(image, "n_frames", 1), 0
+            size, frames, duration = as_rgb(image).size[::-1], getattr(image, "n_frames", 1), 0
             for i in range(frames):
                 image.seek(i)
+                image.load()  # only then it says for how long it is shown, in milliseconds
                 duration += image.info.get("duration", 0)
-            return Video(path, frames, 1000 * frames / duration if duration else _IMAGE_FOLDER_FPS, image.size[::-1])
+            return Video(path, frames, 1000 * frames / duration if duration else _IMAGE_FOLDER_FPS, size)
     except Exception:
         raise UserError(f"{path} is not an image that can be read, or it is damaged") from None
 

@@ -16,6 +16,7 @@ from lvlib.errors import UserError
 SLOWEST, FASTEST = 0.01, 1000  # frames a second
 GIF_FASTEST = 50  # its players show a frame for 0.02 s at least
 _TICKS = 90_000  # a second: every usual rate divides it, or nearly
+_GIF_TICKS = 100
 
 
 def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Sequence[float] = 8) -> None:
@@ -77,28 +78,29 @@ def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
     # One frame at a time: the video may be larger than the memory.
     frames = (np.pad(frame.repeat(3 // channels, -1), even, mode="edge") for frame in video)
     if fps.ndim and (fps != fps[0]).any():
-        tick, times = Fraction(1, _TICKS), np.round(_starts(fps, len(video)) * _TICKS).astype(int).tolist()
-        length, order = round(_TICKS / fps[-1]), {"bf": "0"}  # in order: MP4 sums up times of decoding, not of showing
+        tick, times = Fraction(1, _TICKS), np.round(_times(fps, len(video)) * _TICKS).astype(int).tolist()
+        order = {"bf": "0"}  # as shown: MP4 sums up times of decoding
     else:
-        tick, times = 1 / Fraction(fps.flat[0]).limit_denominator(1001), range(len(video))
-        length, order = 1, {}
-    _encode(path, "libx264", "yuv420p", tick, zip(times, frames, strict=True), "rgb24", {"crf": "18"} | order, length)
+        tick, times, order = 1 / Fraction(fps.flat[0]).limit_denominator(1001), range(len(video) + 1), {}
+    _encode(path, "libx264", "yuv420p", tick, times, frames, "rgb24", {"crf": "18"} | order)
 
 
 def _write_gif(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
     # Pillow chooses the colours, but would drop a frame that equals the one before; so FFmpeg writes.
-    starts = _starts(fps, len(video))
-    places = np.floor(starts * GIF_FASTEST + 1e-6).astype(int)  # of 0.02 s
+    times = _times(fps, len(video))
+    places = np.floor(times[:-1] * GIF_FASTEST + 1e-6).astype(int)  # of 0.02 s
     kept = np.flatnonzero(np.diff(places, prepend=-1))
-    times = np.round(starts * 100).astype(int) if len(kept) == len(video) else places[kept] * 100 // GIF_FASTEST
-    video = video[kept]
+    ticks = np.round(times * _GIF_TICKS).astype(int)
+    if len(kept) < len(video):
+        starts = places[kept] * _GIF_TICKS // GIF_FASTEST
+        ticks, video = np.append(starts, max(ticks[-1], starts[-1] + 2)), video[kept]
     picture = Image.fromarray(_strip(video)).convert("RGB").quantize(256)
     red_green_blue = np.zeros((256, 3), np.uint8)
     chosen = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
     red_green_blue[: len(chosen)] = chosen
     palette = np.concatenate([np.full((256, 1), 255, np.uint8), red_green_blue], 1)
     frames = ((frame, palette) for frame in np.split(np.array(picture), len(video), axis=1))
-    _encode(path, "gif", "pal8", Fraction(1, 100), zip(times.tolist(), frames, strict=True), "pal8", {})
+    _encode(path, "gif", "pal8", Fraction(1, _GIF_TICKS), ticks.tolist(), frames, "pal8", {})
 
 
 def _write_png(path: Path, video: np.ndarray, _fps: np.ndarray) -> None:
@@ -109,10 +111,9 @@ def _write_npy(path: Path, video: np.ndarray, _fps: np.ndarray) -> None:
     write_array(path, video)
 
 
-def _starts(fps: np.ndarray, frames: int) -> np.ndarray:
-    """When each frame is shown, in seconds: (frames,)."""
-    shown = np.broadcast_to(1 / fps, frames)
-    return np.cumsum(shown) - shown
+def _times(fps: np.ndarray, frames: int) -> np.ndarray:
+    """When each frame is shown, in seconds, and when the last one ends: (frames + 1,)."""
+    return np.concatenate([[0], np.cumsum(np.broadcast_to(1 / fps, frames))])
 
 
 def _strip(video: np.ndarray) -> np.ndarray:
@@ -121,25 +122,28 @@ def _strip(video: np.ndarray) -> np.ndarray:
     return strip[..., 0] if strip.shape[-1] == 1 else strip
 
 
-def _encode(path: Path, codec: str, pixels: str, tick: Fraction, frames: Iterable[tuple], given: str, options: dict,
-            length: int = 1) -> None:
-    """frames: when each is shown, in ticks, and its pixels. tick: seconds. length: of the last one, in ticks."""
+def _encode(path: Path, codec: str, pixels: str, tick: Fraction, times: Sequence[int], frames: Iterable, given: str,
+            options: dict) -> None:
+    """times: when each frame is shown, and when the last one ends, in ticks. tick: seconds."""
     av = import_av()
+    lengths = dict(zip(times[:-1], np.diff(times).tolist(), strict=True))
     with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream(codec, rate=1 / tick, options=options)
         stream.pix_fmt = pixels
-        for time, frame in frames:
+
+        def encode(picture) -> None:
+            for packet in stream.encode(picture):
+                packet.duration = lengths[packet.pts]  # an encoder does not know it of the last one
+                container.mux(packet)
+
+        for time, frame in zip(lengths, frames, strict=True):
             picture = tuple(map(np.ascontiguousarray, frame)) if given == "pal8" else np.ascontiguousarray(frame)
             picture = av.VideoFrame.from_ndarray(picture, format=given)
             picture.pts, picture.time_base = time, tick
             if not stream.codec_context.is_open:
                 stream.height, stream.width = picture.height, picture.width
-            container.mux(stream.encode(picture))
-        last = stream.encode()
-        for packet in last:
-            if packet.pts == time and codec == "libx264":  # it does not know how long the last frame is shown
-                packet.duration = length
-        container.mux(last)
+            encode(picture)
+        encode(None)
 
 
 _WRITERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], None]] = {

@@ -12,11 +12,11 @@ Where processes are not forked (Windows, macOS) a worker gets a pickled copy of 
 import random
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache, partial
 from multiprocessing import active_children
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,14 @@ from lvlib.data.tensors import as_inputs, to_video
 from lvlib.errors import UserError
 from lvlib.training.config import TrainingConfig
 from lvlib.training.engine import WorkerDied
+
+
+class Clips(Protocol):
+    """A data set: torch's `Dataset` with a length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict: ...
 
 
 @lru_cache(maxsize=2)
@@ -61,10 +69,11 @@ def seed_everything(*key: int) -> None:
 
 
 class _Key(NamedTuple):
-    """Of an item: `position` in the training fixes its random numbers. step: None in validation."""
+    """Of an item: which `clip` it is, and the `position` in the training that fixes its random numbers. step: None in
+    validation."""
 
     position: int
-    index: int
+    clip: int
     step: int | None
 
 
@@ -91,16 +100,16 @@ class _Inputs(Dataset):
     """Of an item its "latents" and their "condition", {} where it has none, or else its "video". Whatever an item draws
     at random depends on (seed, position) alone, also in a worker."""
 
-    def __init__(self, data: Dataset, seed: int):
+    def __init__(self, data: Clips, seed: int):
         self.data, self.seed = data, seed
 
     def __getitem__(self, key: _Key) -> dict | UserError:
         seed_everything(ITEM, self.seed, key.position)
         try:
             if key.step is not None and hasattr(self.data, "item_at"):
-                item = self.data.item_at(key.index, key.step)
+                item = self.data.item_at(key.clip, key.step)
             else:
-                item = self.data[key.index]
+                item = self.data[key.clip]
         except (UserError, OSError) as error:
             return UserError(str(error))  # torch would raise it with a worker's traceback for a message
         if "latents" in item:
@@ -125,18 +134,15 @@ def for_model(batch: dict) -> tuple:
     return batch["latents"], as_inputs(batch["condition"])
 
 
-_SIGCHLD = getattr(signal, "SIGCHLD", None)  # Windows has none
-
-
-def training_batches(data: Dataset, config: TrainingConfig, steps: range, rank: int, world: int,
-                     pin_memory: bool = False) -> Iterator[list[dict]]:
+def training_batches(data: Clips, config: TrainingConfig, steps: range, rank: int, world: int,
+                     pin_memory: bool = False) -> Generator[list[dict], None, None]:
     """For each of the steps its micro-batches: what `for_model` takes, the items' tensors stacked, b = config.batch /
     (world x config.accumulate) of each. Raises UserError if the data does."""
     batches = _Batches(len(data), config, steps, rank, world)
     return _load(data, config, batches, config.accumulate, pin_memory)
 
 
-def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: int) -> Iterator[dict]:
+def validation_batches(data: Clips, config: TrainingConfig, rank: int, world: int) -> Generator[dict, None, None]:
     """The clips in their order, each once, spread evenly: up to world - 1 of the last are left out. As large as the
     micro-batches of training."""
     clips = len(data) - len(data) % world
@@ -149,16 +155,14 @@ def validation_batches(data: Dataset, config: TrainingConfig, rank: int, world: 
             yield batch
 
 
-def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces: int,
-          pin_memory: bool) -> Iterator[list[dict]]:
+def _load(data: Clips, config: TrainingConfig, batches: Sampler | list, pieces: int,
+          pin_memory: bool) -> Generator[list[dict], None, None]:
     loader = DataLoader(_Inputs(data, config.seed), batch_sampler=batches, num_workers=config.workers,
                         collate_fn=partial(_collate, pieces=pieces), pin_memory=pin_memory,
                         worker_init_fn=_quiet_worker, generator=torch.Generator())
-    others, on_child = set(active_children()), signal.getsignal(_SIGCHLD) if _SIGCHLD else None
-    iterator = iter(loader)
-    if config.workers and _SIGCHLD and threading.current_thread() is threading.main_thread():
-        # torch would raise the death of a worker wherever the training happens to be; it is seen here as well.
-        signal.signal(_SIGCHLD, on_child or signal.SIG_DFL)
+    others = set(active_children())
+    with _no_child_handler():
+        iterator = iter(loader)
     workers = set(active_children()) - others
     try:
         while True:
@@ -166,7 +170,7 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
                 batch = next(iterator, None)
             except Exception as error:
                 # A worker that dies in the middle of what it says leaves errors of many kinds.
-                if isinstance(error, (ConnectionError, EOFError)) or not all(worker.is_alive() for worker in workers):
+                if isinstance(error, (ConnectionError, EOFError)) or any(worker.exitcode for worker in workers):
                     raise WorkerDied from error
                 raise
             if batch is None:
@@ -175,9 +179,25 @@ def _load(data: Dataset, config: TrainingConfig, batches: Sampler | list, pieces
                 raise batch
             yield batch
     finally:
-        del iterator  # ends the workers
-        for worker in workers:
-            worker.kill()  # one that did not end would be waited for without end: it ignores SIGTERM
+        del iterator  # ends the workers, unless an error refers to it
+        with _no_child_handler():
+            for worker in workers:  # who ignore SIGTERM: at the end of the program they would be waited for for ever
+                worker.kill()
+                worker.join()
+
+
+@contextmanager
+def _no_child_handler() -> Iterator[None]:
+    """Without torch's handler of SIGCHLD, which raises the death of a worker wherever the training happens to be. It
+    shows in the next batch, too."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)  # None: one that is not Python's
 
 
 def _quiet_worker(_worker: int) -> None:

@@ -134,13 +134,15 @@ def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
 
 def any_rank(fabric: "Fabric", *flags: bool | Tensor) -> list[bool]:
     """For each flag, whether it is set in any process."""
-    own = torch.stack([torch.as_tensor(flag, device=fabric.device).float() for flag in flags])
-    return [total > 0 for total in fabric.all_reduce(own, reduce_op="sum").tolist()]
+    counts = torch.stack([torch.as_tensor(flag, device=fabric.device).float() for flag in flags])
+    fabric.all_reduce(counts, reduce_op="sum")  # in place
+    return [count > 0 for count in counts.tolist()]
 
 
 def mean_over_ranks(fabric: "Fabric", values: dict[str, Tensor]) -> dict[str, float]:
-    own = torch.stack([value.detach().float() for value in values.values()])
-    return dict(zip(values, fabric.all_reduce(own, reduce_op="mean").tolist(), strict=True))
+    means = torch.stack([value.detach().float() for value in values.values()])
+    fabric.all_reduce(means, reduce_op="mean")  # in place
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 class WorkerDied(RuntimeError):

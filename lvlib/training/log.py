@@ -28,12 +28,12 @@ class MetricsLog:
 
     def write(self, record: dict[str, float]) -> None:
         """One line. The record has a `step`."""
-        record = {name: value if math.isfinite(value) else None for name, value in record.items()}  # JSON has no NaN
-        self.file.write(json.dumps(record).encode() + b"\n")
+        finite = {name: value for name, value in record.items() if math.isfinite(value)}
+        line = {name: finite.get(name) for name in record}  # JSON has no NaN
+        self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
-        for name, value in record.items():
-            if name != "step" and value is not None:
-                self.board.add_scalar(name, value, record["step"])
+        for name in finite.keys() - {"step"}:
+            self.board.add_scalar(name, finite[name], record["step"])
 
     def close(self) -> None:
         with suppress(OSError):  # on a full disk the error that matters is under way already

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.distributed as dist
+from filelock import BaseFileLock
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import checkpoint as on_disk
-from lvlib.training.batches import STEP, for_model, seed_everything, training_batches
+from lvlib.training.batches import STEP, Clips, for_model, seed_everything, training_batches
 from lvlib.training.checkpoint import EMA, MODEL, STATE, Checkpoint, steps_saved
 from lvlib.training.config import TrainingConfig
 from lvlib.training.engine import (
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Path | str, *,
-          val_data: Dataset | None = None, device: str = "auto", devices: int = 1, nodes: int = 1,
+def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path | str, *,
+          val_data: Clips | None = None, device: str = "auto", devices: int = 1, nodes: int = 1,
           describe: dict | None = None, may_change: Iterable[str] = (),
           read_settings: Callable[[Path], dict] = load_run, renamed: Mapping[str, str] = NONE_RENAMED,
           progress: bool = False) -> int:
@@ -105,56 +105,17 @@ def train(model: nn.Module, train_data: Dataset, config: TrainingConfig, run: Pa
 
 
 class _Training:
-    """What changes as training goes on, and how it is saved and restored."""
+    """What changes in the course of a training, and how it is saved and restored."""
+
+    take_step: Step  # from `open` on
 
     def __init__(self, fabric: "Fabric", model: nn.Module, config: TrainingConfig, run: Path):
         self.fabric, self.model, self.config, self.run = fabric, model, config, run
-        self.step, self.seconds, self.metrics = 0, 0.0, {}  # steps taken, seconds of them all, what was logged last
-        self.take_step = self.ema = self.lock = self.log = None
-
-    def go(self, settings: dict, train_data: Dataset, val_data: Dataset | None, progress: bool) -> None:
-        fabric, config, first = self.fabric, self.config, self.fabric.is_global_zero
-        self.to_disk(lambda: self.start_log(settings))
-        steps = range(self.step + 1, config.steps + 1)
-        batches = training_batches(train_data, config, steps, fabric.global_rank, fabric.world_size,
-                                   pin_memory=fabric.device.type == "cuda")
-        logged_step, logged_seconds = self.step, self.seconds
-        self.model.train()
-        with (closing(batches), Interrupts() as interrupts,
-              tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar):
-            clock = time.perf_counter()
-            for step, micro_batches in zip(steps, batches, strict=True):
-                seed_everything(STEP, config.seed, step, fabric.global_rank)
-                losses, metrics = self.take_step(step, [for_model(batch) for batch in fabric.to_device(micro_batches)])
-                if self.ema is not None:
-                    self.ema.update_parameters(self.model)
-                finite = torch.stack([loss.isfinite() for loss in losses.values()]).all()
-                broken, stop = any_rank(fabric, ~finite, interrupts.caught)
-                if broken:
-                    raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
-                self.step = step
-                self.seconds += time.perf_counter() - clock  # of training alone, without what follows
-                last = step == config.steps
-                record = {}
-                if last or step % config.log_every == 0:
-                    record = mean_over_ranks(fabric, losses | metrics)
-                    bar.set_postfix({name: record[name] for name in losses})
-                    record["learning_rate"] = learning_rate(config, step)
-                    record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
-                    logged_step, logged_seconds = step, self.seconds
-                if val_data is not None and (last or step % config.validate_every == 0):
-                    record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config, step)
-                    self.model.train()
-                if record:
-                    self.metrics = {"step": step, "seconds": self.seconds} | record
-                    self.to_disk(lambda: self.log.write(self.metrics))
-                if last or stop or step % config.checkpoint_every == 0:
-                    self.to_disk(self.save)
-                if stop and not last:
-                    raise TrainingStopped(f"interrupted after step {step}: saved in {self.run}; "
-                                          "the same command resumes from there")
-                bar.update()
-                clock = time.perf_counter()
+        self.step, self.seconds = 0, 0.0  # steps taken, and how long they took
+        self.metrics: dict[str, float] = {}  # what was logged last
+        self.ema: AveragedModel | None = None
+        self.lock: BaseFileLock | None = None
+        self.log: MetricsLog | None = None
 
     def prepare(self, check: Callable[[], None]) -> None:
         """Makes the run folder, or sees that it can be used: nobody else trains there, and `check` says so."""
@@ -190,6 +151,50 @@ class _Training:
         elif self.step:
             self.restore(renamed)
         return self.step
+
+    def go(self, settings: dict, train_data: Clips, val_data: Clips | None, progress: bool) -> None:
+        fabric, config, first = self.fabric, self.config, self.fabric.is_global_zero
+        self.to_disk(lambda: self.start_log(settings))
+        steps = range(self.step + 1, config.steps + 1)
+        batches = training_batches(train_data, config, steps, fabric.global_rank, fabric.world_size,
+                                   pin_memory=fabric.device.type == "cuda")
+        logged_step, logged_seconds = self.step, self.seconds
+        self.model.train()
+        with (closing(batches), Interrupts() as interrupts,
+              tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar):
+            clock = time.perf_counter()
+            for step, micro_batches in zip(steps, batches, strict=True):
+                seed_everything(STEP, config.seed, step, fabric.global_rank)
+                losses, metrics = self.take_step(step, [for_model(batch) for batch in fabric.to_device(micro_batches)])
+                if self.ema is not None:
+                    self.ema.update_parameters(self.model)
+                finite = torch.stack([loss.isfinite() for loss in losses.values()]).all()
+                broken, stop = any_rank(fabric, ~finite, interrupts.caught)
+                if broken:
+                    raise TrainingStopped(f"the loss is not finite at step {step}; {self.last_good()}")
+                self.step = step
+                self.seconds += time.perf_counter() - clock  # of training alone, without what follows
+                last = step == config.steps
+                record = {}
+                if last or step % config.log_every == 0:
+                    record = mean_over_ranks(fabric, losses | metrics)
+                    bar.set_postfix({name: record[name] for name in losses})
+                    record["learning_rate"] = learning_rate(config, step)
+                    record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
+                    logged_step, logged_seconds = step, self.seconds
+                if val_data is not None and (last or step % config.validate_every == 0):
+                    record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config, step)
+                    self.model.train()
+                if record:
+                    self.metrics = {"step": step, "seconds": self.seconds} | record
+                    self.to_disk(lambda: cast(MetricsLog, self.log).write(self.metrics))
+                if last or stop or step % config.checkpoint_every == 0:
+                    self.to_disk(self.save)
+                if stop and not last:
+                    raise TrainingStopped(f"interrupted after step {step}: saved in {self.run}; "
+                                          "the same command resumes from there")
+                bar.update()
+                clock = time.perf_counter()
 
     def start_log(self, settings: dict) -> None:
         write_config(self.run, settings)

@@ -44,17 +44,16 @@ def load_run(run: Path | str) -> dict:
     return config
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}")
+def _refuse(number: str) -> float:
+    raise ValueError(f"it holds {number}")
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if abs(value) < float("inf") else _refuse(text)
+def _finite(number: str) -> float:
+    return float(number) if abs(float(number)) < float("inf") else _refuse(number)
 
 
 def _check_depth(config: dict) -> None:
-    level = [config]
+    level: list[dict | list] = [config]
     for _ in range(DEEPEST):
         values = (value for part in level for value in (part.values() if isinstance(part, dict) else part))
         level = [value for value in values if isinstance(value, (dict, list))]
@@ -131,8 +130,8 @@ def _rename(name: str, renamed: Mapping[str, str]) -> str:
 def lock(run: Path) -> FileLock:
     """Holds the run folder until it is released or the process dies. Raises UserError if another holds it."""
     path = run / "lock"
-    if path.is_symlink():  # of a run folder from elsewhere: nobody knows what it points to
-        raise UserError(f"{path} is a symbolic link: remove it")
+    if path.is_symlink() or (path.is_file() and path.stat().st_size):  # taking the lock may empty the file
+        raise UserError(f"{path} is a link, or not empty: it is no lock of a training; remove it")
     held = FileLock(path)
     try:
         held.acquire(blocking=False)
@@ -175,7 +174,7 @@ def write_config(run: Path, config: dict) -> None:
 
 def _flat(config: dict, prefix: str = "") -> dict:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
+    flat: dict = {}
     for name, value in config.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ONE = "model"  # the optimizer of a model that has only one
 
 
-def losses_of(model: nn.Module, inputs: tuple, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
+def losses_of(model: Any, inputs: tuple, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
     """(Name of the optimizer, loss (), metrics) of each optimizer that moves at this step, in their order.
 
     Of a model that has `loss` alone: its loss, for the optimizer "model". See `lvlib.stages.SeveralLosses`.
@@ -40,7 +40,7 @@ def loss_name(optimizer: str) -> str:
     return "loss" if optimizer == ONE else f"{optimizer}_loss"
 
 
-def parameters_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+def parameters_of(model: Any) -> dict[str, list[nn.Parameter]]:
     """The parameters of each optimizer, by its name.
 
     Raises ValueError, naming one, for parameters that learn in no optimizer or in two, or are never saved.
@@ -117,7 +117,7 @@ class Step:
         self.model, self.config, self.fabric = model, config, fabric or _OneProcess()
         self.parameters = parameters_of(model)
         self.optimizers: dict[str, Optimizer] = {
-            name: self.fabric.setup_optimizers(build_optimizer(parameters, config))
+            name: cast(Optimizer, self.fabric.setup_optimizers(build_optimizer(parameters, config)))
             for name, parameters in self.parameters.items()}
         model.zero_grad()
 
@@ -129,7 +129,8 @@ class Step:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, number)
-        losses, metrics = {}, {}
+        losses: Metrics = {}
+        metrics: Metrics = {}
         parts = [self._gradients(inputs, number, len(micro_batches)) for inputs in micro_batches]
         for turn in zip(*parts, strict=True):
             name = turn[0][0]

@@ -186,9 +186,8 @@ def test_a_folder_in_use_is_never_written_to(tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-def test_the_draft_of_a_killed_run_is_cleared_away(tmp_path):
-    (tmp_path / ".new.part" / "train").mkdir(parents=True)
-    (tmp_path / "new").mkdir()  # empty, so free
+def test_an_empty_folder_is_free(tmp_path):
+    (tmp_path / "new").mkdir()
     write_clip_set(tmp_path / "new", "mine", {}, {"train": [{"video": numbered(4)[None]}]}, 10)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert json.loads((tmp_path / "new" / "meta.json").read_text())["splits"] == {"train": 1}

@@ -1,12 +1,16 @@
-import struct
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from small_videos import cut, numbered, numbers, save_images, save_video
 
-from lvlib.data import read_video, write_video
-from lvlib.data.video_files import decode, fit, probe
+from lvlib.data import VideoFolder, read_video, write_video
+from lvlib.data.pictures import fit
+from lvlib.data.video_files import decode, probe
+from lvlib.data.video_writer import writer_of
 from lvlib.errors import UserError
 
 SHORT_GOPS = {"g": "8", "bf": "2"}  # key frames inside, and frames that are stored out of order
@@ -116,16 +120,40 @@ def test_a_file_that_changed_is_probed_again(tmp_path):
     assert probe(save_video(tmp_path / "a.mp4", 12)).frames == 12
 
 
-def test_a_phone_held_upright(tmp_path):
-    path = save_video(tmp_path / "a.mp4")
-    one = 1 << 16
-    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
-    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
-    head, mark, track = path.read_bytes().partition(b"tkhd")  # the track's header, after the file's own
-    path.write_bytes(head + mark + track.replace(upright, turned, 1))
-    video, _ = read_video(path)
-    assert video.shape == (20, 64, 48, 3)
-    assert video[0, :12, -8:].mean() > 240 and video[0, :12, :8].mean() < 15  # the corner is now at the top right
+def test_what_is_neither_a_file_nor_a_folder_is_not_waited_for(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes here")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "endless.mp4").symlink_to("/dev/zero")
+    (tmp_path / "itself.mp4").symlink_to("itself.mp4")
+    for name in ("pipe.mp4", "endless.mp4"):
+        with pytest.raises(UserError, match=f"{name} is neither a file nor a folder"):
+            read_video(tmp_path / name)
+    with pytest.raises(UserError, match="cannot read"):
+        read_video(tmp_path / "itself.mp4")
+    with pytest.raises(UserError, match="cannot read"):
+        read_video("a\0b.mp4")
+    folder = save_images(tmp_path / "walk", 3)
+    os.mkfifo(folder / "frame9.png")
+    with pytest.raises(UserError, match="has an image that is no file: frame9.png"):
+        read_video(folder)
+    save_video(tmp_path / "good.mp4")
+    assert {path.name for path in VideoFolder(tmp_path, split="all").skipped} == {
+        "pipe.mp4", "endless.mp4", "itself.mp4", "walk"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for name in ("a.mp4", "b.webm"):
+        save_video(path / name, 20)
+    write_video(path / "c.gif", numbered(20))
+    assert numbers(read_video(path / "a.mp4")[0]) == list(range(20))
+    folder = VideoFolder(path, 8, split="all")
+    assert len(folder) == 6 and folder.fingerprint() == VideoFolder(path, 8, split="all").fingerprint()
+    assert len(VideoFolder(path.parent, 8, split="all").classes) == 1
+    with pytest.raises(UserError):
+        read_video(cut(path / "a.mp4"))
 
 
 def test_fit_covers_the_size_and_keeps_the_middle():
@@ -165,6 +193,52 @@ def test_gif_of_many_colours_stays_close(tmp_path):
     video = np.stack(np.broadcast_arrays(y * 8, x * 8, t * 40), -1).transpose(2, 0, 1, 3).astype(np.uint8)
     write_video(tmp_path / "a.gif", video)
     assert abs(read_video(tmp_path / "a.gif")[0].astype(int) - video).mean() < 15
+
+
+def test_a_name_with_a_colon_is_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cam1:12.mp4", "http:x.gif", "a%03d.gif", "-y.mp4"):
+        write_video(name, numbered(5))
+        assert read_video(name)[0].shape == (5, 48, 64, 3)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def end(path) -> float:
+    """When the last frame of a file ends to be shown, in seconds."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as file:
+        return max(float((p.pts + p.duration) * p.time_base) for p in file.demux(video=0) if p.size)
+
+
+@pytest.mark.parametrize("fps, frames", [(50, 50), (60, 42), (120, 21), (240, 11), (1000, 3)])
+def test_a_gif_of_many_frames_a_second_keeps_those_that_it_can_show(tmp_path, fps, frames):
+    video = numbered(25).repeat(2, axis=0)  # 50 frames
+    write_video(tmp_path / "a.gif", video, fps)
+    back, rate = read_video(tmp_path / "a.gif")
+    assert len(back) == pytest.approx(frames, abs=1) and rate <= 50.01
+    assert numbers(back)[0] == 0 and numbers(back) == sorted(numbers(back))
+    assert end(tmp_path / "a.gif") == pytest.approx(50 / fps, abs=0.021)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_frames_of_different_rates_each_keep_their_time(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    fps = [25.0] * 10 + [120.0] * 12 + [10.0] * 5
+    write_video(path, numbered(27), fps)
+    assert end(path) == pytest.approx(0.4 + 0.1 + 0.5, abs=0.03)
+    back, _ = read_video(path)
+    assert numbers(back) == list(range(27)) if suffix == ".mp4" else 10 + 4 + 5 <= len(back) <= 10 + 6 + 5
+    write_video(path, numbered(27), [8] * 27)
+    assert read_video(path)[1] == pytest.approx(8, rel=0.01)
+
+
+def test_rates_are_refused_before_the_work(tmp_path):
+    for rate in (1001, 10**9, 0, -1, float("nan"), float("inf"), 1e-9, [25, 2000]):
+        with pytest.raises(UserError, match="fps must be above 0 and up to 1000"):
+            writer_of(tmp_path / "a.mp4", rate)
+    assert writer_of(tmp_path / "a.mp4", [25, 30])
+    with pytest.raises(UserError, match="fps must be one number, or 3, one for each frame"):
+        write_video(tmp_path / "a.mp4", numbered(3), [25, 25])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(run, monkeypatch
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    for succeed in range(5):  # model, state, ema, manifest, folder
+    for succeed in range(5 if hasattr(os, "O_DIRECTORY") else 4):  # model, state, ema, manifest, folder
         left[:] = range(succeed)
         with pytest.raises(OSError, match="No space left"):
             save(run, 2, keep=1)
@@ -99,6 +99,21 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(run, monkeypatch
     monkeypatch.undo()
     save(run, 2, keep=1)
     assert names(run) == ["00000002"]
+
+
+def test_a_system_that_cannot_open_folders(run, monkeypatch):
+    """As Windows: it has no O_DIRECTORY, and says so where one tries."""
+    opens = os.open
+
+    def refuse_folders(path, *arguments):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opens(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse_folders)
+    monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
+    save(run, 1)
+    assert steps_saved(run) == [1] and torch.equal(load_tensors(run, 1, MODEL)["conv.weight"], line(seed=1).conv.weight)
 
 
 @pytest.mark.parametrize("dies_in", ["fsync", "replace", "rename"])

@@ -18,6 +18,7 @@ def test_what_the_configurations_of_the_papers_use_is_allowed():
     ("betas", (0.9,), "two numbers"),
     ("betas", (0.9, 1.0), "below 1"), ("betas", 0.9, "two numbers"), ("optimizer", "sgd", "adam, adamw"),
     ("precision", "fp16", "32-true, bf16-mixed, 16-mixed"), ("precision", ["32-true"], "32-true"),
+    ("precision", "", "32-true"), ("accumulate", 0, "1 or more"), ("accumulate", 2.0, "whole number"),
 ])
 def test_refused_values(name, value, allowed):
     with pytest.raises(UserError) as caught:

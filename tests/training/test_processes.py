@@ -15,7 +15,7 @@ from lvlib.training.checkpoint import EMA, MODEL, folder_of, load_tensors, steps
 
 HERE = Path(__file__).parent
 TIMES = {"seconds", "clips_per_second"}
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="the scripts fork")]
+pytestmark = [pytest.mark.slow, pytest.mark.posix]  # the scripts fork
 
 
 def run_script(*command: object) -> subprocess.CompletedProcess:

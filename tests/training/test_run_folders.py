@@ -297,11 +297,18 @@ def test_what_a_link_points_to_is_never_written_to(run, tmp_path, name, refuses)
     if name == "metrics.tmp":
         (run / "metrics.jsonl").write_text('{"step": 3}\n{"step": 11}\n')
     if refuses:
-        with pytest.raises((UserError, RuntimeError), match="link|File exists"):
+        with pytest.raises((UserError, RuntimeError), match="a link|symbolic link|File exists"):
             train(line(), DATA, config(steps=12, ema_decay=0.5), run)
     else:
         assert train(line(), DATA, config(steps=12, ema_decay=0.5), run) == 3
     assert target.read_text() == "mine\n"
+
+
+def test_a_file_that_is_called_lock_keeps_what_is_in_it(run):
+    (run / "lock").write_text("mine\n")
+    assert "lock is a link, or not empty" in refused(
+        lambda: train(line(), DATA, config(steps=12, ema_decay=0.5), run))
+    assert (run / "lock").read_text() == "mine\n"
 
 
 def test_a_bad_line_of_metrics_takes_no_other_with_it(run):

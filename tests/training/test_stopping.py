@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from toys import Clips, Line, at_step, config, line, logged, raise_signal, weights
+from toys import Clips, Line, at_step, config, line, logged, weights
 
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import train
@@ -24,7 +24,7 @@ DATA = Clips()
 def test_an_interrupt_saves_and_the_run_resumes_as_if_nothing_had_been(tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(TrainingStopped, match="interrupted after step 5: saved"):
-        train(at_step(5, lambda: raise_signal(number)), DATA, config(), tmp_path / "stopped")
+        train(at_step(5, lambda: signal.raise_signal(number)), DATA, config(), tmp_path / "stopped")
     assert signal.getsignal(number) is before
     assert steps_saved(tmp_path / "stopped") == [3, 5]
     train(line(), DATA, config(), tmp_path / "stopped")
@@ -34,22 +34,22 @@ def test_an_interrupt_saves_and_the_run_resumes_as_if_nothing_had_been(tmp_path,
 
 def test_a_second_ctrl_c_breaks_off(tmp_path):
     def twice():
-        raise_signal(signal.SIGINT)
-        raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(at_step(5, twice), DATA, config(), tmp_path)
     assert steps_saved(tmp_path) == [3]
 
 
+@pytest.mark.posix
 def test_an_interrupt_does_not_break_the_readers_of_data(tmp_path):
     """Ctrl-C in a terminal reaches them too."""
     def to_all():
-        import multiprocessing
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGINT)
             os.kill(child.pid, signal.SIGTERM)
-        raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(TrainingStopped, match="interrupted after step 5"):
         train(at_step(5, to_all), DATA, config(workers=2), tmp_path)
@@ -158,13 +158,14 @@ def test_out_of_memory_is_one_line(tmp_path, make, data, reason, workers):
                         rf"|{reason} \(.*\) in step \d; there is no checkpoint yet", str(caught.value))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="processes die otherwise there")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
-def test_a_killed_data_worker_is_one_line(tmp_path, number, capfd):
+@pytest.mark.posix
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGBUS"])
+def test_a_killed_data_worker_is_one_line(tmp_path, name, capfd):
     """SIGBUS is how the system tells a process that /dev/shm is full."""
+    number = getattr(signal, name)
     on_child = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(TrainingStopped, match=r"a process that reads data died .* in step \d; .* checkpoint"):
-        train(line(), Touchy(all_but_training(lambda: raise_signal(number))), config(workers=1), tmp_path)
+        train(line(), Touchy(all_but_training(lambda: signal.raise_signal(number))), config(workers=1), tmp_path)
     assert not multiprocessing.active_children() and signal.getsignal(signal.SIGCHLD) is on_child
     assert capfd.readouterr() == ("", "")
 
@@ -239,6 +240,8 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), DATA, config(), tmp_path / "run", val_data=Clips(1), devices=2)
     with pytest.raises(UserError, match="training.batch is 4: with 3 processes it must be a multiple of 3"):
         train(line(), DATA, config(), tmp_path / "run", devices=3)
+    with pytest.raises(UserError, match="batch is 4: with 2 processes of 4 micro-batches it must be a multiple of 8"):
+        train(line(), DATA, config(accumulate=4), tmp_path / "run", devices=2)
     with pytest.raises(UserError, match="devices is 0 and nodes is 1"):
         train(line(), DATA, config(), tmp_path / "run", devices=0)
     assert not (tmp_path / "run").exists()
@@ -250,7 +253,7 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch):
         train(line(), DATA, config(), tmp_path / "run")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the other training is a fork")
+@pytest.mark.posix
 def test_two_trainings_in_one_folder(tmp_path):
     """The other training is a process of its own, which asks for the lock and no more."""
     from lvlib.training.run import lock

@@ -1,7 +1,6 @@
 """Small models and data for the tests of training. Also imported by the scripts that the tests start."""
 
 import json
-import os
 import random
 
 import numpy as np
@@ -186,7 +185,3 @@ def logged(run) -> list[dict]:
 
 def weights(run, step: int) -> bytes:
     return (run / "checkpoints" / f"{step:08d}" / "model.safetensors").read_bytes()
-
-
-def raise_signal(number: int) -> None:
-    os.kill(os.getpid(), number)

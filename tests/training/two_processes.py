@@ -25,7 +25,6 @@ from toys import (
     gan,
     line,
     prior,
-    raise_signal,
 )
 
 from lvlib.errors import TrainingStopped, UserError
@@ -62,7 +61,7 @@ def fill_the_memory(_model) -> None:
 
 
 def die(_model) -> None:
-    raise_signal(signal.SIGKILL)
+    signal.raise_signal(signal.SIGKILL)
 
 
 TRAININGS = {  # name: (model, settings, folder)
@@ -75,7 +74,7 @@ TRAININGS = {  # name: (model, settings, folder)
     "killed": lambda: (gan(), GAN, "killed"),
     "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1), "run"),
     "nan": lambda: (only_on(1, 5, poison), SETTINGS, "nan"),
-    "interrupt": lambda: (only_on(1, 5, lambda _: raise_signal(signal.SIGTERM)), SETTINGS, "interrupt"),
+    "interrupt": lambda: (only_on(1, 5, lambda _: signal.raise_signal(signal.SIGTERM)), SETTINGS, "interrupt"),
     "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS, "full"),
     "memory": lambda: (only_on(1, 5, fill_the_memory), SETTINGS, "memory"),
 }

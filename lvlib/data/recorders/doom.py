@@ -134,8 +134,9 @@ class Walker(Policy):
 class TrainedPolicy(Policy):
     """A policy like the paper's, from a TorchScript file: a frame in, one button drawn by its probability out.
 
-    Such a file is a program, and runs with the rights of whoever loads it. The module takes a float frame (1, 3, 64, 64) in [-1, 1], and gives logits (1, 1 + n): of no button, then of each of
-    the n buttons. Raises UserError if the file is no such module, or its logits are not finite.
+    Such a file is a program, and runs with the rights of whoever loads it. The module takes a float frame
+    (1, 3, 64, 64) in [-1, 1], and gives logits (1, 1 + n): of no button, then of each of the n buttons. Raises
+    UserError if the file is no such module, or its logits are not finite.
     """
 
     def __init__(self, path: Path, buttons: int):
