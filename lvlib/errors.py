@@ -30,13 +30,17 @@ def shortened(text: str, most: int = 100) -> str:
 
 def in_one_line(error: BaseException) -> str | None:
     """What an error says that is nobody's mistake but the user's: sizes that fit no memory, numbers that no computer
-    takes, weights that make no numbers. None for any other error. torch and NumPy have classes for few of these: the
-    others are told by their text."""
+    takes, weights that make no numbers, files and names from elsewhere. None for any other error. torch and NumPy have
+    classes for few of these: the others are told by their text."""
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "out of memory: smaller sizes, or fewer clips, take less"
     if isinstance(error, OverflowError) or any(words in text for words in _TOO_LARGE):
         return f"a number is too large: {shortened(text.strip().partition(chr(10))[0])}"
+    if isinstance(error, RecursionError):
+        return "a file holds more levels, one inside the other, than can be read"
+    if isinstance(error, UnicodeEncodeError):
+        return f"a name that is not text cannot be used here: {shortened(error.object)!r}"
     if any(words in text for words in _NOT_FINITE):
         return "the model makes probabilities that are not finite: its weights are of no use"
     return None

@@ -9,7 +9,6 @@ absurd sizes end soon.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -20,13 +19,11 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # one thread and no GPU: forked processes have none
-
-from bad_inputs import calls, files, runs  # noqa: E402
-from bad_inputs.case import Case, Place  # noqa: E402
-from bad_inputs.child import load, run_forked  # noqa: E402
-from bad_inputs.judge import faults, snapshot  # noqa: E402
-from bad_inputs.place import CONFIGS, make_place  # noqa: E402
+from bad_inputs import calls, files, runs
+from bad_inputs.case import Case, Place
+from bad_inputs.child import load, run_forked
+from bad_inputs.judge import faults, snapshot
+from bad_inputs.place import CONFIGS, make_place
 
 KINDS = {"calls": calls, "files": files, "runs": runs}
 
@@ -47,7 +44,8 @@ def campaign() -> Iterator[Path]:
     from lvlib.configs import CONFIGS as TABLE
 
     load()
-    TABLE.update(CONFIGS)
+    added = {name: config for name, config in CONFIGS.items() if name not in TABLE}
+    TABLE.update(added)
     with tempfile.TemporaryDirectory(prefix="campaign", ignore_cleanup_errors=True) as folder:
         root = Path(folder).resolve()
         (root / "origin").mkdir()
@@ -56,7 +54,7 @@ def campaign() -> Iterator[Path]:
         try:
             yield root
         finally:
-            for name in CONFIGS:
+            for name in added:
                 del TABLE[name]
 
 

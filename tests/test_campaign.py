@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each case is run in a forked process")
+pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="each case is run in a forked process"),
+              pytest.mark.xdist_group("campaign")]  # one place for all of them
 
 CASES, SEED = 60, 0
 

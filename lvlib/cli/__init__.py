@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from typing import TextIO
 
 from lvlib import __version__
 from lvlib.errors import TrainingStopped, UserError, in_one_line, shortened, unknown
@@ -35,6 +37,10 @@ def reported(work: Callable[[], None]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        _drop(sys.stdout)
+        return 2
     except (UserError, TrainingStopped, OSError) as error:
         return _refused(str(error))
     except Exception as error:
@@ -42,7 +48,7 @@ def reported(work: Callable[[], None]) -> int:
             raise
         return _refused(line)
     except KeyboardInterrupt:
-        print("lvlib: stopped", file=sys.stderr)
+        _say("stopped")
         return 130
     return 0
 
@@ -50,8 +56,21 @@ def reported(work: Callable[[], None]) -> int:
 def _refused(line: str) -> int:
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(line.split()))
-        print("lvlib: error:", shortened(line, LONGEST), file=sys.stderr)
+        _say(f"error: {shortened(line, LONGEST)}")
     return 2
+
+
+def _say(line: str) -> None:
+    try:
+        print("lvlib:", line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Forgets what the stream has not written yet: at the end of Python it would raise once more."""
+    with suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: list[str]) -> None:

@@ -26,8 +26,6 @@ class Conditions:
 
     values: dict[str, "Tensor"]
     names: list[str]
-    fps: float
-    """Of the clips that the prior learned from."""
 
 
 def condition_options(config: "Config", fields: dict[str, list[str]]) -> dict[str, Any]:
@@ -43,10 +41,10 @@ def condition_options(config: "Config", fields: dict[str, list[str]]) -> dict[st
     return {name: value for name in specs if (value := getattr(options, name)) is not None}
 
 
-def conditions_for(config: "Config", options: dict[str, Any], n: int, about: dict, items: Sequence[dict],
+def conditions_for(config: "Config", options: dict[str, Any], n: int, classes: list[str], items: Sequence[dict],
                    given: Path | None) -> Conditions:
     """What the options say; where they do not, what the items of a data set hold that the samples begin with, if there
-    are any. Without either, classes are spread evenly. Prints the classes. about: config.json of the run.
+    are any. Without either, classes are spread evenly. Prints the classes. classes: names that the prior learned.
 
     Raises UserError for a value that the prior cannot take, and where one is missing.
     """
@@ -59,8 +57,9 @@ def conditions_for(config: "Config", options: dict[str, Any], n: int, about: dic
             if spec.kind == "class":
                 clip.setdefault(spec.name, i * spec.num_classes // n)
         if spec.name in options:
-            value = options[spec.name]
-            value = class_number(value, _classes(spec, about)) if spec.kind == "class" else read_array(spec.name, value)
+            option = options[spec.name]
+            value = (class_number(option, classes, spec.num_classes) if spec.kind == "class" else
+                     read_array(spec.name, option))
             clips = [clip | {spec.name: value} for clip in clips]
         if not all(spec.name in clip for clip in clips):
             raise UserError(f"this prior is conditioned on {spec.name}: give --condition.{spec.name} FILE.npy, of "
@@ -71,21 +70,25 @@ def conditions_for(config: "Config", options: dict[str, Any], n: int, about: dic
         raise UserError(f"{next((v for v in options.values() if isinstance(v, Path)), given)}: {error}") from error
     for spec in specs:
         if spec.kind == "class":
-            classes = _classes(spec, about)
-            labels = [classes[number] for number in values[spec.name].tolist()]
+            labels = [class_name(number, classes) for number in values[spec.name].tolist()]
             names = [f"class {label}" for label in labels]
             print(f"{spec.name}: {', '.join(labels)}")
-    return Conditions(values, names, about.get("fps") or 8)
+    return Conditions(values, names)
 
 
-def class_number(label: str, classes: list[str]) -> int:
+def class_number(label: str, named: list[str], num_classes: int) -> int:
     """The class of that name, or else of that number. Raises UserError if there is neither."""
-    if label in classes:
-        return classes.index(label)
-    if label.isdecimal() and label.isascii() and len(label) < 10 and int(label) < len(classes):
+    if label in named[:num_classes]:
+        return named.index(label)
+    if label.isdecimal() and label.isascii() and len(label) < 10 and int(label) < num_classes:
         return int(label)
-    listed = classes if len(classes) <= MANY else [*classes[:MANY], f"{len(classes) - MANY} more"]
-    raise unknown("class", label, listed)
+    listed = [class_name(number, named) for number in range(min(num_classes, MANY))]
+    raise unknown("class", label, listed if num_classes <= MANY else [*listed, f"{num_classes - MANY} more"])
+
+
+def class_name(number: int, named: list[str]) -> str:
+    """Classes that the data did not name go by their number."""
+    return named[number] if number < len(named) else str(number)
 
 
 def read_array(name: str, path: Path) -> np.ndarray:
@@ -106,9 +109,3 @@ def read_array(name: str, path: Path) -> np.ndarray:
 def _stated(config: "Config") -> "list[ConditionSpec]":
     """The conditions that are not frames."""
     return [spec for spec in config.up_to("prior").conditions if spec.kind != "given-frames"]
-
-
-def _classes(spec: "ConditionSpec", about: dict) -> list[str]:
-    """Names; those that the data did not name go by their number."""
-    named = about.get("classes", [])[:spec.num_classes]
-    return [*named, *map(str, range(len(named), spec.num_classes))]

@@ -90,7 +90,7 @@ def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[s
     from lvlib.evaluation.scores import BASELINE_CLIPS, Setting, count_baselines, evaluate, evenly_spaced
     from lvlib.runs import load_pipeline
     from lvlib.runs.data import check_rate, open_split
-    from lvlib.training import load_run
+    from lvlib.runs.load import learned_from
 
     given_frames = given(options, config)
     metrics = chosen(options.metrics, config, given_frames)
@@ -99,7 +99,7 @@ def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[s
     specs = config.up_to("prior").conditions
     check_data({options.split: data}, specs)
     if any(spec.kind == "class" for spec in specs):
-        check_classes(data.classes, load_run(options.run).get("classes", []), options.run)
+        check_classes(data.classes, learned_from(options.run).classes, options.run)
     counted = None
     if config.prior:
         check_rate(config.data.root, data.fps, config.data.stride, options.run, "--data.stride")
@@ -118,7 +118,7 @@ def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[s
                    "condition": [spec.name for spec in specs], "likelihood": config.prior.likelihood}
     if baselines:
         report |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
-    return {**report, **finite(scores)}
+    return {**report, **for_json(scores)}
 
 
 def given(options: argparse.Namespace, config: "Config") -> int:
@@ -139,8 +139,8 @@ def measured_with(options: argparse.Namespace, config: "Config", clips: "Dataset
             "clips": len(clips), "clips_in_split": len(data), "frames": config.data.frames, "size": config.data.size}
 
 
-def finite(scores: dict[str, dict[str, float]]) -> dict:
-    """JSON has no infinity: None for the PSNR of clips that are equal. Raises UserError for what is no number."""
+def for_json(scores: dict[str, dict[str, float]]) -> dict:
+    """JSON has no infinity: None for it, such as the PSNR of clips that are equal. Raises UserError for no number."""
     for name, values in scores.items():
         for of, value in values.items():
             if math.isnan(value):

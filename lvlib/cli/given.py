@@ -82,7 +82,7 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path)
 
     from lvlib.data import ClipSet, to_video
     from lvlib.data.conditions import check_classes
-    from lvlib.training import load_run
+    from lvlib.runs.load import learned_from
 
     clips = ClipSet(root, "test", config.data.frames, stride)
     (height, width, channels), (own, _, size, _) = clips.shape, config.video_shape
@@ -90,7 +90,7 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path)
         raise UserError(f"clips in {root} are {height} x {width} with {channels} channels, the model's {size} x {size} "
                         f"with {own}: give another set, or video files, which are resized")
     if any(spec.kind == "class" for spec in config.conditions):
-        check_classes(clips.classes, load_run(run).get("classes", []), run)
+        check_classes(clips.classes, learned_from(run).classes, run)
     if len(clips) < n:
         raise UserError(f"{root} has {len(clips)} test clips: --n must be at most that, not {n}")
     items = [clips[i] for i in range(n)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lvlib.cli.arguments import Parser, add_device
-from lvlib.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +64,7 @@ def side_by_side(model: "nn.Module", config: "Config", video: "Video") -> Iterat
     from lvlib.data import from_video, to_video
     from lvlib.data.tensors import as_channels
     from lvlib.data.video_files import decode
+    from lvlib.evaluation.generate import finite
     from lvlib.metrics.pixels import mse
 
     device = next(model.parameters()).device
@@ -77,9 +77,7 @@ def side_by_side(model: "nn.Module", config: "Config", video: "Video") -> Iterat
         clip = original
         if whole_clips:  # the last one is filled up with its last frame
             clip = torch.cat([original, original[:, :, -1:].expand(-1, -1, chunk - len(frames), -1, -1)], 2)
-        reconstruction = model.decode(model.encode(clip))[:, :, :len(frames)]
-        if not reconstruction.isfinite().all():
-            raise UserError(f"what the model makes of {video.path} is not finite")
+        reconstruction = finite(model.decode(model.encode(clip)))[:, :, :len(frames)]
         squared_error += mse(reconstruction, original).item() * len(frames)
         yield from_video(torch.cat([original, reconstruction], -1))[0].cpu().numpy()
     decibels = 10 * math.log10(4 * video.frames / squared_error) if squared_error else math.inf

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lvlib.cli.given import Clips
     from lvlib.configs import Config
 
+FPS = 8  # of samples, where nothing tells how fast the clips pass that the prior learned from
+
 
 def main(arguments: list[str]) -> None:
     rest, overrides = split_overrides(arguments)
@@ -23,8 +25,8 @@ def main(arguments: list[str]) -> None:
     from lvlib.data.video_writer import writer_of
     from lvlib.evaluation.generate import check_frames
     from lvlib.runs import load_config, load_pipeline
+    from lvlib.runs.load import learned_from
     from lvlib.runs.shipped import run_folder
-    from lvlib.training import load_run
 
     writer_of(options.out)
     run = run_folder(options.run)
@@ -41,8 +43,9 @@ def main(arguments: list[str]) -> None:
     values = options.n * channels * (options.frames or frames) * math.prod(size)
     require_memory(6 * values, f"a video of {options.n} samples")  # as float32, and as what is written
     given_frames, clips = given_clips(options, config, run)
-    condition = conditions_for(config, stated, options.n, load_run(run), clips.items if clips else [], options.given)
-    fps = clips and clips.fps or condition.fps
+    learned = learned_from(run)
+    condition = conditions_for(config, stated, options.n, learned.classes, clips.items if clips else [], options.given)
+    fps = clips and clips.fps or learned.fps or FPS
     writer_of(options.out, fps)
     pipeline = load_pipeline(run, options.device)
     import torch

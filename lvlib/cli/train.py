@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from lvlib.data.conditions import check_data
+    from lvlib.reports.limits import check_training
     from lvlib.runs.latents import find_below, latents_of, made_from, standing_on
     from lvlib.runs.load import load_settings, renamed_tensors
     from lvlib.training import train
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> None:
     if config.stands_on:
         below = find_below(config, getattr(options, config.stands_on), options.out)
         config = standing_on(config, below, options.fields)
-    _check_batch(config, math.prod(world))
+    check_training(config, math.prod(world))
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     data = _open_data(config)
@@ -76,16 +77,6 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
     except UserError as error:
         _say(f"training without validation: {error}")
     return data
-
-
-def _check_batch(config: "Config", processes: int) -> None:
-    """Raises UserError where what goes through at a time, or the list of a step's clips, fits no memory."""
-    from lvlib.data.limits import require_memory
-
-    share = config.training.batch // processes
-    sizes, number = (config.video_shape, 4) if config.stage == "autoencoder" else (config.latents.shape, 8)
-    require_memory(share // config.training.accumulate * math.prod(sizes) * number, f"a batch of {share:,} clips")
-    require_memory(share * 100, f"the list of {share:,} clips of a step")
 
 
 def _check_folder(run: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
-from lvlib.configs.building import build_within_limits
+from lvlib.configs.building import build_within_limits, check_numbers
 from lvlib.errors import UserError
 from lvlib.stages import (
     AutoencoderConfig,
@@ -98,6 +98,8 @@ class Config:
         """The stage that it trains, with new weights. Raises UserError where sizes do not fit each other, or do not fit
         into the memory."""
         latents, config = self.latents, self.stages[self.stage]
+        check_numbers("a clip", self.video_shape)
+        check_numbers("the latents of a clip", latents.shape)
         sizes = () if self.stage == "autoencoder" else (latents, self.video_shape)
         return _said_plainly(lambda: build_within_limits(lambda: config.build(*sizes)))
 

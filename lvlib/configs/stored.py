@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from lvlib.configs.config import STAGES, Config, DataConfig, Named
 from lvlib.configs.kinds import fits, in_words
-from lvlib.errors import UserError
+from lvlib.errors import UserError, shortened
 from lvlib.training.config import TrainingConfig
 
 PARTS = ("data", *STAGES, "training")
@@ -66,5 +66,4 @@ def _stage_class(name: str, fields: dict, values: Mapping[str, Any], table: Mapp
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return shortened(repr(value), 40)

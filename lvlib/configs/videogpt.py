@@ -64,9 +64,9 @@ bench = Config(
 
 CONFIGS = {
     "videogpt-vqvae-course": Named(vqvae_course, "video VQ-VAE for one grey digit of 32x32", "VideoGPT 3"),
-    "videogpt-course": Named(course, "VideoGPT's prior for one digit, told its class", "VideoGPT 3"),
+    "videogpt-course": Named(course, "VideoGPT's prior for one digit, conditioned on its class", "VideoGPT 3"),
     "videogpt-vqvae-doom-course": Named(vqvae_doom_course, "video VQ-VAE for Doom", "VideoGPT 4.4"),
-    "videogpt-doom-course": Named(doom_course, "VideoGPT's prior for Doom, told the buttons", "VideoGPT 4.4"),
+    "videogpt-doom-course": Named(doom_course, "VideoGPT's prior for Doom, conditioned on the buttons", "VideoGPT 4.4"),
     "videogpt-vqvae-moving-mnist": Named(vqvae_moving_mnist, "video VQ-VAE for Moving MNIST",
                                          "VideoGPT Table 8"),
     "videogpt-vqvae-bair": Named(vqvae_bair, "video VQ-VAE for BAIR, RoboNet and ViZDoom",
@@ -76,7 +76,7 @@ CONFIGS = {
                                    "VideoGPT Table 9"),
     "videogpt-bair": Named(bair, "VideoGPT's prior for BAIR and RoboNet, given one frame",
                            "VideoGPT Table 9"),
-    "videogpt-vizdoom": Named(vizdoom, "VideoGPT's prior for ViZDoom, told the buttons", "VideoGPT Table 9"),
+    "videogpt-vizdoom": Named(vizdoom, "VideoGPT's prior for ViZDoom, conditioned on the buttons", "VideoGPT Table 9"),
     "videogpt-ucf101": Named(ucf101, "VideoGPT's prior for UCF-101, unconditional", "VideoGPT Table 9"),
     "videogpt-tgif": Named(tgif, "VideoGPT's prior for TGIF, unconditional", "VideoGPT Table 9"),
     "bench-videogpt": Named(bench, "video VQ-VAE and prior at the size of the speed comparison",

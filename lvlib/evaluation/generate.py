@@ -51,9 +51,7 @@ class Pipeline:
             own = {name: _part(value, start).to(self.device) for name, value in (condition or {}).items()}
             shown = None if given is None else _part(given, start).to(self.device)
             latents = self.sample_latents(count, own, shown, sampling, frames)
-            video = self.autoencoder.decode(latents)
-            if not video.isfinite().all():
-                raise UserError("what the model makes is not finite: its weights are of no use")
+            video = finite(self.autoencoder.decode(latents))
             if shown is not None:
                 video[:, :, :shown.shape[2]] = shown
             parts.append(video)
@@ -75,6 +73,13 @@ class Pipeline:
             return latents
         wanted = [spec.name for spec in config.conditions]
         return self.refiner.refine(latents, {name: condition[name] for name in wanted}, config.refiner.Sampling())
+
+
+def finite(video: Tensor) -> Tensor:
+    """The same. Raises UserError if it is not finite: neither pixels nor scores would tell."""
+    if not video.isfinite().all():
+        raise UserError("what the model makes is not finite: its weights are of no use")
+    return video
 
 
 def check_frames(config: Config, frames: int | None) -> None:

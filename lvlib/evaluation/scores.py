@@ -14,7 +14,7 @@ from lvlib.configs import Config
 from lvlib.data import to_video
 from lvlib.data.conditions import conditions_of
 from lvlib.evaluation.baselines import CodeBaselines, count_codes, repeat_last_frame
-from lvlib.evaluation.generate import BATCH, Pipeline
+from lvlib.evaluation.generate import BATCH, Pipeline, finite
 from lvlib.metrics.pixels import mse, psnr
 from lvlib.models.common.quantize import perplexity, usage
 
@@ -48,7 +48,7 @@ class Batch:
 
     @cached_property
     def rebuilt(self) -> Tensor:
-        return self.pipeline.autoencoder.decode(self.latents)
+        return finite(self.pipeline.autoencoder.decode(self.latents))
 
     @cached_property
     def sampled(self) -> Tensor:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
+from lvlib.errors import UserError
 from lvlib.reports.describe import example_condition
+from lvlib.reports.limits import check_training
+from lvlib.training.engine import processes
 from lvlib.training.step import Step
 
 PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
@@ -35,13 +39,16 @@ def bench(config: Config, threads: int = 1) -> dict:
     `peak_share`: their rate, as a share of that of a large matrix product.
     `peak_memory_mb`: what training steps add to the process at rest.
     Times are medians of CPU seconds, summed over threads.
+
+    Raises UserError for sizes that do not fit each other, or this machine.
     """
-    with torch.device("meta"):
-        config.build()  # sizes that do not fit show before the work
     stages = {stage: config.up_to(stage) for stage in config.stages}
     if config.stands_on and config.autoencoder.frame_by_frame:
         autoencoder = stages["autoencoder"]
         stages["autoencoder"] = replace(autoencoder, training=replace(config.training, batch=1, accumulate=1))
+    for stage in stages.values():  # before the work on the first begins
+        processes(stage.training, 1, 1)
+        check_training(stage)
     measured = {stage: _in_fresh_process(measure, config, threads) for stage, config in stages.items()}
     keys = ("train_step_cpu_s", "sample_cpu_s", "gflop", "peak_share", "peak_memory_mb")
     return {
@@ -129,7 +136,10 @@ def _in_fresh_process(work: Callable, *arguments) -> dict:
     """The most memory that a process has held never falls again, and freed memory is used anew: one stage would hide
     the other."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+        try:
+            return pool.submit(work, *arguments).result()
+        except BrokenProcessPool:
+            raise UserError("the process that measures was ended from outside: too little memory?") from None
 
 
 def cpu_seconds(step: Callable[[], None], rounds: int = 5, limit: float = 60.0) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from lvlib.configs import Config
 from lvlib.stages import ConditionSpec
 from lvlib.training.config import TrainingConfig
+from lvlib.training.engine import processes
 from lvlib.training.step import losses_of, parameters_of
 
 MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizers' two running means and the EMA if any, plus every "
@@ -26,11 +27,12 @@ def parameter_count(module: nn.Module) -> int:
 def describe(config: Config) -> dict:
     """Parameters per part, shapes of a clip and of its latents, tokens a clip, memory that training needs.
 
-    Raises UserError where the configuration's sizes do not fit each other.
+    Raises UserError where the configuration's sizes do not fit each other, or no machine.
     """
     # Fake tensors are meta tensors that know which device they stand for: what autocast asks. The counts of codes
     # (bincount) have a length that depends on values, hence the ShapeEnv. LVT draws slices by real numbers.
     fake = FakeTensorMode(shape_env=ShapeEnv(allow_dynamic_output_shape_ops=True), allow_non_fake_inputs=True)
+    processes(config.training, 1, 1)  # the batch must divide into its micro-batches
     spec = config.latents
     with fake, warnings.catch_warnings():
         # torch says so of each fake that is copied, as layers of nn.TransformerEncoder are.

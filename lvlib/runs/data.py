@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from lvlib.configs import Config
 from lvlib.data import open_data
 from lvlib.errors import UserError
-from lvlib.training import load_run
+from lvlib.runs.load import learned_from
 
 
 def open_split(config: Config, split: str) -> Dataset:
@@ -32,7 +32,7 @@ def check_rate(path: Path | str, fps: float | None, stride: int, run: Path, opti
     fps: of the frames taken, every stride-th of those at `path`; `option` sets the stride. Nothing is known of images,
     nor of runs that do not say their rate.
     """
-    learned = load_run(run).get("fps")
+    learned = learned_from(run).fps
     if not fps or not learned or abs(fps / learned - 1) < 0.02:
         return
     fitting = round(fps * stride / learned)

@@ -6,20 +6,31 @@
 """
 
 import json
+import math
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from lvlib.configs import Config, config_from_dict
-from lvlib.configs.config import STAGES
-from lvlib.errors import UserError
+from lvlib.configs.kinds import fits
+from lvlib.errors import UserError, shortened
 from lvlib.evaluation.generate import Pipeline
 from lvlib.runs.shipped import run_folder
 from lvlib.training import load_run, load_weights
 from lvlib.training.engine import choose_device
 from lvlib.training.run import newest_weights
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a run knows of the clips that it learned from."""
+
+    fps: float | None
+    """Frames a second, of those taken."""
+    classes: list[str]
+    """Names, in the order of their numbers; none where the data had none."""
 
 
 def load_settings(run: Path) -> dict:
@@ -35,6 +46,17 @@ def load_settings(run: Path) -> dict:
 def load_config(run: Path) -> Config:
     """The configuration that the run was trained with. Raises UserError if there is none, or it is damaged."""
     return _config(run, load_run(run))
+
+
+def learned_from(run: Path) -> Learned:
+    """Raises UserError if config.json is damaged."""
+    values = load_run(run)
+    fps, classes = values.get("fps"), values.get("classes", [])
+    if not fits(fps, float | None) or fps is not None and not 0 < fps < math.inf:
+        raise UserError(f"{run / 'config.json'}: fps must be a number above 0, or null, not {shortened(repr(fps))}")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{run / 'config.json'}: classes must be a list of names, not {shortened(repr(classes))}")
+    return Learned(fps, classes)
 
 
 def load_model(run: Path, device: str = "auto") -> tuple[Config, nn.Module]:
@@ -54,13 +76,11 @@ def load_pipeline(run: Path | str, device: str = "auto") -> Pipeline:
     Raises UserError if a stage is not there, or is not the one that the run learned from.
     """
     chain = list(runs_down_from(run_folder(str(run))))
-    for (folder, config), (below, lower) in pairwise(chain):
-        _check_below(folder, config, below, lower)
     return Pipeline(chain[0][1], **{config.stage: load_model(folder, device)[1] for folder, config in chain})
 
 
 def load_autoencoder(run: Path, device: str = "auto") -> tuple[Config, nn.Module]:
-    """The autoencoder of a run, which trained it, or stands on it; with its own configuration."""
+    """The autoencoder of a run, which trained it, or stands on it; with its own configuration. As `load_pipeline`."""
     *_, (folder, _) = runs_down_from(run)
     return load_model(folder, device)
 
@@ -68,16 +88,19 @@ def load_autoencoder(run: Path, device: str = "auto") -> tuple[Config, nn.Module
 def runs_down_from(run: Path) -> Iterator[tuple[Path, Config]]:
     """The run folder with its configuration, then the one that it stands on, and so on to that of the autoencoder.
 
-    Raises UserError if one is not there, or of another stage: a link may lead back up, and there would be no end.
+    Raises UserError if one is not there, or of another stage (a link may lead back up, and there would be no end), or
+    is not the one that the run above it learned from.
     """
     config = load_config(run)
     yield run, config
     while stage := config.stands_on:
-        run = run / stage
-        config = load_config(run)
-        if config.stage != stage:
-            raise UserError(f"{run} must be the run of the {stage}, and is that of the {config.stage}")
-        yield run, config
+        below = run / stage
+        lower = load_config(below)
+        if lower.stage != stage:
+            raise UserError(f"{below} must be the run of the {stage}, and is that of the {lower.stage}")
+        _check_below(run, config, below, lower)
+        yield below, lower
+        run, config = below, lower
 
 
 def renamed_tensors(config: Config) -> dict[str, str]:
@@ -93,9 +116,10 @@ def _config(run: Path, values: dict) -> Config:
 
 
 def _check_below(run: Path, config: Config, below: Path, lower: Config) -> None:
-    for stage in STAGES[:STAGES.index(lower.stage) + 1]:
-        if config.stages[stage] != lower.stages.get(stage):
+    for stage in lower.stages:
+        if config.stages[stage] != lower.stages[stage]:
             raise UserError(f"{below} is not what {run} stands on: their configurations of the {stage} differ")
-    learned = load_settings(run).get("latents", {}).get(lower.stage)
+    latents = load_settings(run).get("latents")
+    learned = latents.get(lower.stage) if isinstance(latents, dict) else None
     if learned and learned != newest_weights(below).sha256:
         raise UserError(f"{below} is not what {run} stands on: it holds other weights")

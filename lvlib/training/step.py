@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from lvlib.stages import Metrics
 from lvlib.training.config import TrainingConfig
-from lvlib.training.engine import average_gradients
+from lvlib.training.engine import average_gradients, is_distributed, same_as_on_first
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -82,6 +82,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * ((1 + math.cos(math.pi * share)) / 2)
 
 
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean()
+
+
 class _OneProcess:
     """What a step asks of Fabric, in one process and in fp32."""
 
@@ -135,8 +139,10 @@ class Step:
         for turn in zip(*parts, strict=True):
             name = turn[0][0]
             self._move(name)
-            losses[loss_name(name)] = torch.stack([loss for _, loss, _ in turn]).mean()
-            metrics |= {key: torch.stack([part[key] for *_, part in turn]).mean() for key in turn[0][2]}
+            losses[loss_name(name)] = _mean([loss for _, loss, _ in turn])
+            metrics |= {key: _mean([part[key] for *_, part in turn]) for key in turn[0][2]}
+        if is_distributed():
+            same_as_on_first(self._saved_buffers())
         return losses, metrics
 
     def _gradients(self, inputs: tuple, number: int, pieces: int) -> Iterator[tuple[str, Tensor, Metrics]]:
@@ -149,7 +155,9 @@ class Step:
                 return
             name, loss, metrics = turn
             self.fabric.backward(loss / pieces, inputs=self.parameters[name])
-            yield name, loss.detach(), {key: value.detach().float() for key, value in metrics.items()}
+            logged = name, loss.detach(), {key: value.detach().float() for key, value in metrics.items()}
+            del turn, loss, metrics  # and with them what they keep of the graph, before the other micro-batches' turn
+            yield logged
 
     def _move(self, name: str) -> None:
         optimizer = self.optimizers[name]
@@ -159,6 +167,12 @@ class Step:
                                        error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad()
+
+    def _saved_buffers(self) -> list[Tensor]:
+        """What each process learns for itself, such as the means of a batch norm, unless the model sums it up: all take
+        the first one's, which is the one that is saved."""
+        saved = self.model.state_dict().keys()
+        return [buffer for name, buffer in self.model.named_buffers() if name in saved]
 
     def state_dict(self) -> dict[str, dict]:
         return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}

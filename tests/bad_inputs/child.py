@@ -36,9 +36,6 @@ def load() -> None:
     for name in ("av", "tyro", "lightning.fabric", "torch._dynamo", "torch.utils.tensorboard", "mlxtend.data",
                  "PIL.PngImagePlugin", "PIL.WebPImagePlugin", "safetensors.numpy", "sympy"):
         importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def run_forked(work: Callable[[], int | None], folder: Path, place: Path) -> End:
@@ -64,7 +61,10 @@ def _prepare(folder: Path, place: Path) -> None:
     import resource
 
     import psutil
+    import torch
 
+    torch.set_num_threads(1)  # a forked process has no other threads, nor a GPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.setsid()
     os.chdir(place)
     for number, name, flags in (0, os.devnull, os.O_RDONLY), (1, folder / "stdout", -1), (2, folder / "stderr", -1):

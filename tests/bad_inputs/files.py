@@ -38,7 +38,7 @@ def _video(place: Place) -> Case:
     path = root / "videos" / name
     done = _damage_video(path, random)
     shown = f"videos/{name}" if path.parent.name == "videos" else "videos/images"
-    if "renamed" in done:
+    if "renamed" in done and path.parent.name == "videos":
         shown = f"videos/{done.removeprefix('renamed ')}"
     call = random.choice((
         ["data", "video_folder", "videos", "--out", "new", "--frames", "4", "--size", "32"],
@@ -64,7 +64,7 @@ def _damage_video(path: Path, random: Random) -> str:
         content = (path.parents[1 if path.parent.name == "images" else 0] / source).read_bytes()
         path.write_bytes(content)
         return f"the content of {source}"
-    name = random.choice(NAMES) if path.parent.name != "images" else path.name
+    name = Path(random.choice(NAMES)).with_suffix(path.suffix).name
     try:
         new = path.rename(path.with_name(name))
     except OSError:  # not every file system takes every name

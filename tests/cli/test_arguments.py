@@ -1,3 +1,4 @@
+import json
 import sys
 from dataclasses import replace
 
@@ -19,6 +20,34 @@ def test_fields_are_told_from_options_and_names():
                          "training.learning_rate": ["1e-3"], "data.frames": ["-1"]}
 
 
+@pytest.mark.parametrize("words, rest, values", [
+    (["--data.root", "D", "RUN"], ["RUN"], ["D"]),
+    (["--data.root=D", "RUN"], ["RUN"], ["D"]),
+    (["RUN", "--data.root", "D", "--json"], ["RUN", "--json"], ["D"]),
+    (["--prior.subscale", "4", "1", "1", "RUN"], ["RUN"], ["4", "1", "1"]),
+    (["--prior.subscale=4", "1", "1", "RUN"], ["RUN"], ["4", "1", "1"]),
+    (["--training.betas", "0.9", "0.99", "RUN", "OTHER"], ["RUN", "OTHER"], ["0.9", "0.99"]),
+    (["--prior.subscale", "4", "--json", "RUN"], ["--json", "RUN"], ["4"]),
+    (["--sampling.top_p", "0.9", "RUN"], ["RUN"], ["0.9"]),
+    (["--condition.label", "jump", "RUN"], ["RUN"], ["jump"]),
+    (["--nothing.field", "1", "RUN"], ["RUN"], ["1"]),
+    (["--data.root"], [], []),
+], ids=" ".join)
+def test_a_field_takes_as_many_words_as_it_has_numbers(words, rest, values):
+    """What follows is an argument of the command again."""
+    found, overrides = split_overrides(words)
+    assert found == rest and list(overrides.values()) == [values]
+
+
+def test_fields_may_stand_before_the_configuration(lvlib, refused, tmp_path):
+    status, out, _ = lvlib("describe", "--data.size", "32", "--prior.subscale", "4", "2", "2", "bench-lvt", "--json")
+    assert status == 0 and json.loads(out)["latent_shape"] == [16, 8, 8, 4]
+    nowhere = tmp_path / "nowhere"
+    message = refused("train", "--data.root", nowhere, "lvt-frames-course", "--out", tmp_path / "run")
+    assert str(nowhere) in message and not (tmp_path / "run").exists()
+    assert str(nowhere) in refused("evaluate", "--data.root", nowhere, "lvt-frames-course")
+
+
 def test_values_take_the_type_of_their_field():
     changed = override(CONFIG, {"training.betas": ["0.9", "0.999"], "training.learning_rate": ["1e-3"],
                                 "training.precision": ["bf16-mixed"], "data.root": ["7"]})
@@ -35,7 +64,8 @@ def test_fields_that_fit_only_together_can_be_set_together():
 @pytest.mark.parametrize(("overrides", "message"), [
     ({"training.steps": ["many"]}, "--training.steps takes an integer (default: 500000), not 'many'"),
     ({"training.steps": ["1.5"]}, "--training.steps takes an integer"),
-    ({"training.steps": []}, "not nothing"),
+    ({"training.steps": []}, "not nothing"), ({"training.precision": [""]}, "not nothing"),
+    ({"training.steps": ["9" * 5000]}, "not '" + "9" * 100 + "...'"),
     ({"training.steps": ["3", "4"]}, "not '3 4'"),
     ({"training.betas": ["0.9"]}, "--training.betas takes a number and a number"),
     ({"training.precision": ["fp8"]}, "--training.precision takes one of 32-true, "),

@@ -64,13 +64,13 @@ def test_the_baselines_of_the_likelihood_are_counted_on_training_clips(run, eval
     autoencoder = load_autoencoder(run)[1]
     train, test = (autoencoder.encode(to_video(np.load(digits / split / "video.npy"))).numpy()
                    for split in ("train", "test"))
-    chance = np.empty(test.shape)
+    probs = np.empty(test.shape)
     for book in range(2):
         counts = np.bincount(train[..., book].ravel(), minlength=16) + 1
-        chance[..., book] = (counts / counts.sum())[test[..., book]]
+        probs[..., book] = (counts / counts.sum())[test[..., book]]
     copied = report["copy_probability"]
-    mixed = copied * (test[:, 1:] == test[:, :-1]) + (1 - copied) * chance[:, 1:]
-    assert report["bits_per_dim"]["marginal"] == pytest.approx(-np.log2(chance[:, 1:]).mean())
+    mixed = copied * (test[:, 1:] == test[:, :-1]) + (1 - copied) * probs[:, 1:]
+    assert report["bits_per_dim"]["marginal"] == pytest.approx(-np.log2(probs[:, 1:]).mean())
     assert report["bits_per_dim"]["copy_baseline"] == pytest.approx(-np.log2(mixed).mean())
     assert (report["baseline_split"], report["baseline_clips"]) == ("train", 6)
 

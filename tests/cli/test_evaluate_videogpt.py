@@ -18,7 +18,8 @@ ABOUT = {"fps": 10, "classes": ["run", "jump", "sit", "lie", "7"]}
 @pytest.fixture(scope="module")
 def conditioned(tmp_path_factory):
     """A run whose prior is conditioned on the label and the actions."""
-    return make_videogpt_run(tmp_path_factory.mktemp("runs") / "conditioned", ABOUT, prior__classes="5", prior__actions="2")
+    root = tmp_path_factory.mktemp("runs")
+    return make_videogpt_run(root / "conditioned", ABOUT, prior__classes="5", prior__actions="2")
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,8 @@ def test_classes_that_the_data_did_not_name_go_by_their_number(sample, tmp_path)
 def test_actions_from_a_file(runs, sample, tmp_path):
     clips = []
     for name, actions in ("left", [[1, 0]] * 4), ("then right", [[1, 0]] * 2 + [[0, 1]] * 2):
-        clips.append(sample(runs["actions"], "--condition.actions", save(tmp_path / f"{name}.npy", actions), "--n", 2)[0])
+        file = save(tmp_path / f"{name}.npy", actions)
+        clips.append(sample(runs["actions"], "--condition.actions", file, "--n", 2)[0])
         condition = {"actions": torch.tensor(actions).float().expand(2, 4, 2)}
         np.testing.assert_array_equal(clips[-1], expected(runs["actions"], 2, condition))
     assert (clips[0] != clips[1]).any()

@@ -1,14 +1,23 @@
 """Whatever stops a command is one line on stderr, and status 2; a mistake in lvlib is not hidden."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lvlib.cli import LONGEST, main, reported
-from lvlib.errors import UserError
+from lvlib.errors import TrainingStopped, UserError
+
+COMMAND = [sys.executable, "-c", "import sys; from lvlib.cli import main; sys.exit(main())"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+MEMORY = "out of memory: smaller sizes, or fewer clips, take less"
 
 
-def stop(error: Exception):
+def stop(error: BaseException):
     def work() -> None:
         raise error
 
@@ -31,6 +40,59 @@ def test_what_is_too_large_is_one_line(work, capsys):
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
     assert errors.startswith(("lvlib: error: out of memory", "lvlib: error: a number is too large"))
+
+
+@pytest.mark.parametrize("error, line", [
+    (UserError("--n must be\n at least 1"), "--n must be at least 1"),
+    (OSError(28, "No space left on device", "a.mp4"), "[Errno 28] No space left on device: 'a.mp4'"),
+    (TrainingStopped("out of memory at step 3; the checkpoint of step 2 is whole"),
+     "out of memory at step 3; the checkpoint of step 2 is whole"),
+    (MemoryError(), MEMORY),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), MEMORY),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), MEMORY),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), MEMORY),
+    (RecursionError(), "a file holds more levels, one inside the other, than can be read"),
+    (UnicodeEncodeError("utf-8", "d\udcff", 1, 2, "surrogates not allowed"),
+     "a name that is not text cannot be used here: 'd\\udcff'"),
+], ids=lambda value: type(value).__name__)
+def test_what_stops_a_command_is_said(error, line, capsys):
+    assert reported(stop(error)) == 2
+    assert capsys.readouterr().err == f"lvlib: error: {line}\n"
+
+
+def test_ctrl_c_is_one_word(capsys):
+    assert reported(stop(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "lvlib: stopped\n"
+
+
+def test_torch_is_not_loaded_to_find_out():
+    code = ("import sys; from lvlib.cli import reported\ndef work(): raise MemoryError\n"
+            "assert reported(work) == 2 and 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, f"lvlib: error: {MEMORY}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+@pytest.mark.parametrize("arguments", [["configs"], ["--help"], ["describe", "lvt-bair", "--json"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    """As `lvlib configs | head -1`, but nobody reads at all."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, *arguments], env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
+@pytest.mark.parametrize("command", [["describe", "NAME"], ["sample", "NAME", "--out", "NAME.mp4"],
+                                     ["reconstruct", "NAME", "NAME", "--out", "NAME.npy"]])
+def test_a_name_that_is_not_utf_8_is_refused_in_one_line(command, tmp_path):
+    name = os.fsencode(tmp_path) + b"/d\xff"
+    done = subprocess.run([*COMMAND, *(word.encode().replace(b"NAME", name) for word in command)], env=ENVIRONMENT,
+                          capture_output=True)
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr.startswith(b"lvlib: error: ") and done.stderr.count(b"\n") == 1
+    assert b"d\\udcff" in done.stderr
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a mistake"), ValueError("a mistake"), KeyError("a mistake")])

@@ -145,7 +145,9 @@ def test_what_is_missing_or_wrong_on_the_line_is_said(refused, digits, tmp_path)
     assert "--devices and --nodes must be at least 1" in refused("train", "bench-lvt", *out, "--devices", "0")
     assert "invalid int value: 'two'" in refused("train", "bench-lvt", *out, "--devices", "two")
     assert "unrecognized arguments: --steps 3" in refused("train", "bench-lvt", *out, "--steps", "3")
-    assert "takes one of 32-true" in refused("train", "bench-lvt", *out, "--precision", "fp8")
+    for precision, given in ("fp8", "'fp8'"), ("", "nothing"):
+        message = refused("train", "bench-lvt", *out, "--precision", precision)
+        assert "--training.precision takes one of 32-true, bf16-mixed, 16-mixed" in message and message.endswith(given)
     assert "did you mean train?" in refused("trian")
     assert not (tmp_path / "run").exists()
 

@@ -78,7 +78,7 @@ def test_train_go_on_and_load(lvlib, train, frames, digits, tmp_path, mp4):
     assert status == 0 and "6 steps taken, 6 in all" in out and "latents of train" in errors
     assert steps_saved(run) == [3, 6]
     config, model = load_model(run)
-    assert (config.prior.subscale, config.autoencoder.hidden) == ((4, 2, 1), 8)  # 8 is the autoencoder's, and was not set
+    assert (config.prior.subscale, config.autoencoder.hidden) == ((4, 2, 1), 8)  # 8 is the autoencoder's, not set
     assert type(model).__name__ == "LatentVideoTransformer" and not model.training
     assert load_run(run)["fps"] == ClipSet(digits).fps
 

@@ -97,10 +97,10 @@ def change(root, out, classes: bool = True, **fields):
 
 
 @pytest.mark.parametrize("changes, line", [
-    ({"label": None, "classes": False}, "clips of train: they have no label, and the prior is conditioned on one of 5 classes: "
-     "take data with classes (videos in a folder for each), or set --prior.classes 0"),
-    ({"actions": None}, "clips of train: they have no actions, and the prior is conditioned on 2 numbers a frame: take data with "
-     "actions, or set --prior.actions 0"),
+    ({"label": None, "classes": False}, "clips of train: they have no label, and the prior is conditioned on one of 5 "
+     "classes: take data with classes (videos in a folder for each), or set --prior.classes 0"),
+    ({"actions": None}, "clips of train: they have no actions, and the prior is conditioned on 2 numbers a "
+     "frame: take data with actions, or set --prior.actions 0"),
     ({"actions": lambda a: a[..., :1]}, "clips of train: the actions are 4 x 1 numbers, and must be 4 x 2: a row for "
      "each of the video's 4 frames, 2 numbers a row"),
     ({"actions": lambda a: a[:, :3]}, "clips of train: the actions are 3 x 2 numbers, and must be 4 x 2: a row for "

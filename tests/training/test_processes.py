@@ -86,10 +86,11 @@ def test_two_processes_end_as_one_would(tmp_path):
     ended = "another process of the training ended in step {}; the checkpoint of step {} is whole"
     assert outcome("first killed12", [1]) == ended.format(5, 3)
     assert outcome("second killed12", [0]) == ended.format(8, 6)
-    assert outcome("killed12") == "6 steps of 12"
-    for name in (MODEL, EMA):
-        assert (folder_of(tmp_path / "killed", 12) / name).read_bytes() == (
-            folder_of(tmp_path / "gan", 12) / name).read_bytes()
+    assert outcome("killed12") == outcome("mean resumed12") == "6 steps of 12"
+    for whole, resumed in ("gan", "killed"), ("mean", "mean resumed"):
+        for name in (MODEL, EMA):
+            files = [folder_of(tmp_path / run, 12) / name for run in (whole, resumed)]
+            assert files[0].read_bytes() == files[1].read_bytes()
 
     assert "training.seed = 0, not 1" in outcome("refused12")
     assert outcome("nan12") == "the loss is not finite at step 5; the checkpoint of step 3 is whole"
@@ -98,4 +99,4 @@ def test_two_processes_end_as_one_would(tmp_path):
         "cannot write to RUN at step 6: No space left on device; the checkpoint of step 3 is whole")
     assert outcome("memory12", [0]) == ended.format(5, 3) and outcome("memory12", [1]).startswith("out of memory")
     assert [steps_saved(tmp_path / name) for name in TRAININGS if (tmp_path / name).exists()] == [
-        [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [3], [3, 5], [3], [3]]
+        [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [6, 9, 12], [3], [3, 5], [3], [3]]

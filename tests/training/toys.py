@@ -80,6 +80,19 @@ class Line(nn.Module):
         return error.square().mean(), {"largest_error": error.abs().max()}
 
 
+class Centred(Line):
+    """Subtracts a running mean, which each process takes over its own clips."""
+
+    def __init__(self):
+        super().__init__(noise=0)
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1, 1))
+
+    def loss(self, video):
+        if self.training:
+            self.mean.lerp_(video.mean((0, 2, 3, 4), keepdim=True), 0.3)
+        return super().loss(video - self.mean)
+
+
 class GAN(nn.Module):
     """An autoencoder with a codebook and a discriminator that starts at step 3; it learns from what a frozen network
     sees, too, which is in no checkpoint."""
@@ -118,9 +131,9 @@ class NoisyVQVAE(FrameVQVAE):
         return super().loss(video + 0.05 * torch.randn_like(video))
 
 
-def line(seed: int = 0, **arguments) -> Line:
+def line(seed: int = 0, kind: type[Line] = Line, **arguments) -> Line:
     torch.manual_seed(seed)
-    return Line(**arguments)
+    return kind(**arguments)
 
 
 def gan(codebook: type[nn.Module] = EMACodebook) -> GAN:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from toys import (
+    Centred,
     Clips,
     Codes,
     ConditionedCodes,
@@ -72,6 +73,9 @@ TRAININGS = {  # name: (model, settings, folder)
     "first killed": lambda: (only_on(0, 5, die, gan), GAN, "killed"),
     "second killed": lambda: (only_on(1, 8, die, gan), GAN, "killed"),
     "killed": lambda: (gan(), GAN, "killed"),
+    "mean": lambda: (line(kind=Centred), SETTINGS, "mean"),
+    "mean begun": lambda: (line(kind=Centred), dataclasses.replace(SETTINGS, steps=6), "mean resumed"),
+    "mean resumed": lambda: (line(kind=Centred), SETTINGS, "mean resumed"),
     "refused": lambda: (codebook_model(), dataclasses.replace(SETTINGS, seed=1), "run"),
     "nan": lambda: (only_on(1, 5, poison), SETTINGS, "nan"),
     "interrupt": lambda: (only_on(1, 5, lambda _: signal.raise_signal(signal.SIGTERM)), SETTINGS, "interrupt"),
