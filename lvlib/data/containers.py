@@ -191,22 +191,23 @@ class _Walk:
     """What the packets of a container tell, one after the other."""
 
     def __init__(self, stream):
-        self.stream, self.codec, self.format = stream, stream.codec_context.name, stream.container.format.name
+        self.codec, self.format, self.index = stream.codec_context.name, stream.container.format.name, stream.index
         self.usual_length = round(1 / (stream.time_base * (stream.average_rate or _ANY_RATE)))  # of a picture
         self.stamps: list[int] = []  # of the packets that hold pictures
         self.starts: list[int] = []  # which of them can be decoded without the ones before
         self.end = NO_STAMP  # of the last picture, in units of the stream
-        self.seconds = 0.0  # the end of what is last in any stream
+        self.ends: dict[int, int] = {}  # where each stream ends, also the sound
         self.pictures = self.maybe_empty = 0
         self.doubtful = False  # more is needed than packets to say which pictures there are
         self.broken = False  # the last one is not whole
 
     def add(self, packet) -> None:
-        stamp = packet.dts if packet.pts is None else packet.pts
-        length = packet.duration or (self.usual_length if packet.stream is self.stream else 0)
+        stamp, index = packet.dts if packet.pts is None else packet.pts, packet.stream_index
         if stamp is not None:
-            self.seconds = max(self.seconds, float((stamp + length) * packet.time_base))
-        if packet.stream is not self.stream or not packet.size:
+            end = stamp + (packet.duration or (self.usual_length if index == self.index else 0))
+            if end > self.ends.get(index, NO_STAMP):
+                self.ends[index] = end
+        if index != self.index or not packet.size:
             return
         self.broken = packet.is_corrupt
         hidden = packet.is_discard or (self.codec in ("vp8", "libvpx") and not bytes(packet)[0] & 16)
@@ -220,8 +221,8 @@ class _Walk:
         if packet.is_keyframe:
             self.starts.append(len(self.stamps))
         self.stamps.append(NO_STAMP if stamp is None else stamp)
-        if stamp is not None:
-            self.end = max(self.end, stamp + length)
+        if stamp is not None and end > self.end:
+            self.end = end
 
 
 def _rate(stream, stamps: np.ndarray, end: int) -> float:
@@ -258,7 +259,8 @@ def _missing(path: Path, container, stream, walk: _Walk) -> int:
     if name == "avi":
         announced = max(announced, stream.frames / rate)
     if not announced and container.duration:
-        announced, there = container.duration / 1e6, walk.seconds - min(0.0, begin * tick)
+        ends = [end * float(container.streams[index].time_base) for index, end in walk.ends.items()]
+        announced, there = container.duration / 1e6, max(ends) - min(0.0, begin * tick)
     if not announced:
         size = path.stat().st_size
         return round(walk.pictures * lacking / size)
