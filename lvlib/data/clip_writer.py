@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,8 @@ def write_clip_set(
     Raises UserError if `root` holds something, a split has no clip, or the disk is full; nothing is left behind then.
     """
     with new_folder(root) as draft:
-        meta = {"name": name, "format": FORMAT, "fps": fps, "arguments": arguments, "classes": list(classes)}
-        meta |= {"splits": {}, "fields": {}, "sha256": {}}
+        meta: dict[str, Any] = {"name": name, "format": FORMAT, "fps": fps, "arguments": arguments}
+        meta |= {"classes": list(classes), "splits": {}, "fields": {}, "sha256": {}}
         for split, batches in splits.items():
             arrays = _write_split(draft / split, batches)
             if not arrays:

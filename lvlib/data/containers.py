@@ -77,10 +77,12 @@ def examine(path: Path) -> Contents:
     missing where it breaks off) cannot be decoded; and whatever PyAV raises if it is no video.
     """
     with opened(path) as (container, stream):
-        walk, size, pixels, fields = _Walk(stream), None, 0, 0
-        stamps, checks, starts = [], [], []
+        walk, size, pixels, fields = _Walk(stream), (0, 0), 0, 0
+        stamps: list[int] = []
+        checks: list[int] = []
+        starts: list[int] = []
         for frame in read_frames(container, stream, walk):
-            size = size or shown_size(frame, pixel_shape(stream))
+            size = size if stamps else shown_size(frame, pixel_shape(stream))
             if frame.key_frame or not stamps:
                 starts.append(len(stamps))
             stamps.append(stamp_of(frame))
@@ -167,7 +169,7 @@ def check_of(frame) -> int:
         bits = [8 * -(-part.bits // 8) for part in form.components if part.plane == number]
         used = plane.width * (sum(bits) if form.is_planar else form.padded_bits_per_pixel) // 8
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # longer than the picture is wide
-        check = zlib.crc32(np.ascontiguousarray(rows[:, :used]), check)
+        check = zlib.crc32(np.ascontiguousarray(rows[:, :used]).data, check)
     return check
 
 
@@ -228,11 +230,12 @@ def _rate(stream, stamps: np.ndarray, end: int) -> float:
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(stamps) < 2 or stamps[0] == stamps[-1]:
         return said[0] if said else _ANY_RATE
-    gaps = np.diff(stamps)
+    gaps, tick = np.diff(stamps), float(stream.time_base)
     usual = np.median(gaps[gaps > 0])
-    gaps, tick = gaps[gaps <= 10 * usual], float(stream.time_base)
+    gaps = gaps[gaps <= 10 * usual]
     last = end - stamps[-1] if 0 < end - stamps[-1] <= 10 * usual else gaps.mean()
-    measured = [(len(gaps) + 1) / ((gaps.sum() + last) * tick), 1 / (gaps.mean() * tick)]
+    total, apart = gaps.sum(), gaps[gaps > 0]  # of parts joined end to end, time stamps come twice
+    measured = [length / tick for length in ((len(gaps) + 1) / (total + last), len(gaps) / total, len(apart) / total)]
     for rate in (*said, 1 / (usual * tick)):
         if min(abs(rate / other - 1) for other in measured) < 0.02:
             return float(rate)

@@ -35,7 +35,5 @@ def in_words(count: int) -> str:
     """1_500_000 -> "1.5 MB"."""
     if count >= 10**18:
         return "over 1,000 PB"  # and too large for a float, it may be
-    unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.3g} {_UNITS[unit]}"
+    unit = max(0, (len(str(count)) - 1) // 3)
+    return f"{count / 1000**unit:.3g} {_UNITS[unit]}"

@@ -72,7 +72,7 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
     from av.sidedata.sidedata import SideDataContainer
 
     # frame.side_data would hold the frame, and the frame that: large, and freed by the garbage collector alone.
-    data = SideDataContainer(frame).get("DISPLAYMATRIX")
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])

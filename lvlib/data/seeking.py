@@ -34,20 +34,17 @@ def _from(path: Path, contents: Contents, start: int, wanted: Sequence[int], siz
                 container.seek(int(contents.stamps[start]), stream=stream)
             except import_av().FFmpegError:
                 return
-        following, position = iter(wanted), None if start else -1
-        target = next(following)
-        for frame in read_frames(container, stream):
-            if start:
-                position = _place(contents, frame, position, start, target)
-                if position is None:
-                    continue
-            else:
-                position += 1
-            if position > target or position < 0:
+        done, place = 0, None
+        for count, frame in enumerate(read_frames(container, stream)):
+            place = _place(contents, frame, place, start, wanted[done]) if start else count
+            if place is None:
+                continue
+            if not 0 <= place <= wanted[done]:
                 return
-            if position == target:
+            if place == wanted[done]:
                 yield np.asarray(fit_frame(frame, pixel_shape(stream), size))
-                if (target := next(following, None)) is None:
+                done += 1
+                if done == len(wanted):
                     return
 
 

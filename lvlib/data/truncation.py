@@ -24,8 +24,9 @@ def missing_bytes(path: Path) -> int:
         tail = file.read()
         file.seek(0)
         head = file.read(8192)
-        if head[:3] == b"GIF":  # its end mark, or that of a picture, where a program forgot its own
-            whole = tail.rstrip(b"\0").endswith(b";") or (tail[-1:] == b"\0" and tail[-2:] != b"\0\0")
+        if head[:3] == b"GIF":
+            file.seek(0)
+            whole = _is_whole_gif(file.read())
         elif head[:3] == b"FLV":  # each part is followed by its size, its header of 11 bytes included
             last = int.from_bytes(tail[-4:])
             file.seek(max(0, size - 4 - last))
@@ -56,6 +57,32 @@ def _stated_end(file: BinaryIO, head: bytes, size: int) -> int:
                 break
             end += length
     return end
+
+
+def _is_whole_gif(content: bytes) -> bool:
+    """True up to its end mark, or, where a program forgot that, up to the end of a picture."""
+    try:
+        place = 13 + _palette_size(content[10])
+        while place < len(content):
+            match content[place]:
+                case 0x3B:
+                    return True
+                case 0x2C:  # a picture: its place, its palette, the size of its codes
+                    place += 11 + _palette_size(content[place + 9])
+                case 0x21:  # an extension
+                    place += 2
+                case _:
+                    return False
+            while content[place]:  # blocks, each after its length
+                place += 1 + content[place]
+            place += 1
+    except IndexError:
+        return False
+    return True
+
+
+def _palette_size(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _ebml_size(file: BinaryIO) -> int | None:

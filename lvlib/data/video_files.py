@@ -132,7 +132,7 @@ def is_animated(path: Path) -> bool:
 
 def natural_order(path: Path) -> list:
     """Sorts frame2 before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _video(path: Path, whole: bool) -> Video:
@@ -182,11 +182,10 @@ def _folder(folder: Path) -> Video:
             raise UserError(f"{folder} has an {'empty image' if image.is_file() else 'image that is no file'}: "
                             f"{image.name}")
     try:
-        with opened_image(images[0]) as image:
-            size = as_rgb(image).size[::-1]
-    except Exception:
-        size = None
-    return Video(folder, len(images), _IMAGE_FOLDER_FPS, size, tuple(images))
+        with opened_image(images[0]) as first:
+            return Video(folder, len(images), _IMAGE_FOLDER_FPS, as_rgb(first).size[::-1], tuple(images))
+    except Exception:  # of a file that is damaged, libraries make errors of many kinds
+        return Video(folder, len(images), _IMAGE_FOLDER_FPS, None, tuple(images))
 
 
 def _animation(path: Path) -> Video:

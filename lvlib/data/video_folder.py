@@ -69,8 +69,8 @@ class VideoFolder(Dataset):
         height, width = (size, size) if isinstance(size, int) else size
         require_memory(frames * height * width * 3, f"a clip of {frames} frames of {height} x {width}")
         everything = _find(self.root)
-        classes = [_class(self.root, path) for path in everything]
-        self.classes = sorted(set(classes)) if None not in classes else []
+        classes = {_class(self.root, path) for path in everything}
+        self.classes = sorted(name for name in classes if name) if None not in classes else []
         paths = _choose(self.root, everything, split)
         self.skipped: dict[Path, str] = {}
         self.videos = [video for path in paths if (video := self._probe(path))]
@@ -129,7 +129,7 @@ class VideoFolder(Dataset):
         wanted = range(start, start + self.frames * self.stride, self.stride)
         item: dict[str, np.ndarray | int] = {"video": decode(video, wanted, self.size)}
         if self.classes:
-            item["label"] = self.classes.index(_class(self.root, video.path))
+            item["label"] = self.classes.index(_class(self.root, video.path) or "")
         return item
 
     def _probe(self, path: Path) -> Video | None:
@@ -141,6 +141,7 @@ class VideoFolder(Dataset):
             return video
         except UserError as error:
             self._skip(path, error)
+            return None
 
     def _compare_rates(self) -> None:
         groups: list[list[float]] = []
@@ -168,7 +169,9 @@ def _find(root: Path) -> list[Path]:
     other files, but for notes."""
     if not root.is_dir():
         raise UserError(f"{root} is not a folder" if root.exists() else f"there is no folder {root}")
-    found, suffixes, unused = [], Counter(), Counter()
+    found: list[Path] = []
+    suffixes: Counter[str] = Counter()
+    unused: Counter[str] = Counter()
     for folder, folders, names in os.walk(root, onerror=lambda error: log.warning("cannot read: %s", error)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [Path(folder, name) for name in names if not name.startswith(".")]

@@ -18,6 +18,8 @@ GIF_FASTEST = 50  # its players show a frame for 0.02 s at least
 _TICKS = 90_000  # a second: every usual rate divides it, or nearly
 _GIF_TICKS = 100
 
+Writer = Callable[[Path, np.ndarray, np.ndarray], None]  # path, frames, their rates
+
 
 def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Sequence[float] = 8) -> None:
     """Writes uint8 frames (t, h, w, c), c = 1 (grey) or 3; the suffix of the name says how:
@@ -44,7 +46,7 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Seque
         write(draft, video, rates)
 
 
-def writer_of(path: Path, fps: float | Sequence[float] = 8) -> Callable[[Path, np.ndarray, np.ndarray], None]:
+def writer_of(path: Path, fps: float | Sequence[float] | np.ndarray = 8) -> Writer:
     """What writes a file of this name at these rates. Raises UserError, saying what is allowed, if nothing does: ask
     before the work."""
     if path.suffix.lower() not in _WRITERS:
@@ -146,6 +148,6 @@ def _encode(path: Path, codec: str, pixels: str, tick: Fraction, times: Sequence
         encode(None)
 
 
-_WRITERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], None]] = {
+_WRITERS: dict[str, Writer] = {
     ".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_png, ".npy": _write_npy
 }

@@ -4,45 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from every_clip import GOPS, OPEN_GOPS, check_every_clip
 from small_videos import copy_stream, cut, numbered, numbers, patch, save_images, save_video
 
-from lvlib.data import VideoFolder, containers, read_video
-from lvlib.data.video_files import decode, probe, survey
+from lvlib.data import VideoFolder, read_video
 from lvlib.errors import UserError
 
 av = pytest.importorskip("av")
-
-GOPS = {"g": "8", "bf": "2"}  # key frames inside, and frames that are stored out of order
-OPEN_GOPS = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
-
-
-def decoded(path) -> np.ndarray:
-    """What FFmpeg gives from the start, packet by packet; an independent reading, for files that are shown upright."""
-    frames = []
-    with av.open(f"file:{path}", metadata_errors="ignore") as container:
-        stream = next(s for s in container.streams.video if not s.disposition & 1024)
-        for packet in container.demux(stream):
-            try:
-                frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
-            except av.FFmpegError:
-                pass
-    return np.stack(frames)
-
-
-def check_every_clip(path, frames: int, fps: float | None = 25) -> np.ndarray:
-    """All frames are those that FFmpeg gives, and those of any clip are the ones at its place."""
-    whole, rate = read_video(path)
-    assert len(whole) == frames and (fps is None or rate == pytest.approx(fps, rel=1e-3))
-    truth = decoded(path)
-    assert whole.shape == truth.shape and (whole == truth).all()
-    for start in range(frames):
-        count = min(3, frames - start)
-        assert (read_video(path, count, start)[0] == whole[start : start + count]).all()
-    assert (read_video(path, stride=5)[0] == whole[::5]).all()
-    assert survey(path).frames == frames
-    clips = VideoFolder(path, 4, size=whole.shape[1:3], split="all") if path.is_dir() else None
-    assert clips is None or len(clips) == frames // 4
-    return whole
 
 
 # ---- what was reported
@@ -97,6 +65,7 @@ def test_a_cut_at_an_open_group_of_pictures_leaves_those_out_that_have_no_refere
     assert f"2 of its {30 - keys[1]} frames cannot be decoded and are left out" in caplog.text
 
 
+@pytest.mark.posix
 def test_a_name_with_a_colon_is_read_like_any_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_video(tmp_path / "cam1:12.mp4")
@@ -265,93 +234,3 @@ def test_any_depth_keeps_its_brightness(tmp_path, pixels, codec, name):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi", "a.gif", "a.mpg"])
 def test_very_short_ones(tmp_path, name, frames):
     check_every_clip(save_video(tmp_path / name, frames), frames, fps=None)
-
-
-# ---- what is cut off, damaged, or no video at all
-
-
-@pytest.mark.parametrize("name, codec, options, container", [
-    ("a.mp4", None, GOPS, {"movflags": "faststart"}), ("a.mov", "mjpeg", {}, {"movflags": "faststart"}),
-    ("a.mkv", None, GOPS, {}), ("a.avi", None, GOPS, {}), ("a.flv", None, {"g": "8"}, {}),
-])
-def test_a_file_is_refused_only_where_more_than_a_tenth_is_missing(tmp_path, name, codec, options, container):
-    path = save_video(tmp_path / name, 30, options=options, container=container, codec="mjpeg" if codec else None)
-    whole, content = decoded(path), path.read_bytes()
-    refused = read = 0
-    for share in np.linspace(0.5, 1, 26)[:-1]:
-        path.write_bytes(content[: int(share * len(content))])
-        try:
-            there = len(decoded(path))
-        except (av.FFmpegError, ValueError):
-            there = 0
-        if there < 27:
-            with pytest.raises(UserError, match="cut off|damaged"):
-                read_video(path)
-            refused += 1
-        else:
-            frames, _ = read_video(path)
-            assert len(frames) == there and (frames[:20] == whole[:20]).all()
-            read += 1
-    assert refused > 3 and read > 0
-
-
-def test_damage_inside_leaves_out_what_cannot_be_decoded(tmp_path, caplog):
-    path = save_video(tmp_path / "a.mov", 30, codec="png")  # each picture stands alone
-    with av.open(str(path)) as file:
-        packets = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
-    content = bytearray(path.read_bytes())
-    broken = [4, 17, 23]
-    for i in broken:
-        position, size = packets[i]
-        content[position : position + size] = bytes(size)
-    path.write_bytes(content)
-    left = [i for i in range(30) if i not in broken]
-    assert numbers(read_video(path)[0]) == left
-    assert [numbers(read_video(path, 3, i)[0]) for i in range(25)] == [left[i : i + 3] for i in range(25)]
-    assert "3 of its 30 frames cannot be decoded" in caplog.text
-
-    folder = VideoFolder(tmp_path, 9, split="all")  # its packets promise one clip more than there is
-    assert [numbers(folder.clip(i)["video"]) for i in range(3)] == [left[:9], left[9:18], left[18:27]]
-
-    position, size = packets[9]
-    content[position : position + size] = bytes(size)
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged: only 26 of its 30 frames can be decoded"):
-        read_video(path)
-    with pytest.raises(UserError, match="no video in .* can be decoded any more"):
-        VideoFolder(tmp_path, 9, split="all")[0]
-
-
-def test_a_tag_that_is_not_utf8_and_a_playlist_that_is_no_video(tmp_path):
-    path = tmp_path / "a.mp4"
-    save_video(path, 20)
-    patch(path, b"VideoHandler", b"Vid\xff\xfeHandler")
-    assert numbers(read_video(path)[0]) == list(range(20))
-    for name, text in (("list.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.mp4\n#EXT-X-ENDLIST\n"),
-                       ("script.mp4", "ffconcat version 1.0\nfile a.mp4\n")):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError, match="is not a video that can be read"):
-            read_video(tmp_path / name)
-
-
-def test_long_files_are_believed_by_their_packets_and_still_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr("lvlib.data.video_files._MOST_PIXELS", 0)
-    for name, options in (("a.mp4", GOPS), ("b.mkv", OPEN_GOPS), ("c.ts", OPEN_GOPS), ("d.avi", {"g": "8"})):
-        check_every_clip(save_video(tmp_path / name, 30, options=options), 30)
-
-
-@pytest.mark.parametrize("name, options", [
-    ("a.avi", {"g": "8"}), ("a.avi", GOPS), ("a.mp4", GOPS), ("a.ts", GOPS), ("a.mpg", GOPS)])
-def test_a_clip_is_decoded_from_the_key_frame_before_it(tmp_path, monkeypatch, name, options):
-    path = save_video(tmp_path / name, 30, options=options)
-    video = probe(path)
-    given = []
-
-    def counted(*arguments):
-        for frame in containers.read_frames(*arguments):
-            given.append(frame)
-            yield frame
-
-    monkeypatch.setattr("lvlib.data.seeking.read_frames", counted)
-    assert numbers(decode(video, range(26, 29))) == [26, 27, 28]
-    assert len(given) <= 16  # two groups of pictures, and not 29 frames

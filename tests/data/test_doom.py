@@ -257,6 +257,7 @@ def test_drafts_of_other_options_are_not_taken(tmp_path):
     assert open_data(tmp_path / "set", "train")[0]["video"].shape == (2, 64, 64, 3)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", ["a user's file", "a user's folder", "a link"])
 def test_what_only_has_the_name_of_drafts_is_neither_deleted_nor_followed(tmp_path, kind):
     pytest.importorskip("vizdoom")

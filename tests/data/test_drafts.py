@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ def test_what_goes_wrong_leaves_nothing(tmp_path):
     assert (tmp_path / "a").read_text() == "old" and names(tmp_path) == {"a"}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="rights as POSIX has them")
+@pytest.mark.posix
 def test_rights_are_the_usual_ones(tmp_path):
     before = os.umask(0o027)
     try:
@@ -55,6 +54,7 @@ def test_rights_are_the_usual_ones(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
 
 
+@pytest.mark.posix
 def test_files_that_are_named_like_drafts_stay(tmp_path):
     precious = tmp_path / "elsewhere.txt"
     precious.write_text("precious")
@@ -76,6 +76,7 @@ def test_files_that_are_named_like_drafts_stay(tmp_path):
     assert (tmp_path / ".lvlib-2.part" / "mine").read_text() == "precious"
 
 
+@pytest.mark.posix
 def test_a_link_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "a").symlink_to(tmp_path / "mine")
@@ -90,7 +91,6 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert (tmp_path / "large disk" / "x").read_text() == "new" and (tmp_path / "out").is_symlink()
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no way to kill without a chance to tidy up")
 def test_what_a_killed_process_left_is_cleared_by_the_next_and_what_a_living_one_writes_is_not(tmp_path):
     writes = ("import sys, time; from pathlib import Path; from lvlib.data.drafts import draft_beside\n"
               "with draft_beside(Path(sys.argv[1])) as draft:\n"

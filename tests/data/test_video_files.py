@@ -120,9 +120,8 @@ def test_a_file_that_changed_is_probed_again(tmp_path):
     assert probe(save_video(tmp_path / "a.mp4", 12)).frames == 12
 
 
+@pytest.mark.posix
 def test_what_is_neither_a_file_nor_a_folder_is_not_waited_for(tmp_path):
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("there are no named pipes here")
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "endless.mp4").symlink_to("/dev/zero")
     (tmp_path / "itself.mp4").symlink_to("itself.mp4")
@@ -195,6 +194,7 @@ def test_gif_of_many_colours_stays_close(tmp_path):
     assert abs(read_video(tmp_path / "a.gif")[0].astype(int) - video).mean() < 15
 
 
+@pytest.mark.posix
 def test_a_name_with_a_colon_is_written_and_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("cam1:12.mp4", "http:x.gif", "a%03d.gif", "-y.mp4"):
