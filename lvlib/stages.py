@@ -137,7 +137,11 @@ class Prior(Protocol):
     """Stage 2, an `nn.Module`: a model of the latents of a clip."""
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, Metrics]:
-        """What training lowers, (), and its parts by name."""
+        """What training lowers, (), and its parts by name.
+
+        condition: of each clip, or of one for all, (1 or b, ...). `describe` asks with fake tensors, which have no
+        contents but where they are a single number: look at other values only where that cannot be.
+        """
 
     def sample(self, n: int, condition: Condition, given: Tensor | None, sampling: Any,
                latent_frames: int | None = None) -> Tensor:

@@ -5,7 +5,7 @@
 
 Each case is a function of the seed and its number. It is run in a process of its own, forked from this one, which has
 loaded lvlib; in a copy of the place that `bad_inputs.place` makes; with little memory and small files only, so that
-absurd sizes end soon.
+absurd sizes end soon. That is why it wants Linux.
 """
 
 import argparse

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from lvlib.configs import Config
 
 
+MANY_WORDS = 100  # of a field that takes as many as there are
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a mistake as UserError, one line, instead of a page of usage."""
 
@@ -102,9 +105,12 @@ def _is_option(word: str) -> bool:
 def _word_count(name: str) -> int:
     """How many words the field "part.field" takes, in whichever configuration: more than one for tuples alone."""
     part_name, _, field = name.partition(".")
-    parts = [part for named in _configs().values() if (part := getattr(named.config, part_name, None)) is not None]
-    kinds = [get_type_hints(kind).get(field) for kind in {type(part) for part in parts}]
-    return max((len(get_args(kind)) for kind in kinds if get_origin(kind) is tuple), default=1)
+    stages = {"sampling": "prior", "refiner_sampling": "refiner"}
+    parts = {type(part) for named in _configs().values()
+             if (part := getattr(named.config, stages.get(part_name, part_name), None)) is not None}
+    classes = {part.Sampling for part in parts} if part_name in stages else parts
+    tuples = [get_args(kind) for part in classes if get_origin(kind := get_type_hints(part).get(field)) is tuple]
+    return max((MANY_WORDS if ... in kinds else len(kinds) for kinds in tuples), default=1)
 
 
 def _configs() -> dict:

@@ -66,6 +66,8 @@ def chosen(metrics: str | None, config: "Config", given_frames: int) -> list[str
 
     refusals = {name: metric.refusal(config, given_frames) for name, metric in METRICS.items()}
     has = [name for name, refusal in refusals.items() if not refusal]
+    if not has:
+        raise UserError("this run has no score: " + "; ".join(f"{name}: {why}" for name, why in refusals.items()))
     names = has if metrics is None else metrics.split(",")
     for name in names:
         if name not in METRICS:

@@ -89,7 +89,7 @@ def data_set_clips(root: Path, n: int, config: "Config", stride: int, run: Path)
     if (height, width, channels) != (size, size, own):
         raise UserError(f"clips in {root} are {height} x {width} with {channels} channels, the model's {size} x {size} "
                         f"with {own}: give another set, or video files, which are resized")
-    if any(spec.kind == "class" for spec in config.conditions):
+    if any(spec.kind == "class" for spec in config.up_to("prior").conditions):
         check_classes(clips.classes, learned_from(run).classes, run)
     if len(clips) < n:
         raise UserError(f"{root} has {len(clips)} test clips: --n must be at most that, not {n}")

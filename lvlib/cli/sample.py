@@ -3,7 +3,7 @@
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvlib.cli.arguments import Parser, add_device, check_positive, check_seed, split_overrides, with_fields
 from lvlib.errors import UserError, unknown
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     from lvlib.cli.sample_output import Samples, print_scores, write
     from lvlib.data.limits import require_memory
     from lvlib.data.video_writer import writer_of
-    from lvlib.evaluation.generate import check_frames
+    from lvlib.evaluation.generate import check_frames, with_frames
     from lvlib.runs import load_config, load_pipeline
     from lvlib.runs.load import learned_from
     from lvlib.runs.shipped import run_folder
@@ -37,11 +37,11 @@ def main(arguments: list[str]) -> None:
         check_positive(f"--{name}", getattr(options, name))
     fields = fields_by_part(overrides)
     sampling = with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
-    stated = condition_options(config, fields["condition"])
+    refiner_sampling = refiner_sampling_of(config, fields["refiner_sampling"])
     check_frames(config, options.frames)
-    channels, frames, *size = config.video_shape
-    values = options.n * channels * (options.frames or frames) * math.prod(size)
-    require_memory(6 * values, f"a video of {options.n} samples")  # as float32, and as what is written
+    config = with_frames(config, options.frames)
+    stated = condition_options(config, fields["condition"])
+    require_memory(13 * options.n * math.prod(config.video_shape), f"a video of {options.n} samples")  # while rounded
     given_frames, clips = given_clips(options, config, run)
     learned = learned_from(run)
     condition = conditions_for(config, stated, options.n, learned.classes, clips.items if clips else [], options.given)
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
 
     torch.manual_seed(options.seed)
     given = clips.video[:, :, :given_frames] if clips else None
-    video = pipeline.generate(options.n, condition.values, given, sampling, options.frames).cpu()
+    video = pipeline.generate(options.n, condition.values, given, sampling, options.frames, refiner_sampling).cpu()
     names = clips.names if clips and clips.items else condition.names
     samples = Samples(video, names, given_frames, clips)
     if clips:
@@ -99,15 +99,17 @@ class _Help(argparse.Action):
             run = run_folder(namespace.run)
             config = load_config(run)
             require_prior(config, run)
-            print(f"\nsampling of {namespace.run}:\n{fields_help({'sampling': config.prior.Sampling()})}")
+            parts = {"sampling": config.prior.Sampling()}
+            parts |= {"refiner_sampling": config.refiner.Sampling()} if config.refiner else {}
+            print(f"\nsampling of {namespace.run}:\n{fields_help(parts)}")
             names = [f"  --condition.{spec.name}  {spec.kind}" for spec in config.up_to("prior").conditions]
             print("condition:\n" + ("\n".join(names) or "  none"))
         parser.exit()
 
 
-def fields_by_part(overrides: dict[str, list[str]], parts: tuple[str, ...] = ("sampling", "condition"),
-                   ) -> dict[str, dict[str, list[str]]]:
+def fields_by_part(overrides: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
     """{"sampling": {field: words}, ...}. Raises UserError for another part."""
+    parts = "sampling", "refiner_sampling", "condition"
     fields: dict[str, dict[str, list[str]]] = {part: {} for part in parts}
     for name, words in overrides.items():
         part, _, field = name.partition(".")
@@ -115,6 +117,15 @@ def fields_by_part(overrides: dict[str, list[str]], parts: tuple[str, ...] = ("s
             raise unknown(f"part in --{name}:", part, parts)
         fields[part][field] = words
     return fields
+
+
+def refiner_sampling_of(config: "Config", fields: dict[str, list[str]]) -> Any:
+    """How a refiner draws; None where there is none. Raises UserError for fields of one that is not there."""
+    if config.refiner is not None:
+        return with_fields(config.refiner.Sampling(), "refiner_sampling", fields)
+    if fields:
+        raise UserError(f"this run has no refiner: leave --refiner_sampling.{next(iter(fields))} out")
+    return None
 
 
 def given_clips(options: argparse.Namespace, config: "Config", run: Path) -> tuple[int, "Clips | None"]:

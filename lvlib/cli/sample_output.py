@@ -42,7 +42,7 @@ def print_scores(samples: Samples) -> None:
 
 
 def write(out: Path, samples: Samples, fps: float) -> None:
-    """The samples, each true clip before its own. fps: where the clips do not say theirs. Tells what it wrote."""
+    """The samples, each true clip before its own. Tells what it wrote."""
     from lvlib.data import from_video, write_video
     from lvlib.data.video_writer import draft_of, write_array
     from lvlib.viz.continuations import Continuation, continuation_panels, continuation_strip, parts_in_words
@@ -62,6 +62,6 @@ def write(out: Path, samples: Samples, fps: float) -> None:
                 pairs = zip(samples.names, true, shown, strict=True)
                 shown = [row for name, video, sample in pairs for row in (Continuation(f"{name}: true", video), sample)]
         picture = continuation_strip(shown)[None] if out.suffix.lower() == ".png" else continuation_panels(shown)
-        write_video(out, picture, clips and clips.fps or fps)
+        write_video(out, picture, fps)
     n, frames = pixels.shape[:2]
     print(f"{out}: {n} sample{'s' * (n > 1)} of {frames} frames, {parts_in_words(given, frames)}")

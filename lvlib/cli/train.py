@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     if config.stands_on:
         check_data(data, config.conditions)
         about |= {"fps": data["train"].fps, "latents": made_from(below, data, config)}
-        if any(spec.kind == "class" for spec in config.conditions):
+        if any(spec.kind == "class" for spec in config.up_to("prior").conditions):
             about["classes"] = data["train"].classes
         check_agrees(options.out, about | {"clips": len(data["train"])}, **run)  # before hours of encoding
         data = latents_of(data, below, options.out, config)

@@ -52,6 +52,10 @@ class Config:
     def __post_init__(self):
         if self.refiner and not self.prior:
             raise UserError("a refiner completes what a prior samples: name a prior, too")
+        if self.refiner:
+            known = {spec.name for spec in self.up_to("prior").conditions}
+            if unknown := [spec.name for spec in self.conditions if spec.name not in known]:
+                raise UserError(f"the refiner is conditioned on {', '.join(unknown)}, and the prior is not")
 
     @property
     def stage(self) -> str:

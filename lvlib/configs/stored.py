@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from lvlib.configs.config import STAGES, Config, DataConfig, Named
-from lvlib.configs.kinds import fits, in_words
+from lvlib.configs.kinds import fits, from_json, in_words
 from lvlib.errors import UserError, shortened
 from lvlib.training.config import TrainingConfig
 
@@ -45,7 +45,7 @@ def _part(name: str, kind: type, values: dict) -> Any:
             raise UserError(f"{name}.{field.name} must be {in_words(kinds[field.name])}, not "
                             f"{_short(values[field.name])}")
     try:
-        return kind(**{field: tuple(value) if isinstance(value, list) else value for field, value in values.items()})
+        return kind(**{field: from_json(value) for field, value in values.items()})
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
 

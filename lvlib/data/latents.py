@@ -78,8 +78,9 @@ def write_latents(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.M
             for frames, others in tqdm(DataLoader(data, BATCH, num_workers=workers, collate_fn=_collate),
                                        desc=f"latents of {split}", unit="batch", ascii=True):
                 with torch.no_grad():
-                    latents = autoencoder.encode(to_video(frames.to(device))).cpu().numpy()
-                rows = {f"{split}.npy": latents.astype(stored)}
+                    latents = autoencoder.encode(to_video(frames.to(device))).cpu()
+                _check(latents, spec, split, done)
+                rows = {f"{split}.npy": latents.numpy().astype(stored)}
                 if condition:
                     items = [{**other, "video": video} for other, video in zip(others, frames.numpy(), strict=True)]
                     rows |= _conditions(items, condition, split, done)
@@ -92,6 +93,18 @@ def write_latents(folder: Path, splits: Mapping[str, Dataset], autoencoder: nn.M
                 file.close()
                 meta["sha256"][name] = sha256(draft / name)
         (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _check(latents: Tensor, spec: LatentSpec, split: str, first: int) -> None:
+    """Raises UserError for latents that are not as the spec says: stored, they would become others in silence."""
+    which = f"clips {first} to {first + len(latents) - 1} of {split}"
+    if tuple(latents.shape[1:]) != spec.shape:
+        raise UserError(f"the latents of {which} are of shape {tuple(latents.shape[1:])}, and must be {spec.shape}")
+    if spec.num_codes is None and not latents.isfinite().all():
+        raise UserError(f"the latents of {which} are not finite: the autoencoder is of no use")
+    if spec.num_codes is not None and not 0 <= latents.min() <= latents.max() < spec.num_codes:
+        raise UserError(f"the codes of {which} must lie in 0..{spec.num_codes - 1}, and are {latents.min()} to "
+                        f"{latents.max()}")
 
 
 def open_latents(folder: Path, made_from: dict) -> dict[str, LatentsDataset] | None:

@@ -1,7 +1,7 @@
 """Video from the trained stages of a system: latents sampled, after those of given frames if there are any, decoded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,11 +34,12 @@ class Pipeline:
 
     @torch.no_grad()
     def generate(self, n: int, condition: Mapping[str, Tensor] | None = None, given: Tensor | None = None,
-                 sampling: Any = None, frames: int | None = None) -> Tensor:
+                 sampling: Any = None, frames: int | None = None, refiner_sampling: Any = None) -> Tensor:
         """n clips, float video (n, c, t, h, w) in [-1, 1]: the given frames as they are, then what the prior makes.
 
         condition: of one clip for all, or of each, (1 or n, ...), without the given frames. given: float
         (1 or n, c, t0, h, w) in [-1, 1]. sampling: an instance of the prior's `Sampling`; None for its defaults.
+        refiner_sampling: likewise of the refiner, if there is one.
         frames: t, where the prior `extends`; None: as long as the clips that it learned from.
 
         Draws from torch's global random numbers. Raises ValueError for what does not fit, and for pixels that are not
@@ -50,15 +51,15 @@ class Pipeline:
             count = min(BATCH, n - start)
             own = {name: _part(value, start).to(self.device) for name, value in (condition or {}).items()}
             shown = None if given is None else _part(given, start).to(self.device)
-            latents = self.sample_latents(count, own, shown, sampling, frames)
+            latents = self.sample_latents(count, own, shown, sampling, frames, refiner_sampling)
             video = finite(self.autoencoder.decode(latents))
             if shown is not None:
-                video[:, :, :shown.shape[2]] = shown
+                video = torch.cat([shown.expand(count, -1, -1, -1, -1), video[:, :, shown.shape[2]:]], 2)
             parts.append(video)
         return torch.cat(parts)
 
     def sample_latents(self, n: int, condition: Mapping[str, Tensor], given: Tensor | None, sampling: Any,
-                       frames: int | None) -> Tensor:
+                       frames: int | None, refiner_sampling: Any = None) -> Tensor:
         """Latents of n clips, complete, as the autoencoder decodes them. Arguments as of `generate`."""
         config, clip_frames = self.config, frames or self.config.data.frames
         as_condition = [spec.name for spec in self.conditions if spec.kind == "given-frames"]
@@ -72,7 +73,8 @@ class Pipeline:
         if self.refiner is None:
             return latents
         wanted = [spec.name for spec in config.conditions]
-        return self.refiner.refine(latents, {name: condition[name] for name in wanted}, config.refiner.Sampling())
+        refiner_sampling = config.refiner.Sampling() if refiner_sampling is None else refiner_sampling
+        return self.refiner.refine(latents, {name: condition[name] for name in wanted}, refiner_sampling)
 
 
 def finite(video: Tensor) -> Tensor:
@@ -91,6 +93,12 @@ def check_frames(config: Config, frames: int | None) -> None:
         raise UserError(f"this prior makes clips of {config.data.frames} frames, not of {frames}")
     if frames < config.data.frames or frames % per_latent:
         raise UserError(f"frames must be a multiple of {per_latent}, {config.data.frames} or more, not {frames}")
+    _ = with_frames(config, frames).latents  # the autoencoder must take so many
+
+
+def with_frames(config: Config, frames: int | None) -> Config:
+    """The configuration for clips of another length; None: of its own."""
+    return config if frames is None else replace(config, data=replace(config.data, frames=frames))
 
 
 def _part(clips: Tensor, start: int) -> Tensor:

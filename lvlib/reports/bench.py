@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
 from lvlib.errors import UserError
-from lvlib.reports.describe import example_condition
 from lvlib.reports.limits import check_training
 from lvlib.training.engine import processes
 from lvlib.training.step import Step
@@ -112,7 +111,7 @@ def random_inputs(config: Config) -> tuple:
     """What the loss takes: clips; or latents, with their condition. As many as go through at a time."""
     clips = config.training.batch // config.training.accumulate
     if config.stage != "autoencoder":
-        return config.latents.example(clips), example_condition(config.conditions, clips)
+        return config.latents.example(clips), {spec.name: spec.example(clips) for spec in config.conditions}
     channels, *thw = config.video_shape
     frames = torch.randint(256, (clips, *thw, channels), dtype=torch.uint8)
     return (to_video(frames),)  # as in training: each pixel's channels lie side by side, which convolutions like
@@ -120,15 +119,20 @@ def random_inputs(config: Config) -> tuple:
 
 def sampling(config: Config, model: nn.Module) -> Callable[[], Tensor]:
     """The work of generating one clip that is the stage's own."""
-    latents, condition = config.latents.example(1), example_condition(config.conditions, 1)
+    condition = {spec.name: spec.example(1) for spec in config.conditions}
     if config.stage == "autoencoder":
+        latents = config.latents.example(1)
         return lambda: model.decode(latents)
     if config.stage == "refiner":
-        return lambda: model.refine(latents, condition, config.refiner.Sampling())
+        prior = config.up_to("prior")
+        sampled = sampling(prior, prior.build().eval())()
+        return lambda: model.refine(sampled, condition, config.refiner.Sampling())
     can, given = config.given_frames, None
     if can.least and not any(spec.kind == "given-frames" for spec in config.conditions):
         frames = min(max(can.least, GIVEN), can.most) // can.multiple * can.multiple
-        given = latents[:, :frames // config.latents.frames_per_latent]
+        channels, clip_frames, height, width = config.video_shape
+        shown = 2 * torch.rand(1, channels, frames, height, width) - 1
+        given = config.up_to("autoencoder").build().eval().encode_start(shown, clip_frames)
     return lambda: model.sample(1, condition, given, config.prior.Sampling())
 
 

@@ -125,7 +125,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _size(spec) -> int:
     """The one number of a condition that its configuration sets: classes, numbers a frame, frames."""
-    return spec.num_classes if spec.kind == "class" else spec.shape[1] if len(spec.shape) > 1 else spec.shape[0]
+    return spec.num_classes if spec.kind == "class" else [*spec.shape[1:2], *spec.shape[:1], 1][0]
 
 
 def _a(stage: str) -> str:

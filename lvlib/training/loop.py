@@ -44,7 +44,7 @@ from lvlib.training.run import (
     saved_weights,
     write_config,
 )
-from lvlib.training.step import Step, learning_rate
+from lvlib.training.step import Step, learning_rate, set_training
 from lvlib.training.validation import validate
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Training:
         batches = training_batches(train_data, config, steps, fabric.global_rank, fabric.world_size,
                                    pin_memory=fabric.device.type == "cuda")
         logged_step, logged_seconds = self.step, self.seconds
-        self.model.train()
+        set_training(self.model)
         with (closing(batches), Interrupts() as interrupts,
               tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar):
             clock = time.perf_counter()
@@ -184,7 +184,7 @@ class _Training:
                     logged_step, logged_seconds = step, self.seconds
                 if val_data is not None and (last or step % config.validate_every == 0):
                     record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config, step)
-                    self.model.train()
+                    set_training(self.model)
                 if record:
                     self.metrics = {"step": step, "seconds": self.seconds} | record
                     self.to_disk(lambda: cast(MetricsLog, self.log).write(self.metrics))

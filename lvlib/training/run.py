@@ -15,7 +15,7 @@ from lvlib.errors import UserError
 from lvlib.training.checkpoint import EMA, MODEL, load_tensors, recorded_files, steps_saved, write_file
 from lvlib.training.config import TrainingConfig
 
-MAY_CHANGE = ("training.steps", "training.accumulate", "training.log_every", "training.validate_every",
+MAY_CHANGE = ("training.steps", "training.log_every", "training.validate_every",
               "training.checkpoint_every", "training.keep", "training.workers")
 DEEPEST = 20  # levels of a config.json
 NONE_RENAMED: Mapping[str, str] = MappingProxyType({})

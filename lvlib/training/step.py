@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 ONE = "model"  # the optimizer of a model that has only one
 
 
+def set_training(model: nn.Module) -> None:
+    """In training mode, but for the parts that are never saved: they stay as they came."""
+    model.train()
+    for part in getattr(model, "not_saved", ()):
+        model.get_submodule(part).eval()
+
+
 def losses_of(model: Any, inputs: tuple, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
     """(Name of the optimizer, loss (), metrics) of each optimizer that moves at this step, in their order.
 
