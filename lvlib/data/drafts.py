@@ -41,11 +41,6 @@ def draft_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def is_draft(path: Path) -> bool:
-    """True for the folder of a draft, also one that a killed process left."""
-    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
-
-
 def _me() -> list:
     """A process, not confused with a later one of the same number."""
     import psutil  # here: its Linux form imports what Windows lacks
