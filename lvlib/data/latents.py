@@ -115,6 +115,8 @@ def open_latents(folder: Path, made_from: dict) -> dict[str, LatentsDataset] | N
     if not folder.exists():
         return None
     try:
+        if not (folder / "meta.json").is_file():  # a pipe would be waited for
+            raise OSError("no meta.json")
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["made_from"] != made_from:
             return None

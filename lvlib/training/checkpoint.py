@@ -68,8 +68,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
         contents[EMA] = _safetensors(checkpoint.ema)
     files = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
     manifest = {"step": checkpoint.step, "metrics": checkpoint.metrics, "files": files}
+    partial.mkdir(parents=True)  # outside: what is there already is somebody else's, and may be a pipe
     try:
-        partial.mkdir(parents=True)
         for name, data in contents.items():
             write_file(partial / name, data)
         write_file(partial / MANIFEST, json.dumps(manifest, indent=1).encode())

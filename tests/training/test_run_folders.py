@@ -11,9 +11,9 @@ from dataclasses import asdict
 import pytest
 import torch
 from safetensors.torch import save as safetensors_of
-from toys import Clips, Line, config, gan, line, logged, weights
+from toys import Clips, Line, at_step, config, gan, line, logged, weights
 
-from lvlib.errors import UserError
+from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import load_run, load_weights, train
 from lvlib.training.checkpoint import EMA, MANIFEST, MODEL, STATE, folder_of, load_state, load_tensors, steps_saved
 from lvlib.training.run import check_agrees, put_weights
@@ -336,3 +336,12 @@ def test_parts_that_are_not_saved_stay_as_they_were_built(tmp_path):
     assert not other.perceptual.weight.any()
     with pytest.raises(UserError, match="encoder.bias is not in it there"):
         put_weights(other, {"encoder.weight": other.encoder.weight.detach()}, tmp_path)
+
+
+@pytest.mark.posix
+def test_a_pipe_where_a_checkpoint_is_to_be_written_is_not_waited_for(tmp_path):
+    def pipe():
+        os.mkfifo(tmp_path / "checkpoints" / "tmp-00000006")
+
+    with pytest.raises(TrainingStopped, match="cannot write to .* the checkpoint of step 3 is whole"):
+        train(at_step(5, pipe), DATA, config(), tmp_path)
