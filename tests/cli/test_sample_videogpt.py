@@ -168,7 +168,7 @@ def test_what_does_not_fit_the_prior_is_refused_before_any_work(runs, refused, m
         "nothing", "--sampling.top_k", 1.5)
     assert "learned from 10" in message("nothing", "--given", mp4, "--stride", 2)
     whole = make_videogpt_run(tmp_path / "whole", {"fps": 10}, autoencoder__downsample="4 8 8")
-    assert "are one latent frame: it cannot go on from a clip" in refused(
+    assert "this prior cannot go on from a clip: the 4 frames of its clips are one latent frame" in refused(
         "sample", whole, "--given", mp4, "--out", tmp_path / "out.mp4")
     assert not list(tmp_path.glob("out*"))
 
