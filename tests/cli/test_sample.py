@@ -146,7 +146,7 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(refused, run, digits,
             "--sampling.temperature", temperature)
     assert "--sampling.temperature takes a number (default: 1.0), not 'hot'" in message("--sampling.temperature", "hot")
     assert "--sampling.temperature takes a number (default: 1.0), not nothing" in message("--sampling.temperature")
-    assert "unknown part in --prior.dim: 'prior'; there are: sampling, condition" in message("--prior.dim", 8)
+    assert "unknown part in --prior.dim: 'prior'; there are: sampling, refiner_sampling" in message("--prior.dim", 8)
     assert "--stride must be at least 1" in message("--stride", 0)
     assert ".mp4 .gif .png .npy" in message(out="out.avi")
     assert "No such file" in message(given=tmp_path / "none.mp4")
