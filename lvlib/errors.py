@@ -28,6 +28,11 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def printable(text: object) -> str:
+    """The same; what is no text in it, as in names of files that are not UTF-8, as \\udc.. escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def in_one_line(error: BaseException) -> str | None:
     """What an error says that is nobody's mistake but the user's: sizes that fit no memory, numbers that no computer
     takes, weights that make no numbers, files and names from elsewhere. None for any other error. torch and NumPy have

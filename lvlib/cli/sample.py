@@ -102,7 +102,10 @@ class _Help(argparse.Action):
             parts = {"sampling": config.prior.Sampling()}
             parts |= {"refiner_sampling": config.refiner.Sampling()} if config.refiner else {}
             print(f"\nsampling of {namespace.run}:\n{fields_help(parts)}")
-            names = [f"  --condition.{spec.name}  {spec.kind}" for spec in config.up_to("prior").conditions]
+            classes = "the name or the number of a class, of {}; left out, samples are spread over all"
+            names = [f"  --condition.{spec.name}  " + (classes.format(spec.num_classes) if spec.kind == "class" else
+                                                       f"FILE.npy, of {' x '.join(map(str, spec.shape))} numbers")
+                     for spec in config.up_to("prior").conditions if spec.kind != "given-frames"]
             print("condition:\n" + ("\n".join(names) or "  none"))
         parser.exit()
 

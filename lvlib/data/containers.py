@@ -16,7 +16,7 @@ import numpy as np
 
 from lvlib.data.pictures import shown_size
 from lvlib.data.truncation import missing_bytes
-from lvlib.errors import UserError
+from lvlib.errors import UserError, printable
 
 # The demuxers that read one file: none that follows addresses (playlists), and none that opens others (scripts).
 _FORMATS = ("apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,wtv,"
@@ -98,7 +98,7 @@ def examine(path: Path) -> Contents:
         if not stamps or lost > 0.1 * held:
             raise UserError(f"{path} is damaged: only {len(stamps)} of its {held} frames can be decoded")
         if lost:
-            log.warning("%s: %d of its %d frames cannot be decoded and are left out", path, lost, held)
+            log.warning("%s: %d of its %d frames cannot be decoded and are left out", printable(path), lost, held)
         rate = _rate(stream, np.sort([stamp for stamp in stamps if stamp != NO_STAMP]), walk.end)
         return Contents(len(stamps), rate, size, pixels, np.array(stamps, np.int64), np.array(checks, np.uint32),
                         np.array(starts, np.int64))

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lvlib.errors import printable
+
 _PREFIX, _SUFFIX, _OWNER = ".lvlib-", ".part", "owner.json"
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def _clear(folder: Path) -> None:
         if machine == platform.node() and not _is_alive(*process):
             shutil.rmtree(room, ignore_errors=True)
         elif machine not in (platform.node(), None):
-            log.warning("%s is a draft of another machine: delete it if nobody writes there any more", room)
+            log.warning("%s is a draft of another machine: delete it if nobody writes there any more", printable(room))
 
 
 def _owner(room: Path) -> tuple[str | None, list]:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from lvlib.data.limits import require_memory
 from lvlib.data.pictures import Size
 from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video, decode, is_animated, survey
-from lvlib.errors import UserError, unknown
+from lvlib.errors import UserError, printable, unknown
 
 SPLITS = ("train", "val", "test")
 _NOTES = (".csv", ".html", ".json", ".jsonl", ".log", ".md", ".pdf", ".srt", ".txt", ".vtt", ".xml", ".yaml", ".yml")
@@ -75,7 +75,7 @@ class VideoFolder(Dataset):
         self.skipped: dict[Path, str] = {}
         self.videos = [video for path in paths if (video := self._probe(path))]
         if self.skipped:
-            log.warning("skipped %d of %d videos in %s", len(self.skipped), len(paths), root)
+            log.warning("skipped %d of %d videos in %s", len(self.skipped), len(paths), printable(root))
         if not self.videos:
             reasons = "; ".join(list(self.skipped.values())[:3])
             raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
@@ -155,13 +155,14 @@ class VideoFolder(Dataset):
             lengths = [f"{seconds / median(group):.3g} s in {len(group)} of {median(group):.4g} frames a second"
                        for group in groups]
             more = f", and so on to {lengths[-1]}" if len(lengths) > 5 else ""
-            log.warning("the videos in %s have different rates: a clip of %d frames is %s%s", self.root, self.frames,
+            log.warning("the videos in %s have different rates: a clip of %d frames is %s%s", printable(self.root),
+                        self.frames,
                         ", ".join(lengths[:4] if more else lengths), more)
 
     def _skip(self, path: Path, reason: UserError) -> None:
         if path not in self.skipped:
             self.skipped[path] = str(reason)
-            log.warning("skipped: %s", reason)
+            log.warning("skipped: %s", printable(reason))
 
 
 def _find(root: Path) -> list[Path]:
@@ -172,7 +173,7 @@ def _find(root: Path) -> list[Path]:
     found: list[Path] = []
     suffixes: Counter[str] = Counter()
     unused: Counter[str] = Counter()
-    for folder, folders, names in os.walk(root, onerror=lambda error: log.warning("cannot read: %s", error)):
+    for folder, folders, names in os.walk(root, onerror=lambda error: log.warning("cannot read: %s", printable(error))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [Path(folder, name) for name in names if not name.startswith(".")]
         videos = {file for file in files if file.suffix.lower() in VIDEO_SUFFIXES or is_animated(file)}
@@ -188,7 +189,7 @@ def _find(root: Path) -> list[Path]:
         raise UserError(f"no video in {root}: it holds {_in_words(suffixes) or 'no file'}; videos are "
                         f"{' '.join(VIDEO_SUFFIXES)} or folders of images")
     if unused:
-        log.warning("not read in %s: %s", root, _in_words(unused))
+        log.warning("not read in %s: %s", printable(root), printable(_in_words(unused)))
     return sorted(found)
 
 

@@ -15,6 +15,8 @@ def open_split(config: Config, split: str) -> Dataset:
     root = config.data.root
     if root is None:
         raise UserError("no data: give --data.root FOLDER, of your videos or one that `lvlib data NAME --out` made")
+    if not Path(root).exists():
+        raise UserError(f"there is no folder {root}: give --data.root FOLDER, where the clips are")
     data = open_data(root, split, config.data.frames, config.data.stride, config.data.size)
     channels = data[0]["video"].shape[-1]
     if channels != config.autoencoder.channels:

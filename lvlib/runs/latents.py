@@ -4,6 +4,7 @@
     RUN/latents/                     the latents of the clips, see `lvlib.data.latents`
 """
 
+import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -38,7 +39,7 @@ def find_below(config: Config, given: str | None, run: Path) -> Path:
     if given is None:
         if kept.exists():
             return kept
-        fitting = [name for name in shipped() if load_config(FOLDER / name).stage == stage and "/" not in name]
+        fitting = [name for name in shipped() if _fits(config, load_config(FOLDER / name))]
         raise UserError(f"a {config.stage} learns from the latents of an autoencoder: give --{stage} RUN, a run folder "
                         f"or a shipped model ({', '.join(fitting) or 'there is none'})")
     source = run_folder(given)
@@ -73,9 +74,18 @@ def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Con
                             f"{wanted}: give another {part}, or take a configuration that fits it")
     chosen = replace(config, **found.stages)
     if chosen.latents != config.latents:
+        fields = [f"--autoencoder.{field.name} {getattr(chosen.autoencoder, field.name)}"
+                  for field in dataclasses.fields(chosen.autoencoder)
+                  if getattr(chosen.autoencoder, field.name) != getattr(config.autoencoder, field.name)]
         raise UserError(f"the autoencoder in {source} makes {chosen.latents}; this configuration learns "
-                        f"{config.latents}: give another {stage}, or take a configuration that fits it")
+                        f"{config.latents}: set {' '.join(fields) or 'data.frames and data.size'}, or give another "
+                        f"{stage}")
     return chosen
+
+
+def _fits(config: Config, below: Config) -> bool:
+    """Whether a run of that configuration is what this one stands on, without a field changed."""
+    return below.stage == config.stands_on and below.stages == config.up_to(below.stage).stages
 
 
 def made_from(source: Path, data: Mapping[str, Dataset], config: Config) -> dict:

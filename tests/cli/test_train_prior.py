@@ -197,7 +197,9 @@ def test_damaged_latents_are_refused_and_made_again_once_deleted(train, refused_
 
 
 def test_which_autoencoder(train, refused_training, refused, frames, digits, tmp_path):
-    assert "give --autoencoder RUN, a run folder or a shipped model (lvt-" in refused_training()
+    assert "give --autoencoder RUN, a run folder or a shipped model (there is none)" in refused_training()
+    line = refused("train", "lvt-course", "--out", tmp_path / "none", "--data.root", digits)
+    assert line.endswith("a shipped model (lvt-course/autoencoder)")
     message = refused_training("--autoencoder", "lvt-frames-curse")
     assert "lvt-frames-curse" in message and "did you mean lvt-frames-course?" in message
     (tmp_path / "empty").mkdir()

@@ -73,3 +73,33 @@ def test_the_optimizer_of_the_papers_priors():
 def test_unknown_name_lists_all_and_suggests_the_closest():
     with pytest.raises(UserError, match="did you mean lvt-frames-bair.* bench-lvt"):
         named_config("lvt-frame-bair")
+
+
+def test_names_of_configurations_and_of_their_classes_are_used_once():
+    """config.json keeps the name of a class: two systems with a class of one name would read each other's runs."""
+    import lvlib.configs as systems
+
+    tables = [module.CONFIGS for module in vars(systems).values() if hasattr(module, "CONFIGS")]
+    assert len(tables) >= 2 and sum(map(len, tables)) == len(CONFIGS)
+    classes = {type(stage) for named in CONFIGS.values() for stage in named.config.stages.values()}
+    assert len({kind.__name__ for kind in classes}) == len(classes)
+
+
+def test_a_tuple_of_any_length_is_read_back_and_takes_all_its_words(monkeypatch):
+    from dataclasses import dataclass
+
+    from lvlib.cli.arguments import split_overrides
+    from lvlib.configs.config import Named
+    from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+
+    @dataclass(frozen=True)
+    class Wide(FrameVQVAEConfig):
+        widths: tuple[int, ...] = (1, 2, 4)
+        pairs: tuple[tuple[int, int], ...] = ((1, 2), (3, 4))
+
+    course = named_config("lvt-frames-course")
+    config = replace(course, autoencoder=Wide(widths=(3, 5)))
+    monkeypatch.setitem(CONFIGS, "wide", Named(config, "", ""))
+    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    words = ["--autoencoder.widths", "1", "2", "4", "8", "--out", "RUN"]
+    assert split_overrides(words) == (["--out", "RUN"], {"autoencoder.widths": ["1", "2", "4", "8"]})
