@@ -1,6 +1,7 @@
 """A sample of the campaign of bad calls, files and run folders (`python tests/campaign.py --help`)."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ WRONG = {
     "a long line": (lambda: refuse("lvlib: error: " + "x" * 1000), "characters"),
     "a line of control characters": (lambda: refuse("lvlib: error: \x1b[31m"), "printable False"),
     "another status": (lambda: sys.exit(3), "status 3"),
-    "a signal": (lambda: os.kill(os.getpid(), 9), "status -9"),
+    "a signal": (lambda: signal.raise_signal(signal.SIGTERM), "status -15"),
     "an input that is changed": (lambda: write("input"), "changed: place/input"),
     "an input that is lost": (lambda: os.remove("input"), "lost: place/input"),
     "a draft": (lambda: write(".out.npy.part"), "left behind: place/.out.npy.part"),

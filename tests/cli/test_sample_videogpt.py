@@ -214,6 +214,7 @@ def test_help_lists_the_fields_of_the_run_at_hand(lvlib, runs, tmp_path):
     assert status == 0 and "--given CLIP" in out
     words = " ".join(out.split())
     assert "--sampling.temperature FLOAT" in words and "--sampling.top_k" in words and "(default: 1.0)" in words
-    assert "--condition.label class" in words and "--condition.actions per-frame" in words
+    assert "--condition.label the name or the number of a class, of 5" in words
+    assert "--condition.actions FILE.npy, of 4 x 2 numbers" in words
     status, out, _ = lvlib("sample", make_prior_run(tmp_path / "lvt"), "--help")
     assert status == 0 and "top_k" not in out and "condition: none" in " ".join(out.split())

@@ -34,6 +34,7 @@ def test_other_files_are_refused(content, tmp_path):
         open_array(tmp_path / "a.npy")
 
 
+@pytest.mark.posix
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.npy")

@@ -137,7 +137,7 @@ class Broken(Scaled):
     def encode(self, video):
         if len(video) < 8:
             if self.killed:
-                os.kill(os.getpid(), 9)
+                os._exit(9)  # nothing is flushed or cleared
             raise OSError(28, "No space left on device")
         return super().encode(video)
 

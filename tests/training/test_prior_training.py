@@ -158,7 +158,7 @@ def test_validation_sees_the_conditions_too(tmp_path):
 
 def test_with_a_cosine_the_number_of_steps_is_part_of_the_run(tmp_path):
     train(prior(), DATA, config(schedule="cosine"), tmp_path / "cosine")
-    with pytest.raises(UserError, match="training.steps = 9, not 12, on which .*free to change: training.acc"):
+    with pytest.raises(UserError, match="training.steps = 9, not 12, on which .*free to change: training.log_every"):
         train(prior(), DATA, config(schedule="cosine", steps=12), tmp_path / "cosine")
 
 

@@ -86,6 +86,7 @@ def test_settings_that_are_missing_or_of_another_kind(run, harm, field):
     assert field in refused(lambda: train(line(), DATA, config(steps=12, ema_decay=0.5), run))
 
 
+@pytest.mark.posix
 def test_a_folder_or_a_pipe_in_place_of_a_file(run):
     for name in ("config.json", f"checkpoints/00000009/{MODEL}", f"checkpoints/00000009/{MANIFEST}"):
         path = run / name
