@@ -138,6 +138,7 @@ class Step:
         Returns the losses by `loss_name`, and the metrics; both are means over the micro-batches.
         """
         for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, number)
         losses: Metrics = {}
@@ -173,7 +174,6 @@ class Step:
             self.fabric.clip_gradients(self.model, optimizer, max_norm=self.config.gradient_clip,
                                        error_if_nonfinite=False)
         optimizer.step()
-        optimizer.zero_grad()
 
     def _saved_buffers(self) -> list[Tensor]:
         """What each process learns for itself, such as the means of a batch norm, unless the model sums it up: all take
