@@ -20,7 +20,7 @@ def student_form(source: Source) -> NotebookNode:
     """What learners open: no solutions, no outputs, and a stub that raises `NotImplementedError("exercise N.M")`."""
     notebook = copy.deepcopy(source.notebook)
     notebook.cells = [cell for cell in notebook.cells if "solution-only" not in tags(cell)]
-    from nbgrader.preprocessors import ClearSolutions  # here: it imports what Windows lacks
+    from nbgrader.preprocessors import ClearSolutions  # here: on Unix it imports pwd, which need not be there
 
     clear = ClearSolutions(enforce_metadata=False)
     for cell in code_cells(notebook):
