@@ -77,6 +77,7 @@ def _prepare(folder: Path, place: Path) -> None:
     os.environ["TMPDIR"] = str(folder / "tmp") if (folder / "tmp").exists() else str(folder)
     tempfile.tempdir = None
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever a test before this one has left
     memory = psutil.Process().memory_info().vms + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))

@@ -45,7 +45,7 @@ def faults(case: Case, end: End, before: Files, folder: Path) -> list[str]:
         found.append("a process lives on")
     out, err = ((folder / name).read_text(errors="backslashreplace") for name in ("stdout", "stderr"))
     if "Traceback" in out + err:
-        found.append("traceback: " + " ".join(err.strip().splitlines()[-1:])[:300])
+        found.append("traceback: " + " ".join(err.split())[-400:])
     elif not (found and end.status not in (0, 2)):
         found += _wrong_lines(err, end.status)
     elif err:
