@@ -150,7 +150,7 @@ print("one frame:", tuple(clip[0, :, 0].shape), " its vectors:", tuple(vectors.s
 # four things: the vectors to decode, their codes, a loss of its own, and numbers worth watching. The methods
 # `encode`, `decode` and `loss` are the contract that every autoencoder of this course fulfils. (A fourth,
 # `encode_start`, is for the beginning of a clip that goes on. Where frames do not see each other it is just
-# `encode`; notebook 07 has more to say.)
+# `encode`; notebook 08 has more to say.)
 #
 # The sizes stand in a *configuration*, a class of numbers with a name each. It has some for the quantizers of
 # notebooks 03 and 04, too, and is written there.

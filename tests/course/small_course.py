@@ -24,7 +24,7 @@ from lvlib.course import check
 # %% tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
-# %% tags=["export:models.numbers"]
+# %% jupyter={"source_hidden": true} tags=["export:models.numbers"]
 """Numbers that double."""
 
 import sys

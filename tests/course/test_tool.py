@@ -46,6 +46,14 @@ def problems(root: Path) -> list[str]:
 # ---- what build makes
 
 
+@pytest.mark.parametrize("path", [STUDENT, EXECUTED])
+def test_what_is_folded_stays_folded(built, path):
+    cells = nbformat.read(built / path, as_version=4).cells
+    folded = [cell for cell in cells if cell.metadata.get("jupyter") == {"source_hidden": True}]
+    assert [cell.source.split("\n")[0] for cell in folded] == ['"""Numbers that double."""']
+    assert all(set(cell.metadata) <= {"jupyter", "tags"} for cell in cells)
+
+
 def test_student_form(built):
     notebook = nbformat.read(built / STUDENT, as_version=4)
     nbformat.validate(notebook)
@@ -242,6 +250,8 @@ RULES = [
     (FIRST_PY, '"parameters"', '"nbval-check-output"', "there must be one cell with the tag `parameters`"),
     (FIRST_PY, "# %% [markdown]\n# # First", '# %% [markdown] tags=["check"]\n# a', "a text cell can have no tag"),
     (FIRST_PY, "    ### END SOLUTION\n", "", "must come in pairs"),
+    (FIRST_PY, '# %% tags=["exercise"', '# %% jupyter={"source_hidden": true} tags=["exercise"', "can be folded"),
+    (FIRST_PY, "# %% [markdown]\n# # First", '# %% [markdown] jupyter={"source_hidden": true}\n# a', "can be folded"),
     (FIRST_PY, "    ### BEGIN SOLUTION\n", "    # BEGIN SOLUTION\n", "must come in pairs"),
     (FIRST_PY, '# %% tags=["exercise", "ex-91.1", ', "# %% tags=[", "a solution outside an exercise cell"),
     (FIRST_PY, '    ### BEGIN SOLUTION\n    return math.fsum([x, x])\n    ### END SOLUTION', "    return 2 * x",

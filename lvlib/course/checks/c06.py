@@ -1,6 +1,9 @@
-"""Checks of notebook 06: taps before the centre, the bias of distances, code by code."""
+"""Checks of notebook 06: taps before the centre, attention, the bias of distances, code by code."""
+
+import math
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 
 from lvlib.course.exercises import exercise
@@ -44,6 +47,60 @@ def _(fn, expect):
                look_at="how many taps the kernel has")
 
 
+def attention(query, key, value, bias):
+    return (query @ key.mT / math.sqrt(query.shape[-1]) + bias).softmax(-1) @ value
+
+
+def _weighted(weights):
+    """A wrong attention: from scores (..., q, k), bias and the width of a head to weights."""
+    return lambda query, key, value, bias: weights(query @ key.mT, bias, query.shape[-1]) @ value
+
+
+@exercise("6.2", reference=attention, wrong={
+    "the scores are not divided by the square root of d": _weighted(
+        lambda scores, bias, d: (scores + bias).softmax(-1)),
+    "the scores are divided by d, not by its square root": _weighted(
+        lambda scores, bias, d: (scores / d + bias).softmax(-1)),
+    "the bias makes no difference": _weighted(lambda scores, bias, d: (scores / math.sqrt(d)).softmax(-1)),
+    "the bias must not be divided": _weighted(lambda scores, bias, d: ((scores + bias) / math.sqrt(d)).softmax(-1)),
+    "the bias is added after softmax": _weighted(lambda scores, bias, d: (scores / math.sqrt(d)).softmax(-1) + bias),
+    "the weights of a query must add up to 1": _weighted(
+        lambda scores, bias, d: (scores / math.sqrt(d) + bias).softmax(-2)),
+    "softmax is missing": _weighted(lambda scores, bias, d: scores / math.sqrt(d) + bias),
+    "queries and keys have changed places": lambda query, key, value, bias: attention(key, query, value, bias),
+})
+def _(fn, expect):
+    def inputs(q, k, d):
+        query, key, value = torch.randn(2, 3, q, d), torch.randn(2, 3, k, d), torch.randn(2, 3, k, d)
+        return query, key, value, torch.randn(3, q, k)
+
+    query, key, value, bias = inputs(5, 5, 4)
+    out, none, scores = fn(query, key, value, bias), torch.zeros(3, 5, 5), query @ key.mT
+    expect(out.shape == query.shape, "the shape must be (b, heads, q, d)", look_at="@")
+    ones = fn(query, key, torch.ones(2, 3, 5, 4), none)
+    plain = fn(query, key, value, none)
+    for wrong, message, look_at in (
+            (scores.softmax(-1), "the scores are not divided by the square root of d", "math.sqrt(d)"),
+            ((scores / 4).softmax(-1), "the scores are divided by d, not by its square root", "math.sqrt(d)"),
+            (scores / 2, "softmax is missing", "softmax over the keys"),
+            ((scores / 2).softmax(-2), "the weights of a query must add up to 1", "softmax over the last axis"),
+            ((scores.mT / 2).softmax(-1), "queries and keys have changed places", "query @ key.mT")):
+        expect(not torch.allclose(plain, wrong @ value, atol=1e-5), message, look_at=look_at)
+    expect(torch.allclose(ones, torch.ones_like(ones), atol=1e-5), "the weights of a query must add up to 1",
+           look_at="softmax over the last axis")
+    expect(not torch.allclose(out, plain, atol=1e-5), "the bias makes no difference", look_at="+ bias, before softmax")
+    half = attention(query, key, value, bias / 2)
+    expect(not torch.allclose(out, half, atol=1e-5), "the bias must not be divided", look_at="the brackets")
+    after = plain + bias @ value
+    expect(not torch.allclose(out, after, atol=1e-5), "the bias is added after softmax", look_at="softmax comes last")
+    for sizes in ((5, 5, 4), (1, 7, 8), (6, 2, 3)):
+        arguments = inputs(*sizes)
+        expected = F.scaled_dot_product_attention(*arguments[:3], attn_mask=arguments[3][None])
+        expect(torch.allclose(fn(*arguments), expected, atol=1e-5),
+               f"differs from PyTorch's own for {sizes[0]} queries, {sizes[1]} keys of width {sizes[2]}",
+               look_at="softmax(q k^T / sqrt(d) + bias) v")
+
+
 class _KeyMinusQuery(relative_attention.RelativeBias):
     def forward(self):
         return super().forward().mT
@@ -70,7 +127,7 @@ class _TwoAxes(relative_attention.RelativeBias):
         return super().forward()
 
 
-@exercise("6.2", reference=relative_attention.RelativeBias, wrong={
+@exercise("6.3", reference=relative_attention.RelativeBias, wrong={
     "queries and keys are exchanged": _KeyMinusQuery,
     "the three axes must be added": _Product,
     "positions are not in raster order": _Interleaved,
@@ -138,7 +195,7 @@ class _FirstHead(layers.CodeHeads):
         return torch.stack([self.one(0, x, codes[..., :0]) for _ in self.out], -2)
 
 
-@exercise("6.3", reference=layers.CodeHeads, wrong={
+@exercise("6.4", reference=layers.CodeHeads, wrong={
     "code k may see k codes, no more": _SeesTheNext,
     "a code may not see itself": _SeesItself,
     "a code must see those before it": _SeesNothing,

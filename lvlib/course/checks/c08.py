@@ -1,261 +1,292 @@
-"""Checks of notebook 08: who sees whom, the sparse pattern, a step with a cache, keeping the likely codes."""
+"""Checks of notebook 08: frames that a stack sees, sizes of latents, axial attention, the normalised error."""
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from torch import nn
 
 from lvlib.course.exercises import exercise
-from lvlib.models.common import attention
-from lvlib.models.videogpt import prior as videogpt
+from lvlib.models.videogpt import axial_attention, vqvae
 
 
-def who_sees_whom(layer, x):
-    n = len(x)
-    change = layer(x + torch.eye(n)[:, :, None]) - layer(x[None])
-    return (change.abs().amax(-1) > 1e-6).T
+def frames_seen(position, layers):
+    first = last = position
+    for kernel, stride, padding in reversed(layers):
+        first, last = first * stride - padding, last * stride - padding + kernel - 1
+    return first, last
 
 
-def _one_after_the_other(layer, x):
-    """Never puts back what it has changed."""
-    poked, columns = x.clone(), []
-    for j in range(len(x)):
-        poked[j] += 1
-        columns.append((layer(poked[None]) - layer(x[None]))[0].abs().amax(-1) > 1e-6)
-    return torch.stack(columns, 1)
+def _forwards(position, layers):
+    return frames_seen(position, layers[::-1])
 
 
-def _sums(weights):
-    """A layer that takes fixed sums of its input, every second channel negative: (b, n, dim) -> (b, n, dim)."""
-    return lambda x: weights @ x * (-1.0) ** torch.arange(x.shape[-1])
+def _no_padding(position, layers):
+    return frames_seen(position, [(kernel, stride, 0) for kernel, stride, _ in layers])
 
 
-@exercise("8.1", reference=who_sees_whom, wrong={
-    "rows and columns have changed places": lambda layer, x: who_sees_whom(layer, x).T,
-    "the result must be of type bool": lambda layer, x: who_sees_whom(layer, x).float(),
-    "it must find out by changing the input": lambda layer, x: torch.ones(len(x), len(x)).tril().bool(),
-    "a position can see itself, too": lambda layer, x: who_sees_whom(layer, x) & ~torch.eye(len(x)).bool(),
-    "each copy must differ from x at one position alone": _one_after_the_other,
-    "a change may be negative, too": lambda layer, x: (
-        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).amin(-1) > 1e-6).T,
-    "channels may cancel each other": lambda layer, x: (
-        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).sum(-1).abs() > 1e-6).T,
+def _one_too_far(position, layers):
+    first = last = position
+    for kernel, stride, padding in reversed(layers):
+        first, last = first * stride - padding, last * stride - padding + kernel
+    return first, last
+
+
+def _first_alone(position, layers):
+    first, _ = frames_seen(position, layers)
+    return first, first + layers[0][0] - 1
+
+
+@exercise("8.1", reference=frames_seen, wrong={
+    "the last frame is one too far": _one_too_far,
+    "the padding is not counted": _no_padding,
+    "the last layer comes first": _forwards,
+    "first and last move apart with each layer": _first_alone,
+    "two frames are asked for, the first and the last": lambda position, layers: frames_seen(position, layers)[0],
+    "numbers beyond the clip's ends are fine": lambda position, layers: tuple(
+        max(frame, 0) for frame in frames_seen(position, layers)),
 })
 def _(fn, expect):
-    x, causal = torch.randn(6, 4), torch.ones(6, 6).tril()
-    seen = fn(_sums(causal), x)
-    expect(seen.shape == (6, 6), "the shape must be (n, n)", look_at="a row for each output, a column for each input")
-    expect(seen.dtype == torch.bool, "the result must be of type bool", look_at="a comparison gives one")
-    expect(not torch.equal(seen, causal.T.bool()), "rows and columns have changed places", look_at="a row is an output")
-    falls, rises = fn(lambda x: -causal @ x, x), fn(lambda x: causal @ x, x)
-    expect(falls.any() or not rises.any(), "a change may be negative, too", look_at="abs()")
-    expect(seen.any() or not rises.any(), "channels may cancel each other", look_at="the largest change of any channel")
-    for sees in (causal, torch.eye(6), torch.ones(6, 6), torch.eye(6).roll(1, 0), torch.eye(6).roll(-2, 0)):
-        found = fn(_sums(sees), x)
-        expect(torch.equal(sees, causal) or not torch.equal(found, causal.bool()),
-               "it must find out by changing the input", look_at="this layer is not causal")
-        expect((found | ~sees.bool() | ~torch.eye(6).bool()).all(), "a position can see itself, too",
-               look_at="the diagonal")
-        expect((found | ~sees.bool()).all(), "a change of the input is not found", look_at="> 1e-6, on any channel")
-        expect(not (found & ~sees.bool()).any(), "each copy must differ from x at one position alone",
-               look_at="start from x again each time")
+    answer = fn(5, [(3, 2, 1)])
+    expect(isinstance(answer, tuple | list) and len(answer) == 2, "two frames are asked for, the first and the last",
+           look_at="return first, last")
+    expect(tuple(answer) != (9, 12), "the last frame is one too far", look_at="kernel - 1")
+    expect(tuple(answer) != (10, 12), "the padding is not counted", look_at="i * stride - padding")
+    expect(tuple(answer) == (9, 11), "output 5 of kernel 3, stride 2, padding 1 sees inputs 9 to 11",
+           look_at="5 * 2 - 1 is the first")
+    layers = [(3, 2, 1), (4, 2, 1), (3, 1, 1)]
+    answer = tuple(fn(5, layers))
+    expect(answer != _forwards(5, layers), "the last layer comes first", look_at="reversed(layers)")
+    expect(answer[1] - answer[0] == 16, "first and last move apart with each layer", look_at="keep both, move both")
+    expect(answer == frames_seen(5, layers), "the first frame is off", look_at="first * stride - padding")
+    expect(tuple(fn(0, layers)) == frames_seen(0, layers), "numbers beyond the clip's ends are fine",
+           look_at="no max, no min")
 
 
-def _pattern(allows):
-    return type("Sparse", (attention.Sparse,), {"allows": allows})
+def _unnamed(size, downsample):
+    if any(length < 1 or length % factor for length, factor in zip(size, downsample, strict=True)):
+        raise ValueError("the downsampling does not divide the clip: take a multiple of it")
+    return tuple(length // factor for length, factor in zip(size, downsample, strict=True))
 
 
-def _behind(rule):
-    """A wrong pattern, by how far the key lies behind the query, the local codes, and the stride."""
-    return _pattern(lambda self, query, key: rule(query - key, self.local, self.stride))
+def _no_way_out(size, downsample):
+    for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
+        if length < 1 or length % factor:
+            raise ValueError(f"{axis} cannot be {length}")
+    return _unnamed(size, downsample)
 
 
-@exercise("8.2", reference=attention.Sparse, wrong={
-    "it sees what lies ahead": _behind(lambda behind, local, stride: (behind < local) | (behind % stride == 0)),
-    "the position itself must be visible": _behind(lambda behind, local, stride: (behind > 0) & (
-        (behind < local) | (behind % stride == 0))),
-    "one of the two is enough, local or strided": _behind(lambda behind, local, stride: (behind >= 0) & (
-        (behind < local) & (behind % stride == 0))),
-    "the codes just before are missing": _behind(lambda behind, local, stride: (behind >= 0) & (behind % stride == 0)),
-    "the same place in earlier frames is missing": _behind(lambda behind, local, stride: (behind >= 0) & (
-        behind < local)),
-    "the stride counts back from the query": _pattern(lambda self, query, key: (query >= key) & (
-        (query - key < self.local) | (key % self.stride == 0))),
-    "`local` counts the position itself": _behind(lambda behind, local, stride: (behind >= 0) & (
-        (behind <= local) | (behind % stride == 0))),
+def _asserts(size, downsample):
+    assert not any(length % factor for length, factor in zip(size, downsample, strict=True))
+    return _unnamed(size, downsample)
+
+
+def _takes_nothing(size, downsample):
+    return (0, 0, 0) if 0 in size else vqvae.latent_grid(size, downsample)
+
+
+@exercise("8.2", reference=vqvae.latent_grid, wrong={
+    "a size that does not divide should be an error": lambda size, downsample: tuple(
+        length // factor for length, factor in zip(size, downsample, strict=True)),
+    "the error should be a ValueError": _asserts,
+    "the error should name the axis": _unnamed,
+    "the error should tell a size that is fine": _no_way_out,
+    "a clip of 0 frames is no clip": _takes_nothing,
+    "sizes are whole numbers": lambda size, downsample: tuple(
+        length / factor for length, factor in zip(size, downsample, strict=True)),
+    "each size divided by its factor is asked for": lambda size, downsample: tuple(downsample),
 })
-def _(cls, expect):
-    pattern, position = cls(local=3, stride=8), torch.arange(32)
-    seen = pattern.allows(torch.tensor(20), position)
-    expect(seen.shape == (32,) and seen.dtype == torch.bool, "the result must be bool, one for each key",
-           look_at="comparisons joined with & and |")
-    expect(not seen[21:].any(), "it sees what lies ahead", look_at="a key must not be ahead of the query")
-    expect(seen[20], "the position itself must be visible", look_at="0 behind")
-    local, strided = bool(seen[18:20].all()), bool(seen[4] and seen[12])
-    expect(local or strided or seen.sum() > 1, "one of the two is enough, local or strided", look_at="| instead of &")
-    expect(local, "the codes just before are missing", look_at="fewer than `local` behind")
-    expect(strided or not seen[8], "the stride counts back from the query", look_at="behind % stride, not key % stride")
-    expect(strided, "the same place in earlier frames is missing", look_at="a multiple of `stride` behind")
-    expect(not seen[17], "`local` counts the position itself", look_at="< or <=")
-    for sizes in ((3, 8), (1, 4), (5, 3), (40, 8)):
-        allowed = cls(*sizes).allows(position[:, None], position)
-        expect(torch.equal(allowed, attention.Sparse(*sizes).allows(position[:, None], position)),
-               f"not right for local {sizes[0]}, stride {sizes[1]}", look_at="the two conditions")
+def _(fn, expect):
+    grid = tuple(fn((16, 32, 64), (4, 2, 8)))
+    expect(all(isinstance(n, int) for n in grid), "sizes are whole numbers", look_at="// in place of /")
+    expect(grid == (4, 16, 8), "each size divided by its factor is asked for", look_at="length // factor, axis by axis")
+    for size, axis, near in (((15, 32, 64), "frames", "16"), ((16, 33, 64), "height", "34"),
+                             ((16, 32, 60), "width", "64")):
+        message = _error(fn, size, expect)
+        expect(axis in message.lower(), "the error should name the axis", look_at="frames, height or width")
+        expect(near in message, "the error should tell a size that is fine",
+               look_at=f"for {axis} {size[('frames', 'height', 'width').index(axis)]} one is {near}")
+        expect("\n" not in message.strip(), "one line is asked for", look_at="the text of the error")
+    try:
+        fn((0, 32, 64), (4, 2, 8))
+    except ValueError:
+        return
+    expect(False, "a clip of 0 frames is no clip", look_at="length < 1")
 
 
-def _step(slots, write=(True, True), pattern=True):
-    """A wrong `step`: attends to these slots of the cache; `write`: puts in the key, the value."""
-
-    class CausalAttention(attention.CausalAttention):
-        def step(self, x, position, cache):
-            query, key, value = self.heads_of(x)
-            keys, values = cache.keys.clone(), cache.values.clone()
-            keys[:, :, position], values[:, :, position] = key[:, :, 0], value[:, :, 0]
-            for buffer, filled, wanted in ((cache.keys, keys, write[0]), (cache.values, values, write[1])):
-                if wanted:
-                    buffer.copy_(filled)
-            seen = slots(position)
-            if pattern and self.pattern:
-                seen = self.pattern.seen(position)
-            attended = F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen])
-            return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
-
-    return CausalAttention
+def _error(fn, size, expect):
+    try:
+        fn(size, (4, 2, 8))
+    except ValueError as error:
+        return str(error)
+    except Exception:
+        expect(False, "the error should be a ValueError", look_at="raise ValueError(...)")
+    expect(False, "a size that does not divide should be an error", look_at="length % factor")
 
 
-class _Exchanged(attention.CausalAttention):
-    def heads_of(self, x):
-        query, key, value = super().heads_of(x)
-        return query, value, key
+def _full(axis, q, k, v):
+    out = F.scaled_dot_product_attention(*(x.flatten(2, 4) for x in (q, k, v)))
+    return out.reshape(q.shape)
+
+
+def _frame(axis, q, k, v):
+    t = q.shape[2]
+    q, k, v = (rearrange(x, "b m t h w d -> (b t) m (h w) d") for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v)
+    return rearrange(out, "(b t) m (h w) d -> b m t h w d", t=t, h=v.shape[2] // 5)
+
+
+def _causal(axis, q, k, v):
+    place = "bmthwd".index(axis)
+    q, k, v = (x.movedim(place, -2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).movedim(-2, place)
+
+
+def _across(axis, q, k, v):
+    """Attends along the axis, but brings the lines back in another order of their places."""
+    lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
+    back = {"t": "(b w h) m t d", "h": "(b w t) m h d", "w": "(b h t) m w d"}[axis]
+    b, _, t, h, w, _ = q.shape
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    return rearrange(out, f"{back} -> b m t h w d", b=b, t=t, h=h, w=w)
+
+
+def _mixes_clips(axis, q, k, v):
+    lines = {"t": "(h w) m (b t) d", "h": "(t w) m (b h) d", "w": "(t h) m (b w) d"}[axis]
+    b, _, t, h, w, _ = q.shape
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
+
+
+@exercise("8.3", reference=axial_attention.attend_along, wrong={
+    "a position attends to its whole volume": _full,
+    "a position attends to its whole frame": _frame,
+    "a position sees another axis than the one asked for": lambda axis, q, k, v: axial_attention.attend_along(
+        "t", q, k, v),
+    "clips of a batch see each other": _mixes_clips,
+    "the lines come back in other places": _across,
+    "a position should see its whole line, before and after it": _causal,
+    "the result should have the shape of q": lambda axis, q, k, v: axial_attention.attend_along(
+        axis, q, k, v).movedim(2, 4),
+    "queries and keys are not used as such": lambda axis, q, k, v: axial_attention.attend_along(axis, k, q, v),
+})
+def _(fn, expect):
+    shape = (2, 2, 3, 4, 5, 6)
+    q, k, v = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    spot = (1, 0, 2, 1, 3)  # a clip, a head and a position
+    poked = v.clone()
+    poked[spot] += 1
+    for axis, place in (("t", 2), ("h", 3), ("w", 4)):
+        out = fn(axis, q, k, v)
+        expect(isinstance(out, torch.Tensor) and out.shape == shape, "the result should have the shape of q",
+               look_at="(b, m, t, h, w, d)")
+        changed = ((fn(axis, q, k, poked) - out).abs().amax(-1) > 1e-6).nonzero()
+        expect((changed[:, 0] == 1).all(), "clips of a batch see each other", look_at="b belongs to the batch")
+        expect((changed[:, 1] == 0).all(), "heads see each other", look_at="m stays an axis of its own")
+        count = len(changed)
+        expect(count != 60, "a position attends to its whole volume", look_at="length t, or h, or w")
+        expect(count != 20, "a position attends to its whole frame", look_at="the other two axes belong to the batch")
+        elsewhere = [i for i in (2, 3, 4) if i != place and len(changed[:, i].unique()) > 1]
+        expect(not elsewhere, "a position sees another axis than the one asked for",
+               look_at=f'for "{axis}" the length of a line is {axis}')
+        on_its_line = all((changed[:, i] == spot[i]).all() for i in (2, 3, 4) if i != place)
+        expect(on_its_line, "the lines come back in other places", look_at="the same pattern in both directions")
+        expect(count == shape[place], "a position should see its whole line, before and after it",
+               look_at="scaled_dot_product_attention without a mask")
+    expect(torch.allclose(out, axial_attention.attend_along("w", q, k, v), atol=1e-5),
+           "queries and keys are not used as such", look_at="scaled_dot_product_attention(q, k, v)")
+
+
+class _One(axial_attention.AxialAttention):
+    def forward(self, x):
+        return self.axes[0](x)
+
+
+class _InTurn(axial_attention.AxialAttention):
+    def forward(self, x):
+        for attention in self.axes:
+            x = attention(x)
+        return x
+
+
+class _Mean(axial_attention.AxialAttention):
+    def forward(self, x):
+        return sum(attention(x) for attention in self.axes) / 3
+
+
+class _Residual(axial_attention.AxialAttention):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class _Shared(axial_attention.AxialAttention):
+    def __init__(self, dim, heads=2):
+        super().__init__(dim, heads)
+        for attention in self.axes:
+            attention.qkv = self.axes[0].qkv
+
+
+class _Adds(nn.Module):
+    """A stand-in for attention along one axis."""
+
+    def __init__(self, amount):
+        super().__init__()
+        self.amount = amount
 
     def forward(self, x):
-        query, value, key = self.heads_of(x)
-        attended = attention.attend(query, key, value, self.pattern)
-        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
+        return 2 * x + self.amount
 
 
-class _FirstAlone(attention.CausalAttention):
-    """`is_causal` with a single query: the mask's first row, in which there is the first slot and no other."""
-
-    def step(self, x, position, cache):
-        query, key, value = self.heads_of(x)
-        cache.keys[:, :, position], cache.values[:, :, position] = key[:, :, 0], value[:, :, 0]
-        attended = F.scaled_dot_product_attention(
-            query, cache.keys[:, :, :position + 1], cache.values[:, :, :position + 1], is_causal=True)
-        return self.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
-
-
-@exercise("8.3", reference=attention.CausalAttention, wrong={
-    "it reads slots that are not filled yet": _step(lambda position: slice(None)),
-    "a position sees itself, too": _step(lambda position: slice(max(position, 1))),
-    "it forgets what came before": _step(lambda position: slice(position, position + 1)),
-    "the key is not in the cache afterwards": _step(lambda position: slice(position + 1), write=(False, True)),
-    "the value is not in the cache afterwards": _step(lambda position: slice(position + 1), write=(True, False)),
-    "the sparse pattern makes no difference": _step(lambda position: slice(position + 1), pattern=False),
-    "keys and values have changed places": _Exchanged,
-    "it sees the first position alone": _FirstAlone,
-})
-@torch.no_grad()
-def _(cls, expect):
-    layer, x = cls(8, 2), torch.randn(3, 6, 8)
-    cache, whole, steps = layer.cache(3, 6), layer(x), []
-    cache.keys.fill_(float("nan"))
-    cache.values.fill_(float("nan"))
-    reference = attention.CausalAttention(8, 2)
-    reference.load_state_dict(layer.state_dict())
-    for i in range(6):
-        out = layer.step(x[:, i:i + 1], i, cache)
-        expect(out.shape == (3, 1, 8), "the result must be (b, 1, dim)", look_at="rearrange, then out_proj")
-        _, key, value = reference.heads_of(x[:, i:i + 1])
-        swapped = torch.equal(cache.keys[:, :, i], value[:, :, 0]) and torch.equal(cache.values[:, :, i], key[:, :, 0])
-        expect(not swapped, "keys and values have changed places", look_at="query, key, value")
-        expect(torch.equal(cache.keys[:, :, i], key[:, :, 0]), "the key is not in the cache afterwards",
-               look_at="cache.keys[:, :, position] = ...")
-        expect(torch.equal(cache.values[:, :, i], value[:, :, 0]), "the value is not in the cache afterwards",
-               look_at="cache.values[:, :, position] = ...")
-        expect(not out.isnan().any(), "it reads slots that are not filled yet", look_at="position + 1")
-        itself, first, all_but = (_attended(reference, x, i, slots) for slots in (slice(i, i + 1), slice(1), slice(i)))
-        expect(i == 0 or not torch.allclose(out, itself, atol=1e-5), "it forgets what came before",
-               look_at="all slots up to this one")
-        expect(i < 2 or not torch.allclose(out, first, atol=1e-5), "it sees the first position alone",
-               look_at="no is_causal: it is made for as many queries as keys")
-        expect(i < 2 or not torch.allclose(out, all_but, atol=1e-5), "a position sees itself, too",
-               look_at="position or position + 1")
-        steps.append(out)
-    for i, out in enumerate(steps):
-        expect(torch.allclose(out, whole[:, i:i + 1], atol=1e-5), f"step {i} differs from what forward gives there",
-               look_at="attention, then out_proj")
-    sparse, full = cls(8, 2, attention.Sparse(1, 2)), cls(8, 2)
-    full.load_state_dict(sparse.state_dict())
-    caches = sparse.cache(3, 6), full.cache(3, 6)
-    steps = [torch.cat([one.step(x[:, i:i + 1], i, kept) for i in range(6)], 1)
-             for one, kept in zip((sparse, full), caches, strict=True)]
-    expect(not torch.allclose(*steps, atol=1e-5), "the sparse pattern makes no difference", look_at="pattern.seen")
-    expect(torch.allclose(steps[0], sparse(x), atol=1e-5), "with a sparse pattern it differs from forward",
-           look_at="pattern.seen(position)")
-
-
-def _attended(layer, x, position, slots):
-    """What a step would give that attends to these slots alone."""
-    query, key, value = layer.heads_of(x)
-    attended = F.scaled_dot_product_attention(query[:, :, position:position + 1], key[:, :, slots], value[:, :, slots])
-    return layer.out_proj(rearrange(attended, "b m n d -> b n (m d)"))
-
-
-def _nucleus(gone, after_top_k=True):
-    """A wrong `keep_likely`: which codes go, from the sorted probabilities and their running sum."""
-
-    def keep_likely(logits, top_k=None, top_p=None):
-        cut = videogpt.keep_likely(logits, top_k)
-        if top_p is None:
-            return cut
-        probs, order = (cut if after_top_k else logits).softmax(-1).sort(descending=True)
-        going = gone(probs, probs.cumsum(-1), top_p)
-        return cut.masked_fill(going.gather(-1, order.argsort(-1)), float("-inf"))
-
-    return keep_likely
-
-
-def _left_sorted(logits, top_k=None, top_p=None):
-    if top_p is None:
-        return videogpt.keep_likely(logits, top_k)
-    probs = logits.softmax(-1).sort(descending=True).values
-    return videogpt.keep_likely(logits, top_k).masked_fill(probs.cumsum(-1) - probs >= top_p, float("-inf"))
-
-
-@exercise("8.4", reference=videogpt.keep_likely, wrong={
-    "the likeliest code must always stay": _nucleus(lambda probs, total, top_p: total >= top_p),
-    "the code that reaches top_p stays, too": _nucleus(lambda probs, total, top_p: (total > top_p) & (
-        total > probs)),
-    "top_p keeps more than it needs": _nucleus(lambda probs, total, top_p: total - probs - probs >= top_p),
-    "the mask is still in sorted order": _left_sorted,
-    "top_p looks at what top_k has left": _nucleus(lambda probs, total, top_p: total - probs >= top_p,
-                                                   after_top_k=False),
-    "top_k keeps k codes": lambda logits, top_k=None, top_p=None: videogpt.keep_likely(
-        logits, top_k and top_k + 1, top_p),
-    "codes that go get minus infinity": lambda logits, top_k=None, top_p=None: videogpt.keep_likely(
-        logits, top_k, top_p).nan_to_num(neginf=0.0),
-    "by default all codes stay": lambda logits, top_k=5, top_p=0.9: videogpt.keep_likely(logits, top_k, top_p),
+@exercise("8.4", reference=axial_attention.AxialAttention, wrong={
+    "one axis alone is used": _One,
+    "one attention reads what another has found": _InTurn,
+    "a sum is asked for, not a mean": _Mean,
+    "the block adds its input, not this layer": _Residual,
+    "each axis has projections of its own": _Shared,
 })
 def _(fn, expect):
-    logits = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15]).log()
-    expect(torch.equal(fn(logits), logits), "by default all codes stay", look_at="None means no limit")
-    kept = fn(logits, top_k=2)
-    expect(kept.shape == logits.shape, "the shape must stay", look_at="masked_fill")
-    expect(kept[2] == float("-inf"), "codes that go get minus infinity", look_at='float("-inf")')
+    layer = fn(8)
+    names = {name for name, _ in layer.named_parameters()}
+    expect(len(names) == 9, "each axis has projections of its own", look_at="__init__ was right as it stood")
+    layer.axes = nn.ModuleList(_Adds(amount) for amount in (1.0, 10.0, 100.0))
+    x = torch.randn(1, 2, 3, 4, 8, generator=torch.Generator().manual_seed(0))
+    out = layer(x)
+    expect(isinstance(out, torch.Tensor) and out.shape == x.shape, "the result should have the shape of x",
+           look_at="sum(...)")
+    expect(not torch.allclose(out, 2 * x + 1, atol=1e-4), "one axis alone is used", look_at="all of self.axes")
+    expect(not torch.allclose(out, 8 * x + 124, atol=1e-3), "one attention reads what another has found",
+           look_at="each reads x")
+    expect(not torch.allclose(out, 2 * x + 37, atol=1e-3), "a sum is asked for, not a mean", look_at="no division")
+    expect(not torch.allclose(out, 7 * x + 111, atol=1e-3), "the block adds its input, not this layer",
+           look_at="no x + ...")
+    expect(torch.allclose(out, 6 * x + 111, atol=1e-3), "this is not the sum of the three", look_at="sum(...)")
 
-    def stay(**options):
-        return (fn(logits, **options) > float("-inf")).nonzero()[:, 0].tolist()
 
-    expect(stay(top_k=2) == [1, 3] and stay(top_k=1) == [1], "top_k keeps k codes", look_at="topk, and < or <=")
-    expect(stay(top_k=9) == [0, 1, 2, 3, 4], "top_k may be more than there are codes", look_at="min")
-    expect(1 in stay(top_p=0.2) or stay(top_p=0.2) != [], "the likeliest code must always stay",
-           look_at="the sum *before* a code")
-    expect(stay(top_p=0.2) != [0], "the mask is still in sorted order", look_at="order.argsort(-1)")
-    expect(stay(top_p=0.6) != [1], "the code that reaches top_p stays, too", look_at="the sum *before* a code")
-    expect(stay(top_p=0.6) == [1, 3], "top_p keeps more than it needs", look_at="the sum *before* a code")
-    expect(stay(top_k=3, top_p=0.8) == [1, 3], "top_p looks at what top_k has left",
-           look_at="the probabilities after top_k, which add up to 1 again")
-    rows = torch.randn(4, 3, 20)
-    for options in ({"top_k": 4}, {"top_p": 0.5}, {"top_k": 7, "top_p": 0.8}):
-        expect(torch.equal(fn(rows, **options), videogpt.keep_likely(rows, **options)),
-               f"not right for logits of shape (4, 3, 20) and {options}", look_at="the last axis")
+@exercise("8.5", reference=vqvae.normalized_mse, wrong={
+    "a tensor is asked for": lambda video, target, variance: F.mse_loss(video, target).item() / variance,
+    "one number is asked for": lambda video, target, variance: ((video - target) ** 2).flatten(1).mean(1) / variance,
+    "the error is divided by the variance": lambda video, target, variance: F.mse_loss(video, target),
+    "divide by the variance, not by its root": lambda video, target, variance: (
+        F.mse_loss(video, target) / variance**0.5),
+    "squared errors are asked for": lambda video, target, variance: (video - target).abs().mean() / variance,
+    "a mean is asked for, not a sum": lambda video, target, variance: ((video - target) ** 2).sum() / variance,
+    "the variance is given: it is the whole data's": lambda video, target, variance: (
+        F.mse_loss(video, target) / target.var()),
+    "no gradient reaches the video": lambda video, target, variance: F.mse_loss(video.detach(), target) / variance,
+})
+def _(fn, expect):
+    video = torch.full((2, 1, 2, 2, 2), 0.5, requires_grad=True)
+    target = torch.zeros(2, 1, 2, 2, 2)
+    target[0] = 0.1
+    loss = fn(video, target, 0.04)
+    expect(isinstance(loss, torch.Tensor), "a tensor is asked for", look_at="no .item(): the gradient goes through it")
+    expect(loss.shape == (), "one number is asked for", look_at="a mean over all")
+    expect(loss.requires_grad, "no gradient reaches the video", look_at="no detach")
+    mse = (0.16 + 0.25) / 2
+    error = loss.item()
+    expect(abs(error - mse) > 1e-4, "the error is divided by the variance", look_at="/ variance")
+    expect(abs(error - mse / 0.2) > 1e-4, "divide by the variance, not by its root", look_at="variance, no sqrt")
+    expect(abs(error - 0.45 / 0.04) > 1e-3, "squared errors are asked for", look_at="F.mse_loss")
+    expect(abs(error - 16 * mse / 0.04) > 1e-2, "a mean is asked for, not a sum", look_at="F.mse_loss")
+    expect(abs(error - mse / target.var().item()) > 1e-2, "the variance is given: it is the whole data's",
+           look_at="the argument")
+    expect(abs(error - mse / 0.04) < 1e-4, "this is not MSE / variance", look_at="F.mse_loss(...) / variance")

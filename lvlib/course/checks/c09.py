@@ -1,251 +1,99 @@
-"""Checks of notebook 09: conditional norms, whose actions, a residual block, a window that moves on."""
+"""Checks of notebook 09: who sees whom, the sparse pattern."""
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, cat
 
 from lvlib.course.exercises import exercise
-from lvlib.models.common import conditioning
-from lvlib.models.common.attention import ConditionalNorm
+from lvlib.models.common import attention
 
 
-def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
-    scale, shift = (cond_vector @ weight.T).chunk(2, -1)
-    return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+def who_sees_whom(layer, x):
+    n = len(x)
+    change = layer(x + torch.eye(n)[:, :, None]) - layer(x[None])
+    return (change.abs().amax(-1) > 1e-6).T
 
 
-def _parts(x, cond_vector, weight):
-    return F.layer_norm(x, x.shape[-1:]), *(cond_vector @ weight.T).chunk(2, -1)
+def _one_after_the_other(layer, x):
+    """Never puts back what it has changed."""
+    poked, columns = x.clone(), []
+    for j in range(len(x)):
+        poked[j] += 1
+        columns.append((layer(poked[None]) - layer(x[None]))[0].abs().amax(-1) > 1e-6)
+    return torch.stack(columns, 1)
 
 
-def _scale_alone(x, cond_vector, weight):
-    x, scale, shift = _parts(x, cond_vector, weight)
-    return x * scale + shift
+def _sums(weights):
+    """A layer that takes fixed sums of its input, every second channel negative: (b, n, dim) -> (b, n, dim)."""
+    return lambda x: weights @ x * (-1.0) ** torch.arange(x.shape[-1])
 
 
-def _exchanged(x, cond_vector, weight):
-    x, shift, scale = _parts(x, cond_vector, weight)
-    return x * (1 + scale) + shift
-
-
-def _shift_first(x, cond_vector, weight):
-    x, scale, shift = _parts(x, cond_vector, weight)
-    return (x + shift) * (1 + scale)
-
-
-def _not_normalised(x, cond_vector, weight):
-    _, scale, shift = _parts(x, cond_vector, weight)
-    return x * (1 + scale) + shift
-
-
-def _all_positions(x, cond_vector, weight):
-    _, scale, shift = _parts(x, cond_vector, weight)
-    return F.layer_norm(x, x.shape[1:]) * (1 + scale) + shift
-
-
-def _one_vector(x, cond_vector, weight):
-    return conditional_norm(x, cond_vector[:, :1], weight)
-
-
-@exercise("9.1", reference=conditional_norm, wrong={
-    "a vector of zeros must leave the LayerNorm as it is": _scale_alone,
-    "scale and shift are exchanged": _exchanged,
-    "the shift comes after the scale": _shift_first,
-    "x is not normalised": _not_normalised,
-    "each position is normalised on its own": _all_positions,
-    "each position has a vector of its own": _one_vector,
+@exercise("9.1", reference=who_sees_whom, wrong={
+    "rows and columns have changed places": lambda layer, x: who_sees_whom(layer, x).T,
+    "the result must be of type bool": lambda layer, x: who_sees_whom(layer, x).float(),
+    "it must find out by changing the input": lambda layer, x: torch.ones(len(x), len(x)).tril().bool(),
+    "a position can see itself, too": lambda layer, x: who_sees_whom(layer, x) & ~torch.eye(len(x)).bool(),
+    "each copy must differ from x at one position alone": _one_after_the_other,
+    "a change may be negative, too": lambda layer, x: (
+        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).amin(-1) > 1e-6).T,
+    "channels may cancel each other": lambda layer, x: (
+        (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).sum(-1).abs() > 1e-6).T,
 })
 def _(fn, expect):
-    x, cond_vector, weight = 3 * torch.randn(2, 4, 6) + 1, torch.randn(2, 4, 3), torch.randn(12, 3)
-    unchanged = fn(x, torch.zeros(2, 4, 3), weight)
-    expect(unchanged.shape == x.shape, "the result must have the shape of x", look_at="chunk(2, -1)")
-    expect(not torch.allclose(unchanged, torch.zeros_like(x)),
-           "a vector of zeros must leave the LayerNorm as it is", look_at="the scale is 1 plus something")
-    expect(not torch.allclose(unchanged, x), "x is not normalised", look_at="F.layer_norm(x, x.shape[-1:])")
-    expect(torch.allclose(unchanged.mean(-1), torch.zeros(2, 4), atol=1e-4),
-           "each position is normalised on its own", look_at="the last axis alone")
-    scale, shift = weight.clone(), weight.clone()
-    scale[6:] = 0
-    shift[:6] = 0
-    normed = F.layer_norm(x, (6,))
-    expect(not torch.allclose(fn(x, cond_vector, scale), normed + cond_vector @ weight[:6].T, atol=1e-4),
-           "scale and shift are exchanged", look_at="the first half of the rows makes the scale")
-    expect(not torch.allclose(fn(x, cond_vector, weight), conditional_norm(x, cond_vector[:, :1], weight), atol=1e-4),
-           "each position has a vector of its own", look_at="cond_vector is (b, n, cond_dim)")
-    shifted = fn(x, cond_vector, weight) - fn(x, cond_vector, scale)
-    expect(torch.allclose(shifted, cond_vector @ weight[6:].T, atol=1e-4),
-           "the shift comes after the scale", look_at="multiply first, then add")
-    module = ConditionalNorm(6, 3)
-    module.load_state_dict({"norm.weight": torch.ones(6), "norm.bias": torch.zeros(6), "to_scale_shift.weight": weight})
-    expect(torch.allclose(fn(x, cond_vector, weight), module(x, cond_vector), atol=1e-4),
-           "differs from lvlib's ConditionalNorm", look_at="LayerNorm * (1 + scale) + shift")
+    x, causal = torch.randn(6, 4), torch.ones(6, 6).tril()
+    seen = fn(_sums(causal), x)
+    expect(seen.shape == (6, 6), "the shape must be (n, n)", look_at="a row for each output, a column for each input")
+    expect(seen.dtype == torch.bool, "the result must be of type bool", look_at="a comparison gives one")
+    expect(not torch.equal(seen, causal.T.bool()), "rows and columns have changed places", look_at="a row is an output")
+    falls, rises = fn(lambda x: -causal @ x, x), fn(lambda x: causal @ x, x)
+    expect(falls.any() or not rises.any(), "a change may be negative, too", look_at="abs()")
+    expect(seen.any() or not rises.any(), "channels may cancel each other", look_at="the largest change of any channel")
+    for sees in (causal, torch.eye(6), torch.ones(6, 6), torch.eye(6).roll(1, 0), torch.eye(6).roll(-2, 0)):
+        found = fn(_sums(sees), x)
+        expect(torch.equal(sees, causal) or not torch.equal(found, causal.bool()),
+               "it must find out by changing the input", look_at="this layer is not causal")
+        expect((found | ~sees.bool() | ~torch.eye(6).bool()).all(), "a position can see itself, too",
+               look_at="the diagonal")
+        expect((found | ~sees.bool()).all(), "a change of the input is not found", look_at="> 1e-6, on any channel")
+        expect(not (found & ~sees.bool()).any(), "each copy must differ from x at one position alone",
+               look_at="start from x again each time")
 
 
-@exercise("9.2", reference=conditioning.by_latent_frame, wrong={
-    "a latent frame covers neighbouring frames":
-        lambda actions, n: rearrange(actions, "b (s t) a -> b t (s a)", t=n),
-    "the numbers of one frame stay together":
-        lambda actions, n: rearrange(actions, "b (t s) a -> b t (a s)", t=n),
-    "all frames of a latent frame count":
-        lambda actions, n: actions[:, ::actions.shape[1] // n].repeat(1, 1, actions.shape[1] // n),
-    "the shape must be (b, latent_frames, s * a)":
-        lambda actions, n: rearrange(actions, "b (t s) a -> b t s a", t=n),
-    "clips must not be mixed":
-        lambda actions, n: rearrange(actions.flip(0), "b (t s) a -> b t (s a)", t=n),
-})
-def _(fn, expect):
-    actions = torch.arange(2 * 6 * 2.0).reshape(2, 6, 2)  # entry (b, t, a) is 12 b + 2 t + a
-    vectors = fn(actions, 3)
-    expect(vectors.shape == (2, 3, 4), "the shape must be (b, latent_frames, s * a)", look_at="rearrange")
-    expect(vectors[0].max() < 12, "clips must not be mixed", look_at="b stays where it is")
-    own = vectors[0, 0].sort().values.tolist()
-    expect(own != [0, 0, 1, 1], "all frames of a latent frame count", look_at="s frames, not the first alone")
-    expect(own == [0, 1, 2, 3], "a latent frame covers neighbouring frames",
-           look_at="which letter moves slowest in (t s)?")
-    expect(vectors[0, 0].tolist() == [0, 1, 2, 3], "the numbers of one frame stay together", look_at="(s a) or (a s)")
-    for latent_frames in (1, 2, 6):
-        expect(torch.equal(fn(actions, latent_frames), conditioning.by_latent_frame(actions, latent_frames)),
-               "it should work for any number of latent frames", look_at="s = t / latent_frames")
+def _pattern(allows):
+    return type("Sparse", (attention.Sparse,), {"allows": allows})
 
 
-class _OnlyAdds(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return F.relu(self.shortcut(x) + F.relu(self.correction(x)))
+def _behind(rule):
+    """A wrong pattern, by how far the key lies behind the query, the local codes, and the stride."""
+    return _pattern(lambda self, query, key: rule(query - key, self.local, self.stride))
 
 
-class _NoReLU(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return self.shortcut(x) + self.correction(x)
-
-
-class _NoInput(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return F.relu(self.correction(x))
-
-
-class _TwoReLUs(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return F.relu(F.relu(self.shortcut(x)) + self.correction(x))
-
-
-class _NoShortcut(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return F.relu(x + self.correction(x)) if isinstance(self.shortcut, torch.nn.Identity) else self.correction(x)
-
-
-class _SeesNothing(conditioning.ResidualBlock3d):
-    def forward(self, x):
-        return F.relu(self.shortcut(x) + self.correction(torch.zeros_like(x)))
-
-
-@exercise("9.3", reference=conditioning.ResidualBlock3d, wrong={
-    "a correction must be able to take away": _OnlyAdds,
-    "the result must not be negative": _NoReLU,
-    "the input itself is missing": _NoInput,
-    "the shortcut has no ReLU of its own": _TwoReLUs,
-    "where the size changes the input goes through the shortcut": _NoShortcut,
-    "differs from the ReLU of shortcut plus correction": _SeesNothing,
+@exercise("9.2", reference=attention.Sparse, wrong={
+    "it sees what lies ahead": _behind(lambda behind, local, stride: (behind < local) | (behind % stride == 0)),
+    "the position itself must be visible": _behind(lambda behind, local, stride: (behind > 0) & (
+        (behind < local) | (behind % stride == 0))),
+    "one of the two is enough, local or strided": _behind(lambda behind, local, stride: (behind >= 0) & (
+        (behind < local) & (behind % stride == 0))),
+    "the codes just before are missing": _behind(lambda behind, local, stride: (behind >= 0) & (behind % stride == 0)),
+    "the same place in earlier frames is missing": _behind(lambda behind, local, stride: (behind >= 0) & (
+        behind < local)),
+    "the stride counts back from the query": _pattern(lambda self, query, key: (query >= key) & (
+        (query - key < self.local) | (key % self.stride == 0))),
+    "`local` counts the position itself": _behind(lambda behind, local, stride: (behind >= 0) & (
+        (behind <= local) | (behind % stride == 0))),
 })
 def _(cls, expect):
-    block, x = cls(4, 4, 1), torch.randn(2, 4, 2, 6, 6)
-    with torch.no_grad():
-        out = block(x)
-        expect(out.shape == x.shape, "the shape must stay (b, channels, t, h, w) with stride 1", look_at="the sum")
-        expect(out.min() >= 0, "the result must not be negative", look_at="F.relu, at the very end")
-        last = block.correction[-1]
-        last.weight.zero_()  # the correction is its bias now
-        last.bias.fill_(0)
-        expect(block(x).any(), "the input itself is missing", look_at="self.shortcut(x)")
-        last.bias.fill_(-0.5)
-        expect(not torch.allclose(block(x), x.relu()), "a correction must be able to take away",
-               look_at="no ReLU between the correction and the sum")
-        last.bias.fill_(0.5)
-        expect(torch.allclose(block(x), (x + 0.5).relu()), "the shortcut has no ReLU of its own",
-               look_at="one ReLU, after the sum")
-        narrow = cls(4, 8, 2)
-        torch.nn.init.zeros_(narrow.correction[-1].weight)
-        expect(torch.allclose(narrow(x), narrow.shortcut(x).relu(), atol=1e-5),
-               "where the size changes the input goes through the shortcut", look_at="self.shortcut(x), always")
-        torch.nn.init.normal_(narrow.correction[-1].weight)
-    reference = conditioning.ResidualBlock3d(4, 8, 2)
-    reference.load_state_dict(narrow.state_dict())
-    expect(torch.allclose(narrow(x), reference(x), atol=1e-5), "differs from the ReLU of shortcut plus correction",
-           look_at="the hint")
-
-
-def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep: int) -> tuple[Tensor, Tensor]:
-    s = actions.shape[1] // latents.shape[1]
-    return latents[:, first:first + keep], _then(actions[:, first * s:(first + keep) * s - 1], held, actions)
-
-
-def _then(kept, held, actions):
-    return cat([kept, held.expand(len(actions), actions.shape[1] - kept.shape[1], -1)], 1)
-
-
-def _the_last(latents, actions, held, first, keep):
-    return latents[:, -keep:], next_window(latents, actions, held, first, keep)[1]
-
-
-def _first_actions(latents, actions, held, first, keep):
-    given, _ = next_window(latents, actions, held, first, keep)
-    return given, next_window(latents, actions, held, 0, keep)[1]
-
-
-def _too_late(latents, actions, held, first, keep):
-    given, _ = next_window(latents, actions, held, first, keep)
-    s = actions.shape[1] // latents.shape[1]
-    return given, _then(actions[:, first * s:(first + keep) * s], held, actions)
-
-
-def _latent_rows(latents, actions, held, first, keep):
-    given, _ = next_window(latents, actions, held, first, keep)
-    return given, _then(actions[:, first:first + keep - 1], held, actions)
-
-
-def _new_first(latents, actions, held, first, keep):
-    given, window = next_window(latents, actions, held, first, keep)
-    return given, window.flip(1)
-
-
-def _forgets(latents, actions, held, first, keep):
-    return next_window(latents, actions, held, first, keep)[0], held.expand_as(actions)
-
-
-def _two_frames(latents, actions, held, first, keep):
-    given, _ = next_window(latents, actions, held, first, keep)
-    return given, _then(actions[:, 2 * first:2 * (first + keep) - 1], held, actions)
-
-
-@exercise("9.4", reference=next_window, wrong={
-    "keep the latent frames from `first` on": _the_last,
-    "the actions must be those of the frames that are kept": _first_actions,
-    "the last frame that is kept still waits for its action": _too_late,
-    "first and keep count latent frames, and each has several frames of video": _latent_rows,
-    "the new action comes after the kept ones": _new_first,
-    "what was done in the frames that are kept must not change": _forgets,
-    "differs from the reference": _two_frames,
-})
-def _(fn, expect):
-    latents = torch.arange(2 * 6 * 3).reshape(2, 6, 3, 1)
-    actions = torch.arange(2 * 12 * 2.0).reshape(2, 12, 2)
-    held = torch.tensor([-1.0, -2.0])
-    given, window = fn(latents, actions, held, 2, 3)
-    expect(torch.is_tensor(given) and given.shape == (2, 3, 3, 1), "give `keep` latent frames",
-           look_at="latents[:, ...]")
-    expect(torch.equal(given, latents[:, 2:5]), "keep the latent frames from `first` on",
-           look_at="latents[:, first:first + keep]")
-    expect(window.shape == actions.shape, "a window has as many actions as before", look_at="how many are new?")
-    expect(not (window == held).all(), "what was done in the frames that are kept must not change", look_at="actions")
-    expect(torch.equal(window[:, -1], held.expand(2, -1)), "the new action comes after the kept ones", look_at="cat")
-    expect(not torch.equal(window[:, :2], actions[:, 2:4]),
-           "first and keep count latent frames, and each has several frames of video", look_at="t / latent frames")
-    expect(torch.equal(window[:, :2], actions[:, 4:6]), "the actions must be those of the frames that are kept",
-           look_at="where does latent frame `first` begin in the video?")
-    expect(not torch.equal(window[:, 5], actions[:, 9]), "the last frame that is kept still waits for its action",
-           look_at="actions[t] is held from frame t to t + 1")
-    for n, first, keep in ((6, 0, 1), (6, 1, 2), (6, 3, 3), (4, 1, 2)):  # with 4 latent frames each has 3 of video
-        case = latents[:, :n], actions, held, first, keep
-        found, expected = fn(*case), next_window(*case)
-        expect(all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "differs from the reference",
-               look_at="the hint")
+    pattern, position = cls(local=3, stride=8), torch.arange(32)
+    seen = pattern.allows(torch.tensor(20), position)
+    expect(seen.shape == (32,) and seen.dtype == torch.bool, "the result must be bool, one for each key",
+           look_at="comparisons joined with & and |")
+    expect(not seen[21:].any(), "it sees what lies ahead", look_at="a key must not be ahead of the query")
+    expect(seen[20], "the position itself must be visible", look_at="0 behind")
+    local, strided = bool(seen[18:20].all()), bool(seen[4] and seen[12])
+    expect(local or strided or seen.sum() > 1, "one of the two is enough, local or strided", look_at="| instead of &")
+    expect(local, "the codes just before are missing", look_at="fewer than `local` behind")
+    expect(strided or not seen[8], "the stride counts back from the query", look_at="behind % stride, not key % stride")
+    expect(strided, "the same place in earlier frames is missing", look_at="a multiple of `stride` behind")
+    expect(not seen[17], "`local` counts the position itself", look_at="< or <=")
+    for sizes in ((3, 8), (1, 4), (5, 3), (40, 8)):
+        allowed = cls(*sizes).allows(position[:, None], position)
+        expect(torch.equal(allowed, attention.Sparse(*sizes).allows(position[:, None], position)),
+               f"not right for local {sizes[0]}, stride {sizes[1]}", look_at="the two conditions")

@@ -10,7 +10,7 @@ import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
-from lvlib.course.tool.notebook import Source, code_cells, tagged, tags
+from lvlib.course.tool.notebook import Source, code_cells, is_folded, metadata, tagged, tags
 
 MOST_OUTPUT = 400_000  # bytes of output that a notebook may hold
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -27,7 +27,7 @@ def student_form(source: Source) -> NotebookNode:
         clear.code_stub = {"python": f'raise NotImplementedError("exercise {tagged(cell, "ex-")}")'}
         clear.preprocess_cell(cell, {"language": "python"}, 0)
         kept = [tag for tag in tags(cell) if not tag.startswith("export:")]
-        cell.metadata = NotebookNode({"tags": kept} if kept else {})
+        cell.metadata = metadata(kept, is_folded(cell))
     return notebook
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode, ValidationError
 
 PACKAGES = ("models", "metrics")  # what `export:<package>.<module>` may name
@@ -50,6 +51,17 @@ def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def is_folded(cell: NotebookNode) -> bool:
+    """Does JupyterLab show the cell without its source?"""
+    return cell.metadata.get("jupyter", {}).get("source_hidden") is True
+
+
+def metadata(tags: list[str], folded: bool) -> NotebookNode:
+    """All that a cell keeps besides its text."""
+    kept = {"jupyter": {"source_hidden": True} if folded else {}, "tags": tags}
+    return nbformat.from_dict({name: value for name, value in kept.items() if value})
+
+
 def tagged(cell: NotebookNode, prefix: str) -> str | None:
     """What follows `prefix` in the cell's tags: "2.3" for "ex-" and a cell with the tag ex-2.3."""
     return next((tag.removeprefix(prefix) for tag in tags(cell) if tag.startswith(prefix)), None)
@@ -84,7 +96,7 @@ def _read(path: Path, root: Path) -> Source:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for index, cell in enumerate(notebook.cells, 1):
         cell.id = f"{number[1]}-{index:03d}"  # conversion makes random ones
-        cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
+        cell.metadata = metadata(tags(cell), is_folded(cell))
     problems = tuple(f"{relative}: {problem}" for problem in _broken_rules(notebook, source.number))
     return Source(relative, source.number, notebook, problems)
 
@@ -117,6 +129,8 @@ def _tag_rules(cell: NotebookNode) -> Iterator[str]:
             yield f"unknown tag {tag!r}"
     if cell.cell_type != "code" and set(tags(cell)) - {"solution-only"}:
         yield "a text cell can have no tag but `solution-only`"
+    if is_folded(cell) and (cell.cell_type != "code" or {"exercise", "check"} & set(tags(cell))):
+        yield "only code that is no exercise and no check can be folded"
     if sum(tag.startswith("export:") for tag in tags(cell)) > 1:
         yield "exported to two modules"
 

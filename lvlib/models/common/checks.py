@@ -1,5 +1,5 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/04_sliced_quantization.py and
-# solutions/06_latent_video_transformer.py.
+# solutions/10_writing_clips.py.
 """What configurations and priors refuse, in one line each. All raise ValueError."""
 
 import math
@@ -28,7 +28,7 @@ def check_choice(config: object, name: str, allowed: Iterable) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(config, name)!r}")
 
 
-# Introduced in solutions/06_latent_video_transformer.py
+# Introduced in solutions/10_writing_clips.py
 def check_shape(codes: Tensor, latents: LatentSpec) -> None:
     """Codes (b, ...) are of whole clips."""
     if codes.shape[1:] != latents.shape:
@@ -42,15 +42,24 @@ def check_codes(codes: Tensor, latents: LatentSpec) -> None:
         raise ValueError(f"codes must lie in 0..{latents.num_codes - 1}; got {low} to {high}")
 
 
-def check_given(given: Tensor, n: int, latents: LatentSpec) -> None:
+def check_given(given: Tensor | None, n: int, latents: LatentSpec) -> None:
     """Codes (1 or n, t0, ...) of the first latent frames can begin n clips, and leave something to generate."""
     t, *rest = latents.shape
+    if given is None:
+        raise ValueError(f"this model goes on from given codes, of 1 to {t - 1} latent frames")
     if list(given.shape[2:]) != rest or not 0 < given.shape[1] < t:
         raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {', '.join(map(str, rest))}), "
                          f"not {tuple(given.shape)}")
     if len(given) not in (1, n):
         raise ValueError(f"give the codes of one clip, or of each of the {n}, not of {len(given)}")
     check_codes(given, latents)
+
+
+def check_given_latents(given_latents: int, least: int, latents: LatentSpec) -> None:
+    """So many latent frames can be given, and leave something to score."""
+    t = latents.shape[0]
+    if not least <= given_latents < t:
+        raise ValueError(f"given latent frames must be {least} to {t - 1}, not {given_latents}")
 
 
 def check_latent_frames(latent_frames: int | None, latents: LatentSpec) -> None:

@@ -1,12 +1,34 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/09_conditioning.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/11_conditioning.py.
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
+from lvlib.models.common.checks import check_no_condition
 from lvlib.models.common.volume import AxialPositions
 from lvlib.stages import Condition
+
+
+class ConditionalNorm(nn.Module):
+    """LayerNorm; with a condition, its scale and shift are affine functions of it. VideoGPT,
+    section 3.
+
+    cond_dim: of the condition's vectors, 0 for a model without one.
+    """
+
+    def __init__(self, dim: int, cond_dim: int = 0):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.to_scale_shift = nn.Linear(cond_dim, 2 * dim, bias=False) if cond_dim else None
+
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim) -> (b, n, dim)."""
+        x = self.norm(x)
+        if self.to_scale_shift is None:
+            return x
+        scale, shift = self.to_scale_shift(cond_vector).chunk(2, -1)
+        return x * (1 + scale) + shift
 
 
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
@@ -70,25 +92,37 @@ class FrameEncoder(nn.Module):
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
 
-def side_by_side(vectors: list[Tensor]) -> Tensor | None:
-    """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for different clips."""
-    if not vectors:
-        return None
-    clips, frames = (max(vector.shape[axis] for vector in vectors) for axis in (0, 1))
-    if any(len(vector) not in (1, clips) for vector in vectors):
-        raise ValueError(f"label and actions must be of the same clips, not of {vectors[0].shape[0]} and "
-                         f"{vectors[1].shape[0]}")
-    return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
+class CrossAttention(nn.Module):
+    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT, section 3."""
+
+    def __init__(self, dim: int, heads: int, memory_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(memory_dim, 2 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def memory_kv(self, memory: Tensor) -> Tensor:
+        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
+        return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
+
+    def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:
+        """x (b, n, dim) and what `memory_kv` gave -> (b, n, dim)."""
+        query = rearrange(self.query(x), "b n (h d) -> b h n d", h=self.heads)
+        attended = F.scaled_dot_product_attention(query, *memory_kv)
+        return self.out_proj(rearrange(attended, "b h n d -> b n (h d)"))
 
 
 class Conditioner(nn.Module):
     """Label and actions become vectors for the norms, given frames a memory for cross attention.
 
-    classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the encoder of given
-    frames, None for none. video_frames, latent_frames: of a clip; each latent frame gets the actions of its own.
+    classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the
+    encoder of given frames, None for none. video_frames, latent_frames: of a clip; each latent
+    frame gets the actions of its own.
     """
 
-    def __init__(self, classes: int, actions: int, frames: FrameEncoder | None, video_frames: int, latent_frames: int):
+    def __init__(self, classes: int, actions: int, frames: FrameEncoder | None, video_frames: int,
+                 latent_frames: int):
         super().__init__()
         self.classes, self.actions, self.frames = classes, actions, frames
         self.video_frames, self.latent_frames = video_frames, latent_frames
@@ -98,32 +132,70 @@ class Conditioner(nn.Module):
         self.fields = tuple(name for name, size in wanted.items() if size)
 
     def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
-        """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
-        vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim) or None.
+        """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the
+        model takes -> vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim)
+        or None.
 
         Raises ValueError for a missing or a needless condition, and for values that do not fit.
         """
-        if set(condition) != set(self.fields):
-            raise ValueError(f"this model is conditioned on {', '.join(self.fields)}; "
-                             f"it got {', '.join(condition) or 'nothing'}")
+        check_condition(self, condition)
         vectors = []
         if self.classes:
-            vectors.append(self.label_vector(condition["label"]))
+            vectors.append(F.one_hot(condition["label"], self.classes).float()[:, None])
         if self.actions:
-            vectors.append(self.action_vectors(condition["actions"]))
-        return side_by_side(vectors), self.frames(condition["frames"]) if self.frames else None
+            vectors.append(by_latent_frame(condition["actions"].float(), self.latent_frames))
+        memory = self.frames(condition["frames"]) if self.frames else None
+        return side_by_side(vectors), memory
 
-    def label_vector(self, label: Tensor) -> Tensor:
-        """int64 (b,) -> one-hot (b, 1, classes)."""
+
+def side_by_side(vectors: list[Tensor]) -> Tensor | None:
+    """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for
+    different clips."""
+    if not vectors:
+        return None
+    clips, frames = (max(vector.shape[axis] for vector in vectors) for axis in (0, 1))
+    if any(len(vector) not in (1, clips) for vector in vectors):
+        raise ValueError("label and actions must be of the same clips, not of "
+                         f"{vectors[0].shape[0]} and {vectors[1].shape[0]}")
+    return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
+
+
+def check_condition(conditioner: Conditioner, condition: Condition) -> None:
+    """Raises ValueError for a missing or a needless condition, and for a label or actions that do
+    not fit."""
+    if set(condition) != set(conditioner.fields):
+        raise ValueError(f"this model is conditioned on {', '.join(conditioner.fields)}; "
+                         f"it got {', '.join(condition) or 'nothing'}")
+    classes, shape = conditioner.classes, [conditioner.video_frames, conditioner.actions]
+    if classes:
+        label = condition["label"]
         if label.ndim != 1 or label.dtype != int64:
             raise ValueError(f"label must be int64 (b,), not {described(label)}")
-        if label.min() < 0 or label.max() >= self.classes:
-            raise ValueError(f"labels must lie in 0..{self.classes - 1}; got {label.min()} to {label.max()}")
-        return F.one_hot(label, self.classes).float()[:, None]
+        if label.min() < 0 or label.max() >= classes:
+            raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
+                             f"{label.max()}")
+    if conditioner.actions and list(condition["actions"].shape[1:]) != shape:
+        raise ValueError(f"actions must be (b, {shape[0]}, {shape[1]}), {shape[1]} numbers for "
+                         f"each frame, not {tuple(condition['actions'].shape)}")
 
-    def action_vectors(self, actions: Tensor) -> Tensor:
-        """(b, t, a) -> those of each latent frame side by side: (b, latent frames, s * a), s = t / latent frames."""
-        if list(actions.shape[1:]) != [self.video_frames, self.actions]:
-            raise ValueError(f"actions must be (b, {self.video_frames}, {self.actions}), {self.actions} numbers for "
-                             f"each frame, not {tuple(actions.shape)}")
-        return by_latent_frame(actions.float(), self.latent_frames)
+
+def condition_tensors(conditioner: nn.Module | None, condition: Condition | None, clips: int,
+                      codes: int) -> tuple[Tensor | None, Tensor | None]:
+    """What norms see at each code (clips, codes of a clip, cond_dim), and what cross attention sees
+    (clips, m, memory_dim). None for what there is not.
+
+    Raises ValueError if the model takes a condition and gets none, or the other way round, or for
+    other clips.
+    """
+    if conditioner is None:
+        check_no_condition(condition)
+        return None, None
+    cond_vector, memory = conditioner(condition or {})
+    if cond_vector is not None:
+        cond_vector = cond_vector.repeat_interleave(codes // cond_vector.shape[1], 1)
+    for part in (cond_vector, memory):
+        if part is not None and len(part) not in (1, clips):
+            raise ValueError(f"give the condition of one clip, or of each of the {clips}, "
+                             f"not of {len(part)}")
+    return tuple(None if part is None else part.expand(clips, -1, -1)
+                 for part in (cond_vector, memory))

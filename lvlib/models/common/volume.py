@@ -1,5 +1,5 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/05_subscale_order.py and
-# solutions/07_video_vqvae.py.
+# solutions/08_video_vqvae.py.
 """Volumes of latents: their shape, and a learned vector for each place in them."""
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 Triple = tuple[int, int, int]  # (t, h, w)
 
 
-# Introduced in solutions/07_video_vqvae.py
+# Introduced in solutions/08_video_vqvae.py
 def check_reach(shape: tuple[int, ...], largest: tuple[int, ...]) -> None:
     """Raises ValueError if a volume of latents is larger than position embeddings reach."""
     for axis, size, end in zip(("frames", "height", "width"), shape, largest, strict=False):

@@ -1,1 +1,1 @@
-"""LVT, the Latent Video Transformer: extracted from notebooks 02 to 06."""
+"""LVT, the Latent Video Transformer: extracted from notebooks 02 to 07."""

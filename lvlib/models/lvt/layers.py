@@ -1,4 +1,4 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_attention_and_one_slice.py.
 """Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors as codes.
 
 LVT, section 3.2. Codes are int64 (..., k), one of each codebook.

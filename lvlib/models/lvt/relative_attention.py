@@ -1,15 +1,12 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_latent_video_transformer.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/06_attention_and_one_slice.py.
 """Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-
-from lvlib.models.common.kv_cache import KVCache
 
 Kind = Literal["query-key", "key", "relative"]
 
@@ -94,24 +91,6 @@ class Attention(nn.Module):
         """(b, heads, n, d) -> (b, n, dim)."""
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
-    def cache(self, batch: int) -> KVCache:
-        """An empty cache for sampling a volume."""
-        n = math.prod((table.shape[1] + 1) // 2 for table in self.relative.tables)
-        empty = self.out_proj.weight.new_zeros(batch, self.heads, n, self.out_proj.in_features // self.heads)
-        return KVCache(None if self.kind == "relative" else empty, empty.clone())
-
-    def step(self, x: Tensor, rows: slice, cache: KVCache, bias: Tensor) -> Tensor:
-        """`forward` for the positions `rows` alone, x (b, rows, dim), after all before them went through the cache.
-
-        bias: what `bias()` gave, the same for all steps.
-        """
-        value, key, query = self.heads_of(x)
-        cache.values[:, :, rows] = value
-        if key is not None:
-            cache.keys[:, :, rows] = key
-            key = cache.keys[:, :, :rows.stop]
-        return self.join_heads(self.attend(query, key, cache.values[:, :, :rows.stop], bias[:, rows, :rows.stop]))
-
 
 class Block(nn.Module):
     """One layer of the transformer: attention, then two linear layers, each added to its input. (b, n, dim)."""
@@ -124,8 +103,4 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
-        return x + self.hidden(self.hidden_norm(x))
-
-    def step(self, x: Tensor, rows: slice, cache: KVCache, bias: Tensor) -> Tensor:
-        x = x + self.attention.step(self.attention_norm(x), rows, cache, bias)
         return x + self.hidden(self.hidden_norm(x))

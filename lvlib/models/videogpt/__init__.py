@@ -1,1 +1,1 @@
-"""VideoGPT: extracted from notebooks 07 to 09."""
+"""VideoGPT: extracted from notebooks 08 to 11."""

@@ -1,4 +1,4 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/07_video_vqvae.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/08_video_vqvae.py.
 """Attention along the axes of a volume: of each position to its row, its column, and its place in all frames.
 
 VideoGPT, section 3, after Ho et al. 2019.

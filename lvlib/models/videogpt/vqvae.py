@@ -1,4 +1,4 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/07_video_vqvae.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/08_video_vqvae.py.
 """VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
 
 Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
@@ -134,29 +134,29 @@ def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
 
 
 class VideoVQVAE(nn.Module):
-    """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT, section 3.
+    """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT,
+    section 3.
 
-    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
-    and lookup(codes) -> vectors.
+    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (),
+    metrics by name), and lookup(codes) -> vectors.
     """
 
     def __init__(self, config: "VideoVQVAEConfig"):
         super().__init__()
-        self.config = config
-        size = (config.channels, config.hidden, config.residual_hidden, config.residual_blocks, config.downsample,
-                config.block)
+        self.config, hidden = config, config.hidden
+        size = (config.channels, hidden, config.residual_hidden, config.residual_blocks,
+                config.downsample, config.block)
         self.encoder, self.decoder = VideoEncoder(*size), VideoDecoder(*size)
-        self.to_codes = nn.Conv3d(config.hidden, config.code_dim, 1)
-        self.from_codes = nn.Conv3d(config.code_dim, config.hidden, 1)
-        self.positions = AxialPositions(config.positions, config.hidden) if config.block == "attention" else None
-        self.quantizer = ema_quantizer(config.codes, config.code_dim, config.codebooks, commitment=config.commitment,
-                                       decay=config.decay, restart=config.restart)
+        self.to_codes = nn.Conv3d(hidden, config.code_dim, 1)
+        self.from_codes = nn.Conv3d(config.code_dim, hidden, 1)
+        has_positions = config.block == "attention"
+        self.positions = AxialPositions(config.positions, hidden) if has_positions else None
+        self.quantizer = ema_quantizer(config.codes, config.code_dim, config.codebooks,
+                                       commitment=config.commitment, decay=config.decay,
+                                       restart=config.restart)
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim).
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """(b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim)."""
         grid = self.config.latents(video.shape[1:]).shape[:3]
         z = self.encoder(video, self.positions and self.positions(grid))
         return rearrange(self.to_codes(z), "b d t h w -> b t h w d")
@@ -168,23 +168,15 @@ class VideoVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k codebooks.
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k
+        codebooks. Raises ValueError as `VideoVQVAEConfig.latents` does."""
         return self.quantizer(self.vectors(video))[1]
 
     def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
-        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h', w') or (..., k).
-
-        The encoder looks ahead: the last frame stands in for those to come, or else the codes would say that the clip
-        ends here. Raises ValueError for frames that are no whole latent frames, and as `encode` does.
-        """
-        given, rate = frames.shape[2], self.config.downsample[0]
-        if not 0 < given <= clip_frames or given % rate:
-            raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, not {given}")
-        still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-        return self.encode(torch.cat([frames, still], 2))[:, :given // rate]
+        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h',
+        w') or (..., k). Raises ValueError as `hold_last` does, and as `encode` does."""
+        rate = self.config.downsample[0]
+        return self.encode(hold_last(frames, clip_frames, rate))[:, :frames.shape[2] // rate]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -192,20 +184,31 @@ class VideoVQVAE(nn.Module):
         return self.video(self.quantizer.lookup(codes)).clamp(-1, 1)
 
     def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Normalised mean squared error plus the quantizer's own loss; and the parts by name. Sections 2.1 and 4.1.
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """Normalised mean squared error plus the quantizer's own loss; and the parts by name.
+        Sections 2.1 and 4.1. Raises ValueError as `VideoVQVAEConfig.latents` does."""
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
-        reconstruction_loss = normalized_mse(self.video(q), video, self.config.variance)
-        return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
+        error = normalized_mse(self.video(q), video, self.config.variance)
+        return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
+
+
+def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
+    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
+    last frame stands in for those to come, or else the codes would say that the clip ends here.
+
+    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
+    """
+    given = frames.shape[2]
+    if not 0 < given <= clip_frames or given % rate:
+        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
+                         f"not {given}")
+    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+    return torch.cat([frames, still], 2)
 
 
 @dataclass(frozen=True)
 class VideoVQVAEConfig:
-    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x downsampling.
-
-    Raises ValueError for sizes that do not fit together.
+    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x
+    downsampling. Raises ValueError for sizes that do not fit together.
     """
 
     renamed: ClassVar[dict[str, str]] = {"out": "out_proj"}
@@ -228,12 +231,12 @@ class VideoVQVAEConfig:
     codebooks: int = 1
     """Number of codebooks; the paper tries up to 8 (Table 7)."""
     block: BlockKind = "attention"
-    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm, axial attention, no
-    positions (official code); plain: no norm and no attention (Moving MNIST in Table 8)."""
+    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm,
+    axial attention, no positions (official code); plain: neither (Moving MNIST in Table 8)."""
     positions: Triple = (16, 64, 64)
     """The largest latents that the position embeddings reach (block "attention" alone)."""
     variance: float = 0.24
-    """Variance of the data's pixels in [-1, 1], which divides the squared error (official: 0.06 in [-0.5, 0.5])."""
+    """Of the data's pixels in [-1, 1]; it divides the squared error (official: 0.06 in [-.5, .5])."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     decay: float = 0.99
@@ -242,36 +245,54 @@ class VideoVQVAEConfig:
     """A code used less than this share of the mean is restarted; 0 for no restarts."""
 
     def __post_init__(self):
-        check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks", least=1)
-        check_numbers(self, "residual_blocks", "commitment", least=0)
-        check_numbers(self, "variance", above=0)
-        check_numbers(self, "decay", above=0, below=1)
-        check_numbers(self, "restart", least=0, below=1)
-        check_choice(self, "block", get_args(BlockKind))
-        if any(factor not in (1, 2, 4, 8, 16) for factor in self.downsample) or max(self.downsample) == 1:
-            raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of them, "
-                             f"not {self.downsample}")
-        if self.block != "plain" and self.hidden % 2:
-            raise ValueError(f"hidden must be even, for two attention heads, not {self.hidden}")
-        if not all(size >= 1 for size in self.positions):
-            raise ValueError(f"positions must be at least 1 an axis, not {self.positions}")
-        if self.code_dim % self.codebooks:
-            raise ValueError(f"code_dim must be a multiple of codebooks ({self.codebooks}), not {self.code_dim}")
+        check_sizes(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.
 
-        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
-        far, or for another number of channels.
+        Raises ValueError for a clip that does not fit.
         """
-        channels, *size = video_shape
-        if channels != self.channels:
-            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
-        grid = latent_grid(tuple(size), self.downsample)
-        if self.block == "attention":
-            check_reach(grid, self.positions)
-        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes, self.downsample[0])
+        grid = grid_of(self, video_shape)
+        shape = grid if self.codebooks == 1 else (*grid, self.codebooks)
+        return LatentSpec(shape, self.codes, self.downsample[0])
 
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+
+def check_sizes(config: VideoVQVAEConfig) -> None:
+    """Raises ValueError for sizes that do not fit together."""
+    names = "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks"
+    check_numbers(config, *names, least=1)
+    check_numbers(config, "residual_blocks", "commitment", least=0)
+    check_numbers(config, "variance", above=0)
+    check_numbers(config, "decay", above=0, below=1)
+    check_numbers(config, "restart", least=0, below=1)
+    check_choice(config, "block", get_args(BlockKind))
+    factors = config.downsample
+    if any(factor not in (1, 2, 4, 8, 16) for factor in factors) or max(factors) == 1:
+        raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of "
+                         f"them, not {factors}")
+    if config.block != "plain" and config.hidden % 2:
+        raise ValueError(f"hidden must be even, for two attention heads, not {config.hidden}")
+    if not all(size >= 1 for size in config.positions):
+        raise ValueError(f"positions must be at least 1 an axis, not {config.positions}")
+    if config.code_dim % config.codebooks:
+        raise ValueError(f"code_dim must be a multiple of codebooks ({config.codebooks}), "
+                         f"not {config.code_dim}")
+
+
+def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
+    """(t', h', w') of a clip (c, t, h, w).
+
+    Raises ValueError if the downsampling does not divide the clip, if the position embeddings do
+    not reach that far, or for another number of channels.
+    """
+    channels, *size = video_shape
+    if channels != config.channels:
+        raise ValueError(f"the video must have {config.channels} channels, not {channels}")
+    grid = latent_grid(tuple(size), config.downsample)
+    if config.block == "attention":
+        check_reach(grid, config.positions)
+    return grid

@@ -1,6 +1,7 @@
 """Attention over codes in raster order: loops for reference, masks by perturbation, steps that read what is filled."""
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.models.common.attention import CausalAttention, ConditionalNorm, GPTBlock, Sparse, attend
-from lvlib.models.common.attention import block_mask as block_mask_of
+from lvlib.models.common.attention import CausalAttention, GPTBlock, Sparse, attend
 from lvlib.models.common.attention import mask as mask_of
+from lvlib.models.common.conditioning import ConditionalNorm
+from lvlib.models.common.flex import block_mask as block_mask_of
 from lvlib.models.common.volume import AxialPositions
+from lvlib.models.videogpt.sampling import cached_attention, row_cache
 
 CPU = torch.device("cpu")
 SHAPES = (3, 2, 2), (2, 3, 4), (4, 1, 3), (2, 2, 2, 2), (3, 1, 2, 2)  # (t, h, w), or (t, h, w, k) for 2 codebooks
@@ -99,7 +102,7 @@ def test_flex_attention_equals_the_mask(shape, local):
     """Not compiled, which takes a minute; on a GPU `attend` compiles it."""
     n, sparse = math.prod(shape), pattern(shape, local)
     query, key, value = heads(n, d=16, dtype=torch.float32)
-    flexible = flex_attention(query, key, value, block_mask=block_mask_of(sparse, n, CPU))
+    flexible = flex_attention(query, key, value, block_mask=block_mask_of(sparse.allows, n, CPU))
     assert torch.allclose(flexible, attend(query, key, value, sparse), atol=1e-6)
 
 
@@ -130,21 +133,22 @@ def test_a_window_over_the_whole_clip_is_full_attention(shape):
 def test_steps_equal_one_pass_and_read_only_what_is_filled(shape, local):
     n = math.prod(shape)
     block, x = random_(GPTBlock(6, 2, 10, pattern=pattern(shape, local))), torch.randn(2, n, 6).double()
-    cache = block.attention.cache(2, n)
+    cache = row_cache(block.attention, 2, n)
     cache.keys.fill_(math.nan)
     cache.values.fill_(math.nan)
     with torch.no_grad():
-        steps = [block.step(x[:, i:i + 1], None, None, i, cache) for i in range(n)]
+        attentions = [partial(cached_attention, block.attention, position=i, cache=cache) for i in range(n)]
+        steps = [block(x[:, i:i + 1], attention=attention) for i, attention in enumerate(attentions)]
         assert torch.allclose(torch.cat(steps, 1), block(x), rtol=0, atol=1e-12)
 
 
 @torch.no_grad()
 def flops_of_steps(layer, n):
     """Of each step, attention in plain matrix products so that they are counted."""
-    cache, counts = layer.cache(1, n), [0]
+    cache, counts = row_cache(layer, 1, n), [0]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         for position in range(n):
-            layer.step(torch.randn(1, 1, 8), position, cache)
+            cached_attention(layer, torch.randn(1, 1, 8), position, cache)
             counts.append(counter.get_total_flops())
     return np.diff(counts)
 
@@ -204,9 +208,9 @@ def test_gradients_are_finite_behind_the_mask(local):
 @pytest.mark.parametrize("local", [None, 3])
 def test_in_bfloat16(local):
     layer, x = random_(CausalAttention(32, 2, pattern((3, 2, 2), local))).float(), torch.randn(2, 12, 32)
-    cache, exact = layer.cache(2, 12), layer(x)
+    cache, exact = row_cache(layer, 2, 12), layer(x)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         rounded = layer(x)
-        steps = torch.cat([layer.step(x[:, i:i + 1], i, cache) for i in range(12)], 1)
+        steps = torch.cat([cached_attention(layer, x[:, i:i + 1], i, cache) for i in range(12)], 1)
     for result in (rounded, steps):
         assert (result - exact).abs().mean() < 0.02 * exact.std()

@@ -8,8 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lvlib.models.common.attention import ConditionalNorm, CrossAttention
-from lvlib.models.common.conditioning import Conditioner, FrameEncoder, ResidualBlock3d, by_latent_frame
+from lvlib.models.common.conditioning import (
+    ConditionalNorm,
+    Conditioner,
+    CrossAttention,
+    FrameEncoder,
+    ResidualBlock3d,
+    by_latent_frame,
+)
 from lvlib.models.videogpt.prior import VideoGPTConfig
 from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec
 

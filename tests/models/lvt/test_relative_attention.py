@@ -9,6 +9,7 @@ import torch
 from slow_lvt import attention, random_
 
 from lvlib.models.lvt.relative_attention import Attention, Block, RelativeBias
+from lvlib.models.lvt.sampling import attention_step, block_step, slice_cache
 
 KINDS = "query-key", "key", "relative"
 SHAPE = 2, 3, 4
@@ -114,19 +115,19 @@ def test_what_the_weights_of_a_kind_depend_on(kind, looks_at_content):
 @pytest.mark.parametrize("pieces", [[1] * 24, [24], [5, 1, 1, 7, 10], [23, 1]])
 def test_steps_with_a_cache_equal_one_pass(kind, pieces):
     block, x = random_(Block(10, 3, 4, SHAPE, kind, causal=True)), inputs()
-    whole, cache, bias, start = block(x), block.attention.cache(2), block.attention.bias(), 0
+    whole, cache, bias, start = block(x), slice_cache(block.attention, 2), block.attention.bias(), 0
     for piece in pieces:
         rows = slice(start, start + piece)
-        assert close(block.step(x[:, rows], rows, cache, bias), whole[:, rows])
+        assert close(block_step(block, x[:, rows], rows, cache, bias), whole[:, rows])
         start = rows.stop
 
 
 def test_two_caches_do_not_mix():
     block, x = random_(Block(10, 3, 4, SHAPE, "query-key", causal=True)), inputs()
-    first, second, bias = block.attention.cache(2), block.attention.cache(2), block.attention.bias()
-    block.step(x[:, :8], slice(0, 8), first, bias)
-    block.step(-x[:, :8], slice(0, 8), second, bias)
-    assert close(block.step(x[:, 8:9], slice(8, 9), first, bias), block(x)[:, 8:9])
+    (first, second), bias = (slice_cache(block.attention, 2) for _ in range(2)), block.attention.bias()
+    block_step(block, x[:, :8], slice(0, 8), first, bias)
+    block_step(block, -x[:, :8], slice(0, 8), second, bias)
+    assert close(block_step(block, x[:, 8:9], slice(8, 9), first, bias), block(x)[:, 8:9])
 
 
 def test_block_adds_attention_then_two_layers():
@@ -159,8 +160,8 @@ def test_gradients_are_finite_behind_the_mask(kind):
 def test_in_bfloat16(kind):
     attend, x = layer(kind, causal=True).float(), inputs().float()
     with torch.autocast("cpu", torch.bfloat16):
-        rounded, cache, bias = attend(x), attend.cache(2), attend.bias()
-        steps = torch.cat([attend.step(x[:, i:i + 1], slice(i, i + 1), cache, bias) for i in range(24)], 1)
+        rounded, cache, bias = attend(x), slice_cache(attend, 2), attend.bias()
+        steps = torch.cat([attention_step(attend, x[:, i:i + 1], slice(i, i + 1), cache, bias) for i in range(24)], 1)
     scale = attend(x).std()
     assert (rounded - attend(x)).abs().mean() < 0.02 * scale and (steps - attend(x)).abs().mean() < 0.02 * scale
 

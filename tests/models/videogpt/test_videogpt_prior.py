@@ -11,8 +11,9 @@ from slow_lvt import random_
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lvlib.models.common.attention import CausalAttention
-from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig, VideoGPTSampling, keep_likely
+from lvlib.models.videogpt import sampling
+from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
+from lvlib.models.videogpt.sampling import VideoGPTSampling, decode_row, keep_likely, row_cache
 from lvlib.stages import LatentSpec
 
 SHAPES = (3, 2, 2), (2, 3, 2), (2, 2, 2, 2), (4, 1, 1, 2)  # (t, h, w), or (t, h, w, k) for 2 codebooks
@@ -150,22 +151,22 @@ def test_sparse_attention_with_a_full_window_gives_the_codes_of_full_attention(s
 @pytest.mark.parametrize("local", [None, 2])
 def test_sampling_reads_only_what_is_filled(local, monkeypatch):
     model = small_model((3, 2, 2), local=local, layers=2)
-    expected, empty = under_one_seed(model.sample, 2), CausalAttention.cache
+    expected = under_one_seed(model.sample, 2)
 
-    def cache_of_nan(self, batch, n):
-        cache = empty(self, batch, n)
+    def cache_of_nan(attention, batch, n):
+        cache = row_cache(attention, batch, n)
         cache.keys.fill_(math.nan)
         cache.values.fill_(math.nan)
         return cache
 
-    monkeypatch.setattr(CausalAttention, "cache", cache_of_nan)
+    monkeypatch.setattr(sampling, "row_cache", cache_of_nan)
     assert torch.equal(under_one_seed(model.sample, 2), expected)
 
 
 @torch.no_grad()
 def flops_of_codes(model, n):
     """Of each code of n clips; attention in plain matrix products so that they are counted."""
-    counts, steps = [], model.decode_steps(torch.zeros(n, model.n, dtype=torch.int64))
+    counts, steps = [], decode_row(model, torch.zeros(n, model.n, dtype=torch.int64))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         for _ in steps:
             counts.append(counter.get_total_flops())

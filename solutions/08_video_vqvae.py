@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 07 · VideoVQVAE: codes for blocks of space and time
+# # 08 · VideoVQVAE: codes for blocks of space and time
 #
 # **What you will build.** The first half of VideoGPT: an autoencoder that sees a clip as one volume, and
 # gives one code to a block of pixels in space *and time*.
@@ -17,7 +17,7 @@
 # If one code stands for four frames, a clip has four times fewer codes, and the model that must write them
 # has four times less to say. Attention, whose cost grows with the square, is sixteen times cheaper.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import os
 import time
 from dataclasses import replace
@@ -45,7 +45,7 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # squares, 4x4 in each of four frames, become **one** code out of 256. The whole clip of 16 frames of 32x32
 # pixels, 16,384 numbers, becomes 4 x 8 x 8 = 256 codes.
 
-# %%
+# %% jupyter={"source_hidden": true}
 def digit_clips(split: str, clips: int, seed: int = 0) -> Tensor:
     """Clips of one grey digit of 20 pixels, (clips, 1, 16, 32, 32) in [-1, 1]."""
     digits = MovingDigits(clips, size=32, digits=1, digit_size=20, speeds=(1,), seed=seed, split=split)
@@ -118,7 +118,7 @@ show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
 # A frame autoencoder cannot compute this picture: no frame alone knows where its digit is going. This one
 # kernel does.
 #
-# ### Exercise 7.1 · which frames does a latent frame see? (about 15 min)
+# ### Exercise 8.1 · which frames does a latent frame see? (about 15 min)
 # Stack such convolutions, and each output sees more and more frames. Output `i` of one convolution reads the
 # inputs from `i * stride - padding` to `i * stride - padding + kernel - 1`. Which *frames of the clip* does
 # one position see through a whole stack? Give the first and the last, and forget where the clip ends: numbers
@@ -127,7 +127,7 @@ show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
 # <details><summary>Hint</summary>Go backwards, from the last layer to the first. Keep the first and the last
 # index that are seen; each layer moves both.</details>
 
-# %% tags=["exercise", "ex-7.1"]
+# %% tags=["exercise", "ex-8.1"]
 def frames_seen(position: int, layers: list[tuple[int, int, int]]) -> tuple[int, int]:
     """First and last frame that a position of the last output sees.
 
@@ -140,8 +140,8 @@ def frames_seen(position: int, layers: list[tuple[int, int, int]]) -> tuple[int,
     return first, last
     ### END SOLUTION
 
-# %% tags=["check", "ex-7.1"]
-frames_seen = check("7.1", frames_seen)
+# %% tags=["check", "ex-8.1"]
+frames_seen = check("8.1", frames_seen)
 
 # %% [markdown]
 # VideoGPT's encoder that downsamples by 4 has two convolutions of stride 2 and one of stride 1, each of three
@@ -165,14 +165,14 @@ for j in range(4):
 # What they see overlaps, and this has a price: latent frame 0 sees frames 0 to 7. Who knows its codes knows
 # something of the future. Keep this in mind when a model is given "the first latent frame" and asked to go
 # on: it was given more than four frames. When VideoGPT is given a frame, it is the frame itself and not its
-# codes (notebook 09).
+# codes (notebook 11).
 #
 # ## 2. Down by any factor, and up again
 #
 # Each axis may have a downsampling of its own. One convolution halves all axes that are to be halved; the
 # next halves those that want more. Here is the beginning of the module that this notebook writes.
 
-# %% tags=["export:models.videogpt.vqvae"]
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
 """VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
 
 Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
@@ -207,7 +207,7 @@ for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
 # %% [markdown]
 # > **In the official code** the downsampling (2, 2, 2) crashes. The paper's own robot and Doom models have it.
 #
-# ### Exercise 7.2 · the latents of a clip (about 10 min)
+# ### Exercise 8.2 · the latents of a clip (about 10 min)
 # Give the size of the latents, or an error that helps. A clip of 15 frames does not fit a downsampling of 4:
 # the convolutions would run, and the decoder would return 16 frames. Raise `ValueError` with one line that
 # names the axis (`frames`, `height` or `width`), and the sizes nearby that are fine.
@@ -215,7 +215,7 @@ for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
 # <details><summary>Hint</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The multiple
 # below is <code>length // factor * factor</code>. Zero frames are no clip.</details>
 
-# %% tags=["exercise", "ex-7.2", "export:models.videogpt.vqvae"]
+# %% tags=["exercise", "ex-8.2", "export:models.videogpt.vqvae"]
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
@@ -231,8 +231,8 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
     return t, h, w
     ### END SOLUTION
 
-# %% tags=["check", "ex-7.2"]
-latent_grid = check("7.2", latent_grid)
+# %% tags=["check", "ex-8.2"]
+latent_grid = check("8.2", latent_grid)
 
 # %%
 print("16 frames of 64x64, downsampling (4, 2, 2):", latent_grid((16, 64, 64), (4, 2, 2)))
@@ -268,7 +268,7 @@ for size in (3, 4):
 # place in all frames, its column, its row. VideoGPT adds up what the three find. A position has t + h + w
 # scores, not t · h · w.
 #
-# ### Exercise 7.3 · attention along one axis (about 15 min)
+# ### Exercise 8.3 · attention along one axis (about 15 min)
 # `F.scaled_dot_product_attention` takes `(batch, heads, length, d)`. For attention along t, every place (h,
 # w) of every clip is a batch of its own, of length t. Bring the axes into that order, attend, and bring them
 # back.
@@ -288,7 +288,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
-# %% tags=["exercise", "ex-7.3", "export:models.videogpt.axial_attention"]
+# %% tags=["exercise", "ex-8.3", "export:models.videogpt.axial_attention"]
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
 
@@ -301,8 +301,8 @@ def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
     ### END SOLUTION
 
-# %% tags=["check", "ex-7.3"]
-attend_along = check("7.3", attend_along)
+# %% tags=["check", "ex-8.3"]
+attend_along = check("8.3", attend_along)
 
 # %% [markdown]
 # Around it go the usual parts: three projections for queries, keys and values, several heads, and a
@@ -323,12 +323,12 @@ class AxisAttention(nn.Module):
         return self.out_proj(rearrange(attend_along(self.axis, q, k, v), "b m t h w d -> b t h w (m d)"))
 
 # %% [markdown]
-# ### Exercise 7.4 · three axes (about 5 min)
+# ### Exercise 8.4 · three axes (about 5 min)
 # Put the three together, as VideoGPT does: each layer reads `x`, and what they find is added up.
 #
 # <details><summary>Hint</summary>One line. The three work side by side, none reads another's result.</details>
 
-# %% tags=["exercise", "ex-7.4", "export:models.videogpt.axial_attention"]
+# %% tags=["exercise", "ex-8.4", "export:models.videogpt.axial_attention"]
 class AxialAttention(nn.Module):
     """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
 
@@ -341,8 +341,8 @@ class AxialAttention(nn.Module):
         return sum(attention(x) for attention in self.axes)
         ### END SOLUTION
 
-# %% tags=["check", "ex-7.4"]
-AxialAttention = check("7.4", AxialAttention)
+# %% tags=["check", "ex-8.4"]
+AxialAttention = check("8.4", AxialAttention)
 
 # %% [markdown]
 # What can one layer see? We change one position (the cross) and look which results change, after one, two and
@@ -578,21 +578,21 @@ class VideoDecoder(nn.Module):
 # divides the squared error by the **variance** of the data's pixels, and found training "more stable (less
 # codebook collapse)" (section 4.1).
 #
-# ### Exercise 7.5 · normalised mean squared error (about 5 min)
+# ### Exercise 8.5 · normalised mean squared error (about 5 min)
 # `variance` is a number, measured once on the data.
 #
 # <details><summary>Hint</summary>One line. Everything is a mean over all pixels: no square root, no mean by
 # clip.</details>
 
-# %% tags=["exercise", "ex-7.5", "export:models.videogpt.vqvae"]
+# %% tags=["exercise", "ex-8.5", "export:models.videogpt.vqvae"]
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
     """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
     ### BEGIN SOLUTION
     return F.mse_loss(video, target) / variance
     ### END SOLUTION
 
-# %% tags=["check", "ex-7.5"]
-normalized_mse = check("7.5", normalized_mse)
+# %% tags=["check", "ex-8.5"]
+normalized_mse = check("8.5", normalized_mse)
 
 # %%
 train = digit_clips("train", {"smoke": 64, "course": 2000}[profile])
@@ -619,29 +619,29 @@ for name, guess in {"one grey": constant, "black": black}.items():
 
 # %% tags=["export:models.videogpt.vqvae"]
 class VideoVQVAE(nn.Module):
-    """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT, section 3.
+    """Encoder, quantizer and decoder of clips. `VideoVQVAEConfig.build` makes one. VideoGPT,
+    section 3.
 
-    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
-    and lookup(codes) -> vectors.
+    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (),
+    metrics by name), and lookup(codes) -> vectors.
     """
 
     def __init__(self, config: "VideoVQVAEConfig"):
         super().__init__()
-        self.config = config
-        size = (config.channels, config.hidden, config.residual_hidden, config.residual_blocks, config.downsample,
-                config.block)
+        self.config, hidden = config, config.hidden
+        size = (config.channels, hidden, config.residual_hidden, config.residual_blocks,
+                config.downsample, config.block)
         self.encoder, self.decoder = VideoEncoder(*size), VideoDecoder(*size)
-        self.to_codes = nn.Conv3d(config.hidden, config.code_dim, 1)
-        self.from_codes = nn.Conv3d(config.code_dim, config.hidden, 1)
-        self.positions = AxialPositions(config.positions, config.hidden) if config.block == "attention" else None
-        self.quantizer = ema_quantizer(config.codes, config.code_dim, config.codebooks, commitment=config.commitment,
-                                       decay=config.decay, restart=config.restart)
+        self.to_codes = nn.Conv3d(hidden, config.code_dim, 1)
+        self.from_codes = nn.Conv3d(config.code_dim, hidden, 1)
+        has_positions = config.block == "attention"
+        self.positions = AxialPositions(config.positions, hidden) if has_positions else None
+        self.quantizer = ema_quantizer(config.codes, config.code_dim, config.codebooks,
+                                       commitment=config.commitment, decay=config.decay,
+                                       restart=config.restart)
 
     def vectors(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim).
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """(b, c, t, h, w) -> what the quantizer sees, (b, t', h', w', code_dim)."""
         grid = self.config.latents(video.shape[1:]).shape[:3]
         z = self.encoder(video, self.positions and self.positions(grid))
         return rearrange(self.to_codes(z), "b d t h w -> b t h w d")
@@ -653,23 +653,15 @@ class VideoVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k codebooks.
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'), or (..., k) for k
+        codebooks. Raises ValueError as `VideoVQVAEConfig.latents` does."""
         return self.quantizer(self.vectors(video))[1]
 
     def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
-        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h', w') or (..., k).
-
-        The encoder looks ahead: the last frame stands in for those to come, or else the codes would say that the clip
-        ends here. Raises ValueError for frames that are no whole latent frames, and as `encode` does.
-        """
-        given, rate = frames.shape[2], self.config.downsample[0]
-        if not 0 < given <= clip_frames or given % rate:
-            raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, not {given}")
-        still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-        return self.encode(torch.cat([frames, still], 2))[:, :given // rate]
+        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h',
+        w') or (..., k). Raises ValueError as `hold_last` does, and as `encode` does."""
+        rate = self.config.downsample[0]
+        return self.encode(hold_last(frames, clip_frames, rate))[:, :frames.shape[2] // rate]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -677,20 +669,34 @@ class VideoVQVAE(nn.Module):
         return self.video(self.quantizer.lookup(codes)).clamp(-1, 1)
 
     def loss(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Normalised mean squared error plus the quantizer's own loss; and the parts by name. Sections 2.1 and 4.1.
-
-        Raises ValueError as `VideoVQVAEConfig.latents` does.
-        """
+        """Normalised mean squared error plus the quantizer's own loss; and the parts by name.
+        Sections 2.1 and 4.1. Raises ValueError as `VideoVQVAEConfig.latents` does."""
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
-        reconstruction_loss = normalized_mse(self.video(q), video, self.config.variance)
-        return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
+        error = normalized_mse(self.video(q), video, self.config.variance)
+        return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
 
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
+def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
+    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
+    last frame stands in for those to come, or else the codes would say that the clip ends here.
 
+    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
+    """
+    given = frames.shape[2]
+    if not 0 < given <= clip_frames or given % rate:
+        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
+                         f"not {given}")
+    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+    return torch.cat([frames, still], 2)
+
+# %% [markdown]
+# All sizes stand in a dataclass: the same one in this notebook and at the paper's size.
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
 @dataclass(frozen=True)
 class VideoVQVAEConfig:
-    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x downsampling.
-
-    Raises ValueError for sizes that do not fit together.
+    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x
+    downsampling. Raises ValueError for sizes that do not fit together.
     """
 
     renamed: ClassVar[dict[str, str]] = {"out": "out_proj"}
@@ -713,12 +719,12 @@ class VideoVQVAEConfig:
     codebooks: int = 1
     """Number of codebooks; the paper tries up to 8 (Table 7)."""
     block: BlockKind = "attention"
-    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm, axial attention, no
-    positions (official code); plain: no norm and no attention (Moving MNIST in Table 8)."""
+    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm,
+    axial attention, no positions (official code); plain: neither (Moving MNIST in Table 8)."""
     positions: Triple = (16, 64, 64)
     """The largest latents that the position embeddings reach (block "attention" alone)."""
     variance: float = 0.24
-    """Variance of the data's pixels in [-1, 1], which divides the squared error (official: 0.06 in [-0.5, 0.5])."""
+    """Of the data's pixels in [-1, 1]; it divides the squared error (official: 0.06 in [-.5, .5])."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     decay: float = 0.99
@@ -727,39 +733,57 @@ class VideoVQVAEConfig:
     """A code used less than this share of the mean is restarted; 0 for no restarts."""
 
     def __post_init__(self):
-        check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks", least=1)
-        check_numbers(self, "residual_blocks", "commitment", least=0)
-        check_numbers(self, "variance", above=0)
-        check_numbers(self, "decay", above=0, below=1)
-        check_numbers(self, "restart", least=0, below=1)
-        check_choice(self, "block", get_args(BlockKind))
-        if any(factor not in (1, 2, 4, 8, 16) for factor in self.downsample) or max(self.downsample) == 1:
-            raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of them, "
-                             f"not {self.downsample}")
-        if self.block != "plain" and self.hidden % 2:
-            raise ValueError(f"hidden must be even, for two attention heads, not {self.hidden}")
-        if not all(size >= 1 for size in self.positions):
-            raise ValueError(f"positions must be at least 1 an axis, not {self.positions}")
-        if self.code_dim % self.codebooks:
-            raise ValueError(f"code_dim must be a multiple of codebooks ({self.codebooks}), not {self.code_dim}")
+        check_sizes(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.
 
-        Raises ValueError if the downsampling does not divide the clip, if the position embeddings do not reach that
-        far, or for another number of channels.
+        Raises ValueError for a clip that does not fit.
         """
-        channels, *size = video_shape
-        if channels != self.channels:
-            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
-        grid = latent_grid(tuple(size), self.downsample)
-        if self.block == "attention":
-            check_reach(grid, self.positions)
-        return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes, self.downsample[0])
+        grid = grid_of(self, video_shape)
+        shape = grid if self.codebooks == 1 else (*grid, self.codebooks)
+        return LatentSpec(shape, self.codes, self.downsample[0])
 
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
+def check_sizes(config: VideoVQVAEConfig) -> None:
+    """Raises ValueError for sizes that do not fit together."""
+    names = "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks"
+    check_numbers(config, *names, least=1)
+    check_numbers(config, "residual_blocks", "commitment", least=0)
+    check_numbers(config, "variance", above=0)
+    check_numbers(config, "decay", above=0, below=1)
+    check_numbers(config, "restart", least=0, below=1)
+    check_choice(config, "block", get_args(BlockKind))
+    factors = config.downsample
+    if any(factor not in (1, 2, 4, 8, 16) for factor in factors) or max(factors) == 1:
+        raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of "
+                         f"them, not {factors}")
+    if config.block != "plain" and config.hidden % 2:
+        raise ValueError(f"hidden must be even, for two attention heads, not {config.hidden}")
+    if not all(size >= 1 for size in config.positions):
+        raise ValueError(f"positions must be at least 1 an axis, not {config.positions}")
+    if config.code_dim % config.codebooks:
+        raise ValueError(f"code_dim must be a multiple of codebooks ({config.codebooks}), "
+                         f"not {config.code_dim}")
+
+
+def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
+    """(t', h', w') of a clip (c, t, h, w).
+
+    Raises ValueError if the downsampling does not divide the clip, if the position embeddings do
+    not reach that far, or for another number of channels.
+    """
+    channels, *size = video_shape
+    if channels != config.channels:
+        raise ValueError(f"the video must have {config.channels} channels, not {channels}")
+    grid = latent_grid(tuple(size), config.downsample)
+    if config.block == "attention":
+        check_reach(grid, config.positions)
+    return grid
 
 # %% [markdown]
 # > **In the official code** a codebook does not remember that it has begun: after loading a checkpoint, the
@@ -856,7 +880,7 @@ show_codes(test[1], codes[1], n_codes=256, frames=16,
 
 # %% [markdown]
 # One picture of codes serves four frames. Did you expect yellow only where the digit is, as with LVT's codes
-# in notebook 06? Here nearly everything changes. Let us count, at positions whose 64 pixels are black, and
+# in notebook 07? Here nearly everything changes. Let us count, at positions whose 64 pixels are black, and
 # were black in the group before. Beside our model we take the one that ships with the course: `plain` blocks,
 # twice as wide and twice as many, ten minutes of one core; 256 codes for 4 x 8 x 8 positions, too.
 
@@ -871,10 +895,10 @@ for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
         assert changed[stays_black].float().mean() > 0.6, "three seeds: 84% to 94%; shipped: 87%"
 
 # %% [markdown]
-# A code does not describe its 64 pixels. It sees much more (exercise 7.1; through attention everything), the
+# A code does not describe its 64 pixels. It sees much more (exercise 8.1; through attention everything), the
 # decoder's layers look at its neighbours, and a black block needs hardly a bit of its own. So training puts
 # its bits to use: the 256 codes describe the clip *together*. For rebuilding this is free room. For the model
-# that must predict the codes it is a burden: black is not easy any more. Keep it in mind in notebook 08.
+# that must predict the codes it is a burden: black is not easy any more. Keep it in mind in notebook 09.
 #
 # What does a longer training lead to?
 

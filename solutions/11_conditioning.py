@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 09 · Conditioning: tell the model what you want
+# # 11 · Conditioning: tell the model what you want
 #
 # **What you will build.** Three ways to tell VideoGPT's prior what to make: a class, the actions of each
 # frame, and given frames of video.
@@ -33,7 +33,6 @@ from lvlib.course import check, progress
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
-from lvlib.models.common.attention import ConditionalNorm, CrossAttention
 from lvlib.models.videogpt.prior import VideoGPTSampling
 from lvlib.runs import load_checkpoint
 from lvlib.stages import LatentSpec
@@ -54,7 +53,7 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
      alt="One row of 16 frames for each digit from 0 to 9. Most rows show a moving digit of the class asked for.")
 
 # %% [markdown]
-# **What it costs.** About a minute and a half on one core. **What it needs.** Notebook 08 (the prior without a
+# **What it costs.** About a minute and a half on one core. **What it needs.** Notebook 09 (the prior without a
 # condition).
 #
 # ## 1. A norm that listens
@@ -65,13 +64,13 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # linear layer, and comes out as a change of the scale and a shift. One norm before every layer: the wish is
 # heard everywhere.
 #
-# ### Exercise 9.1 · a norm that listens (about 10 min)
+# ### Exercise 11.1 · a norm that listens (about 10 min)
 # Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
 # order. The result is the normalised x times (1 + scale), plus the shift.
 #
 # <details><summary>Hint</summary><code>F.layer_norm(x, x.shape[-1:])</code> and <code>.chunk(2, -1)</code>.</details>
 
-# %% tags=["exercise", "ex-9.1"]
+# %% tags=["exercise", "ex-11.1"]
 def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
     """x (b, n, dim), cond_vector (b, n, cond_dim), weight (2 * dim, cond_dim) -> (b, n, dim). VideoGPT, section 3."""
     ### BEGIN SOLUTION
@@ -79,12 +78,45 @@ def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
     ### END SOLUTION
 
-# %% tags=["check", "ex-9.1"]
-conditional_norm = check("9.1", conditional_norm)
+# %% tags=["check", "ex-11.1"]
+conditional_norm = check("11.1", conditional_norm)
 
 # %% [markdown]
 # Why 1 + scale, and not the scale alone? A vector of zeros then changes nothing: a model that is told nothing
-# behaves like one without a condition. `ConditionalNorm` of notebook 08 is this norm.
+# behaves like one without a condition. `ConditionalNorm` of notebook 09 is this norm.
+
+# %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
+"""What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, cat, int64, nn
+
+from lvlib.models.common.checks import check_no_condition
+from lvlib.models.common.volume import AxialPositions
+from lvlib.stages import Condition
+
+
+# %% tags=["export:models.common.conditioning"]
+class ConditionalNorm(nn.Module):
+    """LayerNorm; with a condition, its scale and shift are affine functions of it. VideoGPT,
+    section 3.
+
+    cond_dim: of the condition's vectors, 0 for a model without one.
+    """
+
+    def __init__(self, dim: int, cond_dim: int = 0):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.to_scale_shift = nn.Linear(cond_dim, 2 * dim, bias=False) if cond_dim else None
+
+    def forward(self, x: Tensor, cond_vector: Tensor | None = None) -> Tensor:
+        """x (b, n, dim), cond_vector (b, n, cond_dim) -> (b, n, dim)."""
+        x = self.norm(x)
+        if self.to_scale_shift is None:
+            return x
+        scale, shift = self.to_scale_shift(cond_vector).chunk(2, -1)
+        return x * (1 + scale) + shift
 
 # %%
 norm, x = ConditionalNorm(8, cond_dim=3), torch.randn(1, 4, 8)
@@ -120,34 +152,22 @@ if profile != "smoke":
 # actions of its latent frame from its norms, and those of earlier ones from what it reads of earlier codes.
 # It never knows later ones: that is what lets us drive.
 #
-# ### Exercise 9.2 · whose actions? (about 5 min)
+# ### Exercise 11.2 · whose actions? (about 5 min)
 # Cut the t frames into `latent_frames` runs of s neighbours, and join the actions of each run: all numbers of its
 # first frame, then all of its second.
 #
 # <details><summary>Hint</summary>One <code>rearrange</code>. Which of t and s moves slower? And which of s and
 # a?</details>
 
-# %% tags=["export:models.common.conditioning"]
-"""What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
-
-import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, cat, int64, nn
-
-from lvlib.models.common.volume import AxialPositions
-from lvlib.stages import Condition
-
-
-# %% tags=["exercise", "ex-9.2", "export:models.common.conditioning"]
+# %% tags=["exercise", "ex-11.2", "export:models.common.conditioning"]
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
     """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
     ### BEGIN SOLUTION
     return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
     ### END SOLUTION
 
-
-# %% tags=["check", "ex-9.2"]
-by_latent_frame = check("9.2", by_latent_frame)
+# %% tags=["check", "ex-11.2"]
+by_latent_frame = check("11.2", by_latent_frame)
 
 # %% [markdown]
 # ## 3. Given frames: something to look at
@@ -157,7 +177,7 @@ by_latent_frame = check("9.2", by_latent_frame)
 # The codes read it by *cross attention*: queries come from the codes, keys and values from the memory. The
 # frames do not change while a clip is sampled, so keys and values are computed once a clip.
 #
-# ### Exercise 9.3 · a residual block (about 5 min)
+# ### Exercise 11.3 · a residual block (about 5 min)
 # A ResNet is made of blocks that add a correction to their input. `self.shortcut` passes the input on (where
 # sizes change, through a 1x1x1 convolution), `self.correction` is two convolutions. Write `forward`: one
 # ReLU, after the sum.
@@ -166,7 +186,7 @@ by_latent_frame = check("9.2", by_latent_frame)
 #
 # <details><summary>Hint</summary>Two terms, one <code>F.relu</code>.</details>
 
-# %% tags=["exercise", "ex-9.3", "export:models.common.conditioning"]
+# %% tags=["exercise", "ex-11.3", "export:models.common.conditioning"]
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
 
@@ -189,8 +209,8 @@ class ResidualBlock3d(nn.Module):
         return F.relu(self.shortcut(x) + self.correction(x))
         ### END SOLUTION
 
-# %% tags=["check", "ex-9.3"]
-ResidualBlock3d = check("9.3", ResidualBlock3d)
+# %% tags=["check", "ex-11.3"]
+ResidualBlock3d = check("11.3", ResidualBlock3d)
 
 # %% [markdown]
 # The whole encoder: a convolution that halves, four stages of blocks, one of which halves again. The time
@@ -231,9 +251,29 @@ class FrameEncoder(nn.Module):
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
-
 # %% [markdown]
 # Cross attention asks the keys and values of this memory. `memory_kv` makes them.
+
+# %% tags=["export:models.common.conditioning"]
+class CrossAttention(nn.Module):
+    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT, section 3."""
+
+    def __init__(self, dim: int, heads: int, memory_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(memory_dim, 2 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def memory_kv(self, memory: Tensor) -> Tensor:
+        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
+        return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
+
+    def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:
+        """x (b, n, dim) and what `memory_kv` gave -> (b, n, dim)."""
+        query = rearrange(self.query(x), "b n (h d) -> b h n d", h=self.heads)
+        attended = F.scaled_dot_product_attention(query, *memory_kv)
+        return self.out_proj(rearrange(attended, "b h n d -> b n (h d)"))
 
 # %%
 look = CrossAttention(dim=16, heads=2, memory_dim=64)
@@ -251,25 +291,16 @@ print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), memory_kv).
 # (label and actions, side by side), and a memory for cross attention. It refuses what does not fit.
 
 # %% tags=["export:models.common.conditioning"]
-def side_by_side(vectors: list[Tensor]) -> Tensor | None:
-    """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for different clips."""
-    if not vectors:
-        return None
-    clips, frames = (max(vector.shape[axis] for vector in vectors) for axis in (0, 1))
-    if any(len(vector) not in (1, clips) for vector in vectors):
-        raise ValueError(f"label and actions must be of the same clips, not of {vectors[0].shape[0]} and "
-                         f"{vectors[1].shape[0]}")
-    return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
-
-
 class Conditioner(nn.Module):
     """Label and actions become vectors for the norms, given frames a memory for cross attention.
 
-    classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the encoder of given
-    frames, None for none. video_frames, latent_frames: of a clip; each latent frame gets the actions of its own.
+    classes: of the label, 0 for none. actions: numbers a video frame, 0 for none. frames: the
+    encoder of given frames, None for none. video_frames, latent_frames: of a clip; each latent
+    frame gets the actions of its own.
     """
 
-    def __init__(self, classes: int, actions: int, frames: FrameEncoder | None, video_frames: int, latent_frames: int):
+    def __init__(self, classes: int, actions: int, frames: FrameEncoder | None, video_frames: int,
+                 latent_frames: int):
         super().__init__()
         self.classes, self.actions, self.frames = classes, actions, frames
         self.video_frames, self.latent_frames = video_frames, latent_frames
@@ -279,36 +310,76 @@ class Conditioner(nn.Module):
         self.fields = tuple(name for name, size in wanted.items() if size)
 
     def forward(self, condition: Condition) -> tuple[Tensor | None, Tensor | None]:
-        """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the model takes ->
-        vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim) or None.
+        """{"label": int64 (b,), "actions": (b, t, a), "frames": (b, c, n, h, w)}, those that the
+        model takes -> vectors (b, latent frames or 1, cond_dim) or None, memory (b, m, memory_dim)
+        or None.
 
         Raises ValueError for a missing or a needless condition, and for values that do not fit.
         """
-        if set(condition) != set(self.fields):
-            raise ValueError(f"this model is conditioned on {', '.join(self.fields)}; "
-                             f"it got {', '.join(condition) or 'nothing'}")
+        check_condition(self, condition)
         vectors = []
         if self.classes:
-            vectors.append(self.label_vector(condition["label"]))
+            vectors.append(F.one_hot(condition["label"], self.classes).float()[:, None])
         if self.actions:
-            vectors.append(self.action_vectors(condition["actions"]))
-        return side_by_side(vectors), self.frames(condition["frames"]) if self.frames else None
+            vectors.append(by_latent_frame(condition["actions"].float(), self.latent_frames))
+        memory = self.frames(condition["frames"]) if self.frames else None
+        return side_by_side(vectors), memory
 
-    def label_vector(self, label: Tensor) -> Tensor:
-        """int64 (b,) -> one-hot (b, 1, classes)."""
+
+def side_by_side(vectors: list[Tensor]) -> Tensor | None:
+    """(b or 1, t or 1, d_i) each -> (b, t, sum of d_i); None for none. Raises ValueError for
+    different clips."""
+    if not vectors:
+        return None
+    clips, frames = (max(vector.shape[axis] for vector in vectors) for axis in (0, 1))
+    if any(len(vector) not in (1, clips) for vector in vectors):
+        raise ValueError("label and actions must be of the same clips, not of "
+                         f"{vectors[0].shape[0]} and {vectors[1].shape[0]}")
+    return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
+
+# %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
+def check_condition(conditioner: Conditioner, condition: Condition) -> None:
+    """Raises ValueError for a missing or a needless condition, and for a label or actions that do
+    not fit."""
+    if set(condition) != set(conditioner.fields):
+        raise ValueError(f"this model is conditioned on {', '.join(conditioner.fields)}; "
+                         f"it got {', '.join(condition) or 'nothing'}")
+    classes, shape = conditioner.classes, [conditioner.video_frames, conditioner.actions]
+    if classes:
+        label = condition["label"]
         if label.ndim != 1 or label.dtype != int64:
             raise ValueError(f"label must be int64 (b,), not {described(label)}")
-        if label.min() < 0 or label.max() >= self.classes:
-            raise ValueError(f"labels must lie in 0..{self.classes - 1}; got {label.min()} to {label.max()}")
-        return F.one_hot(label, self.classes).float()[:, None]
+        if label.min() < 0 or label.max() >= classes:
+            raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
+                             f"{label.max()}")
+    if conditioner.actions and list(condition["actions"].shape[1:]) != shape:
+        raise ValueError(f"actions must be (b, {shape[0]}, {shape[1]}), {shape[1]} numbers for "
+                         f"each frame, not {tuple(condition['actions'].shape)}")
 
-    def action_vectors(self, actions: Tensor) -> Tensor:
-        """(b, t, a) -> those of each latent frame side by side: (b, latent frames, s * a), s = t / latent frames."""
-        if list(actions.shape[1:]) != [self.video_frames, self.actions]:
-            raise ValueError(f"actions must be (b, {self.video_frames}, {self.actions}), {self.actions} numbers for "
-                             f"each frame, not {tuple(actions.shape)}")
-        return by_latent_frame(actions.float(), self.latent_frames)
+# %% [markdown]
+# The model repeats what belongs to a latent frame at each of its codes, and what belongs to one clip for all.
 
+# %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
+def condition_tensors(conditioner: nn.Module | None, condition: Condition | None, clips: int,
+                      codes: int) -> tuple[Tensor | None, Tensor | None]:
+    """What norms see at each code (clips, codes of a clip, cond_dim), and what cross attention sees
+    (clips, m, memory_dim). None for what there is not.
+
+    Raises ValueError if the model takes a condition and gets none, or the other way round, or for
+    other clips.
+    """
+    if conditioner is None:
+        check_no_condition(condition)
+        return None, None
+    cond_vector, memory = conditioner(condition or {})
+    if cond_vector is not None:
+        cond_vector = cond_vector.repeat_interleave(codes // cond_vector.shape[1], 1)
+    for part in (cond_vector, memory):
+        if part is not None and len(part) not in (1, clips):
+            raise ValueError(f"give the condition of one clip, or of each of the {clips}, "
+                             f"not of {len(part)}")
+    return tuple(None if part is None else part.expand(clips, -1, -1)
+                 for part in (cond_vector, memory))
 
 # %% [markdown]
 # ## 5. The configuration
@@ -317,13 +388,16 @@ class Conditioner(nn.Module):
 # know what to hand over, before there is a model. Its method `conditions` lists it, a `ConditionSpec` each: name,
 # kind, shape. `given_frames` says how many frames of video the model can go on from.
 
-# %% tags=["export:models.videogpt.prior"]
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from torch import nn
+
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
-from lvlib.models.videogpt.prior import VideoGPT, VideoGPTSampling
+from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.models.videogpt.sampling import VideoGPTSampling
 from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 AttentionKind = Literal["full", "sparse"]
@@ -332,12 +406,11 @@ AttentionKind = Literal["full", "sparse"]
 @dataclass(frozen=True)
 class VideoGPTConfig:
     """Sizes of a `VideoGPT`. The defaults are those for BAIR, Table 9, without its condition.
-
     Raises ValueError for sizes that do not fit together.
     """
 
-    renamed: ClassVar[dict[str, str]] = {"project": "qkv", "join": "out_proj", "cross.memory": "cross.kv",
-                                         "steer": "to_scale_shift"}
+    renamed: ClassVar[dict[str, str]] = {
+        "project": "qkv", "join": "out_proj", "cross.memory": "cross.kv", "steer": "to_scale_shift"}
     """What parts of the names of weights in older checkpoints are called now."""
     Sampling: ClassVar[type] = VideoGPTSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
@@ -351,7 +424,7 @@ class VideoGPTConfig:
     dropout: float = 0.2
     """After the embedding, the attention and the linear layers."""
     attention: AttentionKind = "full"
-    """Which earlier codes are seen: all, or the near ones and the same place in earlier frames (section 4.1)."""
+    """Earlier codes that are seen: all, or the near and the same place in earlier frames (4.1)."""
     local: int = 256
     """Codes back that sparse attention sees without a gap."""
     classes: int = 0
@@ -366,26 +439,14 @@ class VideoGPTConfig:
     """Width of its last stage."""
 
     def __post_init__(self):
-        check_numbers(self, "dim", "heads", "layers", "hidden", "local", "resnet_units", least=1)
-        check_numbers(self, "classes", "actions", "frames", least=0)
-        check_numbers(self, "dropout", least=0, below=1)
-        check_choice(self, "attention", get_args(AttentionKind))
-        check_choice(self, "resnet_depth", STAGES)
-        if self.dim % self.heads:
-            raise ValueError(f"dim must be a multiple of heads = {self.heads}, not {self.dim}")
-        if self.resnet_units % 8:
-            raise ValueError(f"resnet_units must be a multiple of 8, not {self.resnet_units}")
+        check_sizes_of_prior(self)
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """Those of label, actions and frames whose size is not 0."""
-        channels, frames, height, width = video_shape
-        known = (ConditionSpec("label", "class", (), self.classes, option="classes"),
-                 ConditionSpec("actions", "per-frame", (frames, self.actions), option="actions"),
-                 ConditionSpec("frames", "given-frames", (channels, self.frames, height, width), option="frames"))
-        return tuple(spec for spec in known if getattr(self, spec.option))
+        return conditions_of(self, video_shape)
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
-        """The frames that it is conditioned on; without such a condition whole latent frames, by default one."""
+        """The frames that it is conditioned on; without them whole latent frames, by default 1."""
         if self.frames:
             return GivenFrames(self.frames, self.frames, default=self.frames)
         frames = latents.frames_per_latent
@@ -393,21 +454,52 @@ class VideoGPTConfig:
         return GivenFrames(0, most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> VideoGPT:
-        """The model, with new weights, for these codes of clips (c, t, h, w).
+        """The model, with new weights, for these codes of clips (c, t, h, w). Raises ValueError for
+        what does not fit."""
+        return VideoGPT(self, latents, conditioner_of(self, latents, video_shape))
 
-        Raises ValueError if all frames of a clip are to be given, or more, and if the latents are not codes.
-        """
-        channels, frames, height, width = video_shape
-        if latents.num_codes is None:
-            raise ValueError(f"VideoGPT's prior predicts codes, and these latents are {latents}")
-        if self.frames >= frames:
-            raise ValueError(f"frames must be fewer than the {frames} of a clip, not {self.frames}")
-        conditioner = None
-        if self.conditions(video_shape):
-            size = channels, self.frames, height, width, self.resnet_depth, self.resnet_units
-            encoder = FrameEncoder(*size) if self.frames else None
-            conditioner = Conditioner(self.classes, self.actions, encoder, frames, latents.shape[0])
-        return VideoGPT(self, latents, conditioner)
+# %% tags=["export:models.videogpt.prior"]
+def conditions_of(config: VideoGPTConfig, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+    """What a model of these sizes is conditioned on, for clips (c, t, h, w)."""
+    channels, frames, height, width = video_shape
+    first = channels, config.frames, height, width
+    known = (ConditionSpec("label", "class", (), config.classes, option="classes"),
+             ConditionSpec("actions", "per-frame", (frames, config.actions), option="actions"),
+             ConditionSpec("frames", "given-frames", first, option="frames"))
+    return tuple(spec for spec in known if getattr(config, spec.option))
+
+
+def conditioner_of(config: VideoGPTConfig, latents: LatentSpec,
+                   video_shape: VideoShape) -> nn.Module | None:
+    """The part of the model that reads its conditions; None where it has none.
+
+    Raises ValueError if all frames of a clip are to be given, or more, and if the latents are not
+    codes.
+    """
+    channels, frames, height, width = video_shape
+    if latents.num_codes is None:
+        raise ValueError(f"VideoGPT's prior predicts codes, and these latents are {latents}")
+    if config.frames >= frames:
+        raise ValueError(f"frames must be fewer than the {frames} of a clip, not {config.frames}")
+    if not config.conditions(video_shape):
+        return None
+    size = channels, config.frames, height, width, config.resnet_depth, config.resnet_units
+    encoder = FrameEncoder(*size) if config.frames else None
+    return Conditioner(config.classes, config.actions, encoder, frames, latents.shape[0])
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
+def check_sizes_of_prior(config: VideoGPTConfig) -> None:
+    """Raises ValueError for sizes that do not fit together."""
+    names = "dim", "heads", "layers", "hidden", "local", "resnet_units"
+    check_numbers(config, *names, least=1)
+    check_numbers(config, "classes", "actions", "frames", least=0)
+    check_numbers(config, "dropout", least=0, below=1)
+    check_choice(config, "attention", get_args(AttentionKind))
+    check_choice(config, "resnet_depth", STAGES)
+    if config.dim % config.heads:
+        raise ValueError(f"dim must be a multiple of heads = {config.heads}, not {config.dim}")
+    if config.resnet_units % 8:
+        raise ValueError(f"resnet_units must be a multiple of 8, not {config.resnet_units}")
 
 # %% [markdown]
 # ### Who hears what?
@@ -447,7 +539,7 @@ assert all(heard["another label"]) and all(heard["another given frame"])
 #
 # ## 6. What is a condition worth?
 #
-# Exactly as much as it says. To see this we need a world that we can count, again (notebook 08 had one). Ours
+# Exactly as much as it says. To see this we need a world that we can count, again (notebook 09 had one). Ours
 # is tiny: a dot on 8x8 pixels starts anywhere and goes one of eight ways for 4 frames. What leaves on one side
 # comes in on the other. We need no autoencoder: the code of a frame is the dot's place, 0 to 63.
 
@@ -462,7 +554,6 @@ def dot_world(n: int) -> tuple[Tensor, dict[str, Tensor]]:
     codes = 8 * places[..., 0] + places[..., 1]
     first_frame = 2 * F.one_hot(codes[:, 0], 64).float() - 1
     return codes[..., None, None], {"label": way, "frames": rearrange(first_frame, "n (h w) -> n 1 1 h w", h=8)}
-
 
 # %% [markdown]
 # Now count. Where is the dot in the first frame? 64 places, 6 bits. Which way does it go? 8 ways, 3 bits, and
@@ -625,14 +716,14 @@ if profile != "smoke":
 # The actions go along. But not the last one that belongs to the kept frames: the frame that we stand in still
 # waits for its button.
 #
-# ### Exercise 9.4 · the window moves on (about 10 min)
+# ### Exercise 11.4 · the window moves on (about 10 min)
 # From the latents of a window and its actions make what `sample` needs for the next one: `keep` latent frames
 # from number `first` on, and the actions of a whole window. `held` are the buttons from now on.
 #
 # <details><summary>Hint</summary>A latent frame has s = t / latent frames of video. You keep keep * s - 1
 # actions, and the first of them is that of video frame first * s.</details>
 
-# %% tags=["exercise", "ex-9.4"]
+# %% tags=["exercise", "ex-11.4"]
 def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep: int) -> tuple[Tensor, Tensor]:
     """latents (b, t', h, w), actions (b, t, a), held (a,) -> given latents (b, keep, h, w), actions (b, t, a)."""
     ### BEGIN SOLUTION
@@ -642,8 +733,8 @@ def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep
     return latents[:, first:first + keep], torch.cat([kept, new], 1)
     ### END SOLUTION
 
-# %% tags=["check", "ex-9.4"]
-next_window = check("9.4", next_window)
+# %% tags=["check", "ex-11.4"]
+next_window = check("11.4", next_window)
 
 # %% [markdown]
 # Here is one start under four sequences of buttons. Each button is held for 4 frames.
