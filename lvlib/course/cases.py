@@ -165,6 +165,8 @@ class _Inputs:
 
     def names(self, function: Callable) -> dict[str, str]:
         """What the function calls each tensor among its inputs."""
+        if getattr(function, "__func__", None) is nn.Module.__call__:
+            function = function.__self__.forward  # type: ignore[attr-defined]
         try:
             words = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):

@@ -116,7 +116,8 @@ def _compare(exercise: Exercise, answer: Callable) -> None:
         found = observe(answer, case, expected.state)
         words = difference(expected, found)
         right = f"right for {last_right}, " if last_right else ""
-        expect(not words, f"{right}wrong for {case.about}: {words}", found.look_at)
+        look_at = found.look_at if words in (found.said, found.failed_again) else ""
+        expect(not words, f"{right}wrong for {case.about}: {words}", look_at)
         last_right = case.about
 
 
