@@ -43,8 +43,8 @@ class Case:
     gradients: bool = True
     """Whether the gradient of the result is compared, for every floating input and parameter. What stands in a dict is
     for watching: no gradient is asked of it."""
-    any_float: bool = False
-    """Whether float32 and float64 results are equally right."""
+    loose: bool = False
+    """What the text leaves open: float64 is as good as float32, and a tensor of one number as the number."""
     batch: tuple[int, ...] = ()
     """Positions of the arguments whose axis 0 is a batch, as that of the results is: neighbours must not matter."""
 
@@ -77,7 +77,7 @@ def observe(answer: Callable, case: Case, state: dict[str, Tensor] | None = None
     state: what the reference's observation of this case has recorded as `state`, for an answer that is a class.
     """
     promised = case.raises.__name__ if case.raises else ""
-    seen = Observation(promised=promised, any_float=case.any_float)
+    seen = Observation(promised=promised, loose=case.loose)
     with same_room():
         try:
             return _observed(answer, case, state or {}, seen)

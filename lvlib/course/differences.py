@@ -37,7 +37,7 @@ class Observation:
     state: dict[str, Tensor] = field(default_factory=dict)
     """Parameters and buffers of the instance before the first call, and after it."""
     state_after: dict[str, Tensor] = field(default_factory=dict)
-    any_float: bool = False
+    loose: bool = False
 
     def but(self, **changes: Any) -> "Observation":
         return dataclasses.replace(self, **changes)
@@ -58,7 +58,7 @@ def difference(expected: Observation, found: Observation) -> str | None:
     if found.changed:
         return f"it changes its input {found.changed[0]} in place"
     same_state = _shapes(expected.state) == _shapes(found.state)
-    compare = _Compare(expected.any_float, same_state)
+    compare = _Compare(expected.loose, same_state)
     words = compare(expected.result, found.result)
     if expected.alone != NOTHING:
         alone = compare(expected.alone, found.alone)
@@ -91,12 +91,14 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
 
 @dataclass(frozen=True)
 class _Compare:
-    any_float: bool
+    loose: bool
     values: bool  # or shapes, dtypes and types alone
 
     def __call__(self, expected: Plain, found: Plain, place: str = "") -> str | None:
         kind, value = expected
         other_kind, other = found
+        if self.loose and kind in ("int", "float") and other_kind == "tensor" and other.ndim == 0:
+            other_kind, other = ("float" if other.is_floating_point() else "int"), other.item()
         if kind == "float" and other_kind == "int":
             other_kind = kind
         if other_kind != kind:
@@ -124,7 +126,7 @@ class _Compare:
     def tensors(self, expected: Tensor, found: Tensor) -> str | None:
         if expected.shape != found.shape:
             return f"shape {tuple(found.shape)} where {tuple(expected.shape)} is asked"
-        free = {torch.float32, torch.float64} if self.any_float else set()
+        free = {torch.float32, torch.float64} if self.loose else set()
         if expected.dtype != found.dtype and not {expected.dtype, found.dtype} <= free:
             return f"{_dtype(found)} where {_dtype(expected)} is asked"
         return _numbers(expected, found) if self.values else None

@@ -36,7 +36,7 @@ def exercise_cells() -> dict[str, str]:
 def defined_by(exercise: Exercise, tree: ast.Module, **helpers: Any) -> Callable:
     """The exercise's function or class as `tree` defines it, among the names of the module of the reference."""
     names = {**vars(sys.modules[exercise.reference.__module__]), **mutations.HELPERS, **helpers, "__name__": "__main__"}
-    exec(compile(ast.fix_missing_locations(tree), f"mutant of {exercise.id}", "exec"), names)
+    exec(compile(tree, f"mutant of {exercise.id}", "exec"), names)
     return names[exercise.name]
 
 
@@ -75,7 +75,8 @@ def _worth(exercise: Exercise, tree: ast.Module, numbers: list[int]) -> dict[int
     for i in numbers:
         if isinstance(nodes[i], ast.expr) and isinstance(getattr(nodes[i], "ctx", ast.Load()), ast.Load):
             nodes[i].number = i  # type: ignore[attr-defined]
-    seen = observe(defined_by(exercise, _Note().visit(noted), _note=note), exercise.cases()[0])
+    noting = ast.fix_missing_locations(_Note().visit(noted))
+    seen = observe(defined_by(exercise, noting, _note=note), exercise.cases()[0])
     assert not seen.raised, f"{exercise.id}: the solution fails on its first case: {seen.said}"
     return worth
 
@@ -120,14 +121,14 @@ def _replaced(tree: ast.Module, old: ast.AST, new: ast.AST) -> ast.Module:
         def visit(self, node):
             return copy.deepcopy(new) if node is target else self.generic_visit(node)
 
-    return Replace().visit(tree)
+    return ast.fix_missing_locations(Replace().visit(tree))
 
 
 def _changed_line(old: ast.Module, new: ast.Module) -> str:
     before, after = (ast.unparse(tree).split("\n") for tree in (old, new))
     pairs = enumerate(zip(before, after, strict=False))
     same = next((i for i, (x, y) in pairs if x != y), min(len(before), len(after)))
-    if len(after) < len(before):
+    if after[same].strip() == "pass":
         return f"without: {before[same].strip()}"
     return after[same].strip()
 

@@ -32,7 +32,7 @@ def of(nodes: list[ast.AST], worth: dict[ast.AST, Any], gradients: bool) -> Iter
             news = itertools.chain(news, _other_results(node, worth))
         yield from ((node, new) for new in news)
     bare = {id(x) for node in nodes if isinstance(node, ast.Attribute) for x in [node.value]
-            if node.attr in ("dtype", "device", "shape", "ndim")}
+            if node.attr in ("dtype", "device", "shape", "ndim", "numel")}
     constant = {id(x) for node in nodes if isinstance(node, ast.Attribute) and node.attr == "detach"
                 for x in ast.walk(node.value)}
     for node, value in worth.items():
@@ -41,9 +41,12 @@ def of(nodes: list[ast.AST], worth: dict[ast.AST, Any], gradients: bool) -> Iter
         if type(value) in (int, float, str, bool) or type(value) is tuple and all(type(x) is int for x in value):
             yield node, ast.parse(repr(value), mode="eval").body
         if isinstance(value, Tensor) and isinstance(node, ast.Name) and id(node) not in bare:
-            yield from ((node, _around(node, f"torch.{name}_like({{}})")) for name in ("zeros", "ones"))
+            forms = ["torch.zeros_like({})", "torch.ones_like({})"]
+            forms += ["{}[:1].expand_as({})"] if value.ndim and len(value) > 1 else []
+            yield from ((node, _around(node, form)) for form in forms)
         if gradients and isinstance(value, Tensor) and value.requires_grad and id(node) not in bare | constant:
-            forms = "{}.detach()", "2 * {}.detach() - {}", "({} + {}.detach()) / 2"
+            forms = ["{}.detach()", "2 * {}.detach() - {}", "({} + {}.detach()) / 2"]
+            forms += ["torch.cat([{}[:1], {}[1:].detach()])"] if value.ndim and len(value) > 1 else []
             yield from ((node, _around(node, form)) for form in forms)
 
 
@@ -56,8 +59,9 @@ def _other_results(node: ast.Return, worth: dict[ast.AST, Any]) -> Iterator[ast.
             casts = {"int": torch.int32, "long": torch.int64, "float": torch.float32, "double": torch.float64}
             forms += [f"{{}}.{name}()" for name, dtype in casts.items() if value.dtype != dtype]
             forms += ["{}[None]", "{}[..., None]", "{}.tolist()", "{}.numpy()", "torch.zeros_like({})"]
-            forms += ["{}[:-1]", "{}.flip(0)", "{}.mT", "{}.sum()", "{}.mean()", "{}.flatten()"] if value.ndim else []
-            forms += ["{}.half()", "{}.round(decimals=3)"] if value.is_floating_point() and value.frac().any() else []
+            forms += ["{}[:-1]", "{}.flip(0)", "{}.mT", "{}.sum()", "{}.mean()"] if value.ndim else []
+            forms += ["{}.flatten()"] if value.ndim > 1 else []
+            forms += ["{}.half()", "{}.round(decimals=2)"] if value.is_floating_point() and value.frac().any() else []
             forms += ["{}.item()"] if value.numel() == 1 else []
         yield from (_with_part(node, i, _around(part, form)) for form in forms)
 
@@ -210,7 +214,7 @@ def remembers(function: Callable) -> Callable:
     return first
 
 
-HELPERS: dict[str, Any] = {"torch": torch, "_spoils": spoils, "_remembers": remembers}
+HELPERS: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "_spoils": spoils, "_remembers": remembers}
 
 
 def of_the_whole(tree: ast.Module, inside: list[ast.AST], takes_tensors: bool, gradients: bool) -> Iterator[
@@ -223,5 +227,5 @@ def of_the_whole(tree: ast.Module, inside: list[ast.AST], takes_tensors: bool, g
         for node in ast.walk(new):
             if isinstance(node, ast.FunctionDef) and lines & set(range(node.lineno, (node.end_lineno or 0) + 1)):
                 node.decorator_list.append(ast.parse(name, mode="eval").body)
-                yield f"@{name} on {node.name}", new
+                yield f"@{name} on {node.name}", ast.fix_missing_locations(new)
                 break

@@ -105,8 +105,11 @@ def test_numbers():
     assert told(lambda n: n, lambda n: n + 1, 5) == "6 where 5 is right"
     assert told(lambda n: n / 2, lambda n: n / 4, 5) == "1.25 where 2.5 is right"
     assert told(lambda x: x.mean(), lambda x: x.mean().item(), X) == "a float where a tensor is asked"
-    assert told(lambda x: x.mean(), lambda x: x.double().mean(), X, any_float=True) is None
-    assert told(lambda x: x.mean(), lambda x: x.half().mean(), X, any_float=True) == "float16 where float32 is asked"
+    assert told(lambda x: x.mean(), lambda x: x.double().mean(), X, loose=True) is None
+    assert told(lambda n: n // 2, lambda n: torch.tensor(n) // 2, 5) == "a tensor where an int is asked"
+    assert told(lambda n: n // 2, lambda n: torch.tensor(n) // 2, 5, loose=True) is None
+    assert told(lambda n: n // 2, lambda n: torch.tensor(n) / 2, 4, loose=True) == "a float where an int is asked"
+    assert told(lambda x: x.mean(), lambda x: x.half().mean(), X, loose=True) == "float16 where float32 is asked"
 
 
 def test_infinite_and_undefined_numbers_are_numbers():
