@@ -7,24 +7,28 @@ A check is written beside its wrong answers, in `lvlib/course/checks/cNN.py`:
         z, q = torch.randn(2, 4, 5)
         expect(torch.equal(fn(z, q), q), "worth z, not q", look_at="start from z and add something")
 
-`fn` is the learner's object (or the reference, or a wrong answer: the tests run all of them).
+`fn` is the learner's object (or the reference, or a wrong answer: the tests run all of them). The body names mistakes.
+After it comes one pass that is the same for all: on each of the exercise's cases the answer must do what the reference
+does (`lvlib.course.cases`).
 """
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from lvlib.course import checks
-from lvlib.course.sandbox import NotYet, guarded
+from lvlib.course.cases import Case, Draw, Observation, difference, observe
+from lvlib.course.sandbox import NotYet, Unusable, guarded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """`body(fn, expect)` judges an answer; `wrong` maps the messages it gives to answers that earn them."""
 
@@ -32,27 +36,42 @@ class Exercise:
     reference: Callable
     wrong: dict[str, Callable]
     body: Callable
+    make_cases: Callable[[Draw], Iterable[Case]] | None = None
 
     @property
     def name(self) -> str:
         return self.reference.__name__
+
+    def cases(self, seed: int = 0) -> list[Case]:
+        """What answers are tried on. Another seed changes numbers and sizes, but for the notebook's own sizes."""
+        return list(self.make_cases(Draw(seed))) if self.make_cases else []
+
+    @functools.cached_property
+    def expected(self) -> list[tuple[Case, Observation]]:
+        """The cases, and what the reference does on each."""
+        return [(case, observe(self.reference, case)) for case in self.cases()]
 
 
 _registry: dict[str, Exercise] = {}
 _passed: dict[str, bool] = {}  # what this session has checked
 
 
-def exercise(id: str, reference: Callable, wrong: dict[str, Callable]) -> Callable:
+def exercise(
+    id: str,
+    reference: Callable,
+    wrong: dict[str, Callable],
+    cases: Callable[[Draw], Iterable[Case]] | None = None,
+) -> Callable:
     """Registers the decorated `body(fn, expect)` as the check of an exercise.
 
     `wrong` maps message -> callable, three or more. The tests hold that the reference passes and that each
-    wrong answer gets exactly its message. Properties come first in the body, the reference last.
+    wrong answer gets exactly its message. `cases(draw)` gives what answers are compared with the reference on.
     """
     if id in _registry:
         raise ValueError(f"exercise {id} has two checks")
 
     def register(body: Callable) -> Callable:
-        _registry[id] = Exercise(id, reference, wrong, body)
+        _registry[id] = Exercise(id, reference, wrong, body, cases)
         return body
 
     return register
@@ -84,7 +103,28 @@ def examine(exercise: Exercise, answer: Any) -> NotYet | None:
     if not callable(answer) or (wants_class and isinstance(answer, nn.Module)):
         kind = "class" if wants_class else "function"
         return NotYet(f"this is of type {type(answer).__name__}, not a {kind}", "the name alone, no call")
-    return guarded(lambda fn: exercise.body(fn, expect), answer)
+    problem = guarded(lambda fn: exercise.body(fn, expect), answer)
+    if problem and not isinstance(problem, Unusable):
+        return problem
+    return guarded(lambda fn: _compare(exercise, fn), answer) or problem  # which says better what cannot be used
+
+
+def _compare(exercise: Exercise, answer: Callable) -> None:
+    """Tries an answer on all cases. Raises NotYet, in words, where it does not do what the reference does."""
+    last_right = None
+    for case, expected in exercise.expected:
+        found = observe(answer, case, expected.state)
+        words = difference(expected, found)
+        right = f"right for {last_right}, " if last_right else ""
+        look_at = found.look_at if words in (found.said, found.failed_again) else ""
+        expect(not words, f"{right}wrong for {case.about}: {words}", look_at)
+        last_right = case.about
+
+
+def is_lvlibs_own(exercise: Exercise, answer: Any) -> bool:
+    """Whether an answer is not the learner's work: the reference, or anything else that lvlib defines."""
+    module = getattr(answer, "__module__", None) or ""
+    return answer is exercise.reference or module.split(".")[0] == "lvlib"
 
 
 def check(id: str, answer: Any, strict: bool = False) -> Any:
@@ -98,7 +138,8 @@ def check(id: str, answer: Any, strict: bool = False) -> Any:
             raise AssertionError(_no_such_exercise(id))
         print(_no_such_exercise(id))
         return answer
-    problem = examine(found, answer)
+    own = NotYet("this is lvlib's own, and the exercise is not done", "run the cell with your answer again")
+    problem = own if is_lvlibs_own(found, answer) else examine(found, answer)
     _passed[found.id] = problem is None
     if problem is None:
         print(f"{id} {found.name}  OK")

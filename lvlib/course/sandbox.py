@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import itertools
 import random
 import sys
 import traceback
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from lvlib.course.interrupts import Interrupts, TimeUp
 
+CALLERS = {"learners_code": "sandbox.py", "_called": "cases.py"}  # functions that call an answer, and their files
+MODULE_CALL = "torch/nn/modules/module.py"
 TIME_LIMIT = 10.0  # seconds for one check; a check that is right takes well under one
 
 
@@ -28,6 +31,10 @@ class NotYet(Exception):
         super().__init__(" ".join(s if s[-1:] in ".?!" else f"{s}." for s in sentences))
 
 
+class Unusable(NotYet):
+    """An answer that ended a check in an error of the check's own."""
+
+
 def guarded(examine: Callable[[Any], None], answer: Callable) -> NotYet | None:
     """Calls `examine(answer)`. Returns None, or what it raised in one line, whatever that was.
 
@@ -35,7 +42,7 @@ def guarded(examine: Callable[[Any], None], answer: Callable) -> NotYet | None:
     """
     watch, interrupts = Watch(), Interrupts(TIME_LIMIT)
     problem = None
-    with _quiet(), _same_room_after():
+    with _quiet(), same_room():
         try:
             with watch.before(answer) as watched, interrupts.watched():
                 examine(watched)
@@ -111,7 +118,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _same_room_after() -> Iterator[None]:
+def same_room() -> Iterator[None]:
     """Fixed seeds, gradients on; afterwards random states, grad mode and default dtype are as before."""
     dtype, numpy_state, python_state = torch.get_default_dtype(), np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
@@ -126,21 +133,37 @@ def _same_room_after() -> Iterator[None]:
             random.setstate(python_state)
 
 
-def _explain(error: BaseException, result: Any) -> NotYet:
-    frames = traceback.extract_tb(error.__traceback__)
-    calls = [i for i, f in enumerate(frames) if (f.name, f.filename) == ("learners_code", __file__)]
-    text = " ".join(traceback.format_exception_only(error)).strip()  # works even if its own `__str__` raises
+def explain(error: BaseException, form: str = "it raised {}") -> NotYet:
+    """An error of the answer's own doing, put into `form`, with the learner's line; a stub's is "not written yet"."""
+    text = _text(error)
     if text.startswith("NotImplementedError: exercise "):
         return NotYet("not written yet")
-    if calls:
-        own = frames[calls[-1] + 1 :]
-        lines = [frame for frame in own if frame.line and frame.filename == own[0].filename]
-        return NotYet(f"it raised {text}", f"line {lines[-1].lineno}, `{lines[-1].line}`" if lines else "")
+    own = _own_frames(error) or []
+    lines = [frame for frame in own if frame.line and frame.filename == own[0].filename]
+    return NotYet(form.format(text), f"line {lines[-1].lineno}, `{lines[-1].line}`" if lines else "")
+
+
+def _explain(error: BaseException, result: Any) -> NotYet:
+    if _own_frames(error) is not None or _text(error).startswith("NotImplementedError: exercise "):
+        return explain(error)
     if result is None:
         return NotYet("it returned None", "is there a `return`?")
     if result is NotImplemented:
-        return NotYet(f"the check could not use it: {text}")
-    return NotYet(f"the check could not use what it returned, {_described(result)}: {text}")
+        return Unusable(f"the check could not use it: {_text(error)}")
+    return Unusable(f"the check could not use what it returned, {_described(result)}: {_text(error)}")
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(traceback.format_exception_only(error)).strip()  # works even if its own `__str__` raises
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary] | None:
+    """The frames of the learner's code and of what it calls; None if it was not the learner's code that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    calls = [i for i, f in enumerate(frames) if f.filename.endswith(CALLERS.get(f.name, ".not"))]
+    if not calls:
+        return None
+    return list(itertools.dropwhile(lambda f: f.filename.endswith(MODULE_CALL), frames[calls[-1] + 1 :]))
 
 
 def _described(value: Any) -> str:

@@ -239,7 +239,8 @@ def test_a_busy_machine_stops_nobody(capsys, short_limit):
 
 
 def test_outside_the_main_thread_a_check_works_without_a_limit(capsys, short_limit):
-    threads = [threading.Thread(target=check, args=("98.2", answer)) for answer in (double, raising(KeyboardInterrupt))]
+    answers = lambda x: x + x, raising(KeyboardInterrupt)
+    threads = [threading.Thread(target=check, args=("98.2", answer)) for answer in answers]
     for thread in threads:
         thread.start()
         thread.join()
@@ -350,6 +351,7 @@ CLASSES = [
     (InPlace, "NOT YET: it changes its input in place."),
     (OwnInPlace, "OK"),
     (NoForward, "NOT YET: the check could not use it: NotImplementedError: "),
+    (Scale, "NOT YET: this is lvlib's own, and the exercise is not done. Look: run the cell with your answer again."),
     (Scale(3.0), "NOT YET: this is of type Scale, not a class. Look: the name alone, no call."),
     (type("NoInit", (), {}), "NOT YET: "),
     (3.0, "NOT YET: this is of type float, not a class."),
@@ -368,15 +370,26 @@ def test_classes(capsys, answer, message):
 def test_progress(capsys):
     progress()
     assert capsys.readouterr().out == "No exercise was checked yet.\n"
-    check("98.10", Scale)
+    check("98.10", OwnInPlace)
     check("98.2", lambda x: x)
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out == "98.2 double  not yet\n98.10 Scale  done\n1 of 2 done\n"
-    check(98.2, double)  # without quotes it is found, too
+    check(98.2, lambda x: 2 * x)  # without quotes it is found, too
     capsys.readouterr()
     progress()
     assert capsys.readouterr().out.endswith("2 of 2 done\n")
+
+
+def test_lvlibs_own_is_never_done(capsys):
+    mine = stub
+    for said in "not written yet.", "this is lvlib's own, and the exercise is not done.":
+        mine, line = line_of(capsys, "98.2", mine)
+        assert mine is double and line.startswith(f"98.2 double  NOT YET: {said}")
+    progress()
+    assert capsys.readouterr().out.endswith("0 of 2 done\n")
+    with pytest.raises(AssertionError, match="lvlib's own"):
+        check("98.2", double, strict=True)
 
 
 def test_an_unknown_exercise_lists_those_that_exist(capsys):

@@ -4,8 +4,23 @@ import torch
 from einops import reduce
 from torch import Tensor
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.data import to_video
+
+
+def _clip(draw, *shape):
+    return draw.integers(0, 256, *shape, dtype=torch.uint8)
+
+
+def _clip_cases(draw):
+    """Frames (t, h, w, c) of all sizes."""
+    yield Case("the notebook's 16 frames in colour", (_clip(draw, 16, 64, 64, 3),))
+    yield Case("the notebook's grey digits", (_clip(draw, 16, 64, 64, 1),))
+    for t, h, w, c in (4, 5, 6, 3), (draw.size(5, 9), draw.size(2, 9), draw.size(2, 9), 2), (1, 3, 2, 4):
+        yield Case(f"{t} frames of {h} x {w} pixels and {c} channels", (_clip(draw, t, h, w, c),))
+    yield Case("a clip without black and white", (draw.integers(60, 200, 3, 4, 5, 3, dtype=torch.uint8),))
+    yield Case("a clip all black", (torch.zeros(2, 3, 4, 3, dtype=torch.uint8),))
 
 
 def backwards(frames: Tensor) -> Tensor:
@@ -22,6 +37,7 @@ def backwards(frames: Tensor) -> Tensor:
         "the clip has become shorter": lambda frames: frames[1:].flip(0),
         "this clip runs forwards": lambda frames: frames.clone(),
     },
+    cases=_clip_cases,
 )
 def _(fn, expect):
     frames = torch.arange(120, dtype=torch.uint8).reshape(5, 4, 3, 2)
@@ -58,6 +74,7 @@ def _scaled(frames: Tensor) -> Tensor:
         "black must become -1": lambda frames: frames.permute(3, 0, 1, 2).float() / 255,
         "the values are not floats": lambda frames: frames.permute(3, 0, 1, 2) // 128,
     },
+    cases=_clip_cases,
 )
 def _(fn, expect):
     frames = torch.randint(0, 256, (4, 5, 6, 3), dtype=torch.uint8)
@@ -65,6 +82,7 @@ def _(fn, expect):
     out = fn(frames)
     expect(out.shape == (3, 4, 5, 6), "the axes are not (c, t, h, w)", f"(4, 5, 6, 3) became {tuple(out.shape)}")
     expect(out.is_floating_point(), "the values are not floats", "call .float() before you divide")
+    expect(out.dtype == torch.float32, f"float32 is asked for, not {out.dtype}".replace("torch.", ""), ".float()")
     expect(
         out.abs().max() <= 1.0001,
         "the values are not between -1 and 1",
@@ -80,13 +98,18 @@ def _(fn, expect):
         "white must become 1",
         f"the largest value is {out.max():g}; divide by 127.5, then subtract 1",
     )
-    out = out.float()
     order = out.permute(1, 2, 3, 0)
     expect(
         torch.allclose(order, _scaled(frames), atol=1e-5),
         "the shape is right, but pixels have moved",
         "reshape does not move axes; permute and einops' rearrange do",
     )
+
+
+def _bits_cases(draw):
+    yield from _clip_cases(draw)
+    for shape in (7,), (draw.size(2, 9), draw.size(2, 9)), (2, 1, 4, 3, 3), (0, 4, 4, 3):
+        yield Case(f"shape {shape}", (_clip(draw, *shape),))
 
 
 def bits_in(frames: Tensor) -> int:
@@ -103,6 +126,7 @@ def bits_in(frames: Tensor) -> int:
         "this is one frame of the clip": lambda frames: 8 * frames[0].numel(),
         "a value of a clip has 8 bits, not 32": lambda frames: 32 * frames.numel(),
     },
+    cases=_bits_cases,
 )
 def _(fn, expect):
     frames = torch.zeros(7, 5, 6, 3, dtype=torch.uint8)
@@ -127,6 +151,14 @@ def block_means(video: Tensor) -> Tensor:
     return reduce(video, "c (t dt) (h dh) (w dw) -> c t h w", "mean", dt=2, dh=4, dw=4)
 
 
+def _block_cases(draw):
+    sizes = [("the notebook's digits", (1, 16, 64, 64))]
+    for c, t, h, w in (3, 4, 8, 12), (1, 2, 4, 4), (2, 2 * draw.size(1, 5), 4 * draw.size(3, 5), 4 * draw.size(1, 2)):
+        sizes.append((f"{c} channels of {t} frames of {h} x {w} pixels", (c, t, h, w)))
+    for about, shape in sizes:
+        yield Case(about, (2 * draw.uniform(*shape) - 1,), gradients=False, loose=True)
+
+
 def _blocks_of_whole_rows(video: Tensor) -> Tensor:
     return reduce(video, "c (dt t) (dh h) (dw w) -> c t h w", "mean", dt=2, dh=4, dw=4)
 
@@ -145,10 +177,13 @@ def _blocks_of_whole_rows(video: Tensor) -> Tensor:
         ),
         "the shape is right, but a block is not made of neighbours": _blocks_of_whole_rows,
     },
+    cases=_block_cases,
 )
 def _(fn, expect):
     video = torch.rand(3, 8, 16, 24) * 2 - 1
     out, right = fn(video), block_means(video)
+    expect(out.is_floating_point(), "the means are not floats", "no rounding yet")
+    out = out.float()
     expect(
         out.shape == (3, 4, 4, 6),
         "the shape is not (c, t/2, h/4, w/4)",

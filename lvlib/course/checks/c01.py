@@ -5,8 +5,18 @@ import math
 import torch
 from torch import Tensor
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
+from lvlib.errors import UserError
 from lvlib.metrics import pixels
+
+
+def _index_cases(draw):
+    yield Case("the notebook's 40 frames, clips of 8 and stride 4", (40, 8, 4))
+    frames, stride = draw.size(2, 6), draw.size(2, 5)
+    for call in ((40, 8, 1), (120, 8, 4), (6, 3, 2), (draw.size(30, 60), frames, stride), (5, 1, 1), (7, 1, 3),
+                 ((frames - 1) * stride + 1, frames, stride)):
+        yield Case("length {}, frames {} and stride {}".format(*call), call)
 
 
 def clip_indices(length: int, frames: int, stride: int) -> Tensor:
@@ -31,6 +41,7 @@ def _clips(length: int, frames: int, stride: int, starts: int) -> Tensor:
         "clips may overlap: a new one begins at every frame": lambda n, f, s: clip_indices(n, f, s)[::f],
         "a row is a clip: the shape is (clips, frames)": lambda n, f, s: clip_indices(n, f, s).T,
     },
+    cases=_index_cases,
 )
 def _(fn, expect):
     out = fn(20, 4, 3)
@@ -70,6 +81,14 @@ def _(fn, expect):
     )
 
 
+def _frames_cases(draw):
+    sizes = (16, 64, 64, 3), (2, 3, 4, 1), (draw.size(3, 6), draw.size(2, 5), draw.size(6, 9), 2)
+    for t, h, w, c in sizes:
+        about = "the notebook's clip" if t == 16 else f"{t} frames of {h} x {w} pixels and {c} channels"
+        yield Case(about, (draw.integers(0, 256, t, h, w, c, dtype=torch.uint8),))
+    yield Case("black after white", (torch.tensor([255, 0, 255], dtype=torch.uint8).reshape(3, 1, 1, 1),))
+
+
 def frame_differences(frames: Tensor) -> Tensor:
     """What changes from frame to frame: uint8 (t, h, w, c) -> int16 (t - 1, h, w, c), from -255 to 255."""
     return frames.short().diff(dim=0)
@@ -85,6 +104,7 @@ def frame_differences(frames: Tensor) -> Tensor:
         "these are differences inside a frame": lambda frames: frames.short().diff(dim=1),
         "the first frame has none before it": lambda frames: frames.short() - frames.short().roll(1, 0),
     },
+    cases=_frames_cases,
 )
 def _(fn, expect):
     frames = torch.randint(0, 256, (4, 5, 6, 3), dtype=torch.uint8)
@@ -113,6 +133,23 @@ def _(fn, expect):
     )
 
 
+def _video_cases(draw):
+    def case(about, *shape, noise=0.1, dtype=torch.float32):
+        video = 2 * draw.uniform(*shape, dtype=dtype) - 1
+        # A measure: nothing is trained through it.
+        other = video + noise * draw.normal(*shape, dtype=dtype)
+        return Case(about, (video, other), gradients=False, loose=True, batch=(0, 1))
+
+    yield case("the notebook's clip", 1, 3, 16, 64, 64)
+    for shape in (3, 1, 4, 8, 8), (draw.size(2, 5), 2, draw.size(1, 4), draw.size(3, 6), 7), (1, 1, 1, 1, 1):
+        yield case(f"shape {shape}", *shape)
+    yield case("float64", 2, 1, 2, 4, 4, dtype=torch.float64)
+    yield case("clips that are equal", 2, 1, 2, 4, 4, noise=0)
+    for other in (1, 1, 2, 4, 4), (2, 1, 2, 4, 5):  # the first would be repeated for the whole batch without a word
+        shapes = (2, 1, 2, 4, 4), other
+        yield Case(f"shapes {shapes[0]} and {other}", tuple(draw.normal(*s) for s in shapes), raises=UserError)
+
+
 def _psnr(video: Tensor, other: Tensor, peak: float = 2, scale: float = 10) -> Tensor:
     return scale * torch.log10(peak**2 / pixels.mse(video, other))
 
@@ -128,6 +165,7 @@ def _psnr(video: Tensor, other: Tensor, peak: float = 2, scale: float = 10) -> T
         "this is twice the right value": lambda video, other: _psnr(video, other, scale=20),
         "this uses the natural logarithm": lambda video, other: _psnr(video, other, scale=10 * math.log(10)),
     },
+    cases=_video_cases,
 )
 def _(fn, expect):
     video = torch.rand(3, 1, 4, 8, 8) - 0.5
@@ -145,6 +183,7 @@ def _(fn, expect):
         "this is one number for the whole batch",
         "mse gives one for each clip: keep them apart",
     )
+    expect(out.shape == (3,), f"the shape is (b,), one axis; got {tuple(out.shape)}", "the other axes go away")
     expect(
         not close(-right),
         "the sign is wrong",
@@ -161,6 +200,15 @@ def _(fn, expect):
     expect(close(right), "these are not the decibels of these errors", "10 log10(peak squared / mse)")
 
 
+def _nats_cases(draw):
+    yield Case("the notebook's clip", (torch.tensor(120 * 64 * 64 * 3 * math.log(256)), 120 * 64 * 64 * 3), loose=True)
+    for shape in (3,), (1,), (draw.size(2, 5), draw.size(2, 5)):
+        dims = draw.size(50, 999)
+        yield Case(f"nats {shape} and {dims} dims", (dims * draw.uniform(*shape), dims), loose=True)
+    yield Case("one dimension", (draw.uniform(2), 1), loose=True)
+    yield Case("float64", (draw.uniform(4, dtype=torch.float64), 6), loose=True)
+
+
 @exercise(
     "1.4",
     reference=pixels.bits_per_dim,
@@ -170,6 +218,7 @@ def _(fn, expect):
         "these are the bits of the whole clip": lambda nats, dims: nats / math.log(2),
         "this is one number for the whole batch": lambda nats, dims: nats.mean() / (dims * math.log(2)),
     },
+    cases=_nats_cases,
 )
 def _(fn, expect):
     dims = 100
@@ -192,6 +241,18 @@ def _(fn, expect):
         "256 equally likely values must give 8 bits",
         f"this gives {float(out[0]):.3g}",
     )
+
+
+def _pairs_cases(draw):
+    def case(about, context, value):
+        return Case(about, (context, value), loose=True)
+
+    clip = draw.integers(0, 256, 5, 64, 64, 3)
+    yield case("the notebook's frames and those before", clip[:-1], clip[1:])
+    for shape in (4, 5), (300,), (2, draw.size(2, 5), draw.size(2, 5), 1):
+        yield case(f"shape {shape}", draw.integers(0, 256, *shape), draw.integers(0, 256, *shape))
+    yield case("one context, often", torch.zeros(400, dtype=torch.int64), draw.integers(0, 3, 400))
+    yield case("the largest values", torch.full((7,), 255), torch.full((7,), 255))
 
 
 def conditional_table(context: Tensor, value: Tensor) -> Tensor:
@@ -219,6 +280,7 @@ def _pairs(context: Tensor, value: Tensor, unseen: float = 1) -> Tensor:
             256, 256
         ),
     },
+    cases=_pairs_cases,
 )
 def _(fn, expect):
     context = torch.randint(0, 200, (3, 20, 20))

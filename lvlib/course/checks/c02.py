@@ -3,8 +3,19 @@
 import torch
 import torch.nn.functional as F
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.models.common import quantize
+
+
+def _nearest_cases(draw):
+    yield Case("the notebook's vectors and 512 codes", (draw.normal(1, 1, 8, 8, 64), draw.normal(512, 64)))
+    for vectors, k, d in ((6,), 3, 4), ((1,), 1, 1), ((2, 3), draw.size(5, 9), draw.size(5, 9)):
+        size = f"z {(*vectors, d)} and {k} codes"
+        yield Case(size, (draw.normal(*vectors, d), draw.normal(k, d)))
+    yield Case("float64", (draw.normal(3, 5, dtype=torch.float64), draw.normal(4, 5, dtype=torch.float64)))
+    equal = draw.integers(-3, 4, 3, 2).float()  # whole numbers: equal distances are equal in any formula
+    yield Case("equal codes", (draw.integers(-3, 4, 9, 2).float(), equal.repeat(3, 1)))
 
 
 @exercise("2.1", reference=quantize.nearest_code, wrong={
@@ -13,7 +24,7 @@ from lvlib.models.common import quantize
     "the result should be whole numbers (int64), one for each vector": lambda z, codebook: codebook[
         (z[..., None, :] - codebook).square().sum(-1).argmin(-1)],
     "wrong for vectors in a grid": lambda z, codebook: torch.cdist(z.flatten(0, -2), codebook).argmin(-1),
-})
+}, cases=_nearest_cases)
 def _(fn, expect):
     codebook = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 10.0]])
     found = fn(torch.tensor([[0.1, 0.1], [0.9, 0.2], [0.3, 1.0], [0.0, 9.0]]), codebook)
@@ -30,12 +41,22 @@ def _(fn, expect):
            "this is not the nearest code", look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
 
 
+def _pairs_of_vectors(draw):
+    """z and q of one shape, of all kinds."""
+    yield Case("the notebook's grid", (draw.normal(1, 1, 8, 8, 64), draw.normal(1, 1, 8, 8, 64)))
+    for shape in (4, 5), (1, 1), (draw.size(2, 5), draw.size(2, 5), 3), (7,):
+        yield Case(f"shape {shape}", (draw.normal(*shape), draw.normal(*shape)))
+    yield Case("float64", tuple(draw.normal(3, 2, dtype=torch.float64) for _ in range(2)))
+    same = draw.normal(3, 4)
+    yield Case("z equal to q", (same, same.clone()))
+
+
 @exercise("2.2", reference=quantize.straight_through, wrong={
     "gradient never reaches z": lambda z, q: q + 0 * z.detach(),
     "equal to z, not to q": lambda z, q: z + 0 * q.detach(),
     "gradient also reaches q": lambda z, q: z.detach() + (q - z) + (z - z.detach()) * 2,
     "the gradient of z is changed on its way": lambda z, q: 2 * z + (q - 2 * z).detach(),
-})
+}, cases=_pairs_of_vectors)
 def _(fn, expect):
     z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
     out = fn(z, q)
@@ -55,11 +76,11 @@ def _(fn, expect):
     "the two losses are swapped": lambda z, q: (F.mse_loss(z, q.detach()), F.mse_loss(q, z.detach())),
     "wrong value: the mean of the squared differences is asked for": lambda z, q: (
         F.mse_loss(q, z.detach(), reduction="sum"), F.mse_loss(z, q.detach(), reduction="sum")),
-})
+}, cases=_pairs_of_vectors)
 def _(fn, expect):
     z, q = (torch.randn(4, 5, requires_grad=True) for _ in range(2))
     result = fn(z, q)
-    expect(isinstance(result, tuple) and len(result) == 2, "two losses are asked for", look_at="return a, b")
+    expect(isinstance(result, tuple | list) and len(result) == 2, "two losses are asked for", look_at="return a, b")
     expect(all(loss.ndim == 0 for loss in result), "each loss should be one number",
            look_at="the mean over all elements")
     expect(all(loss.requires_grad for loss in result), "a loss has no gradient at all",
@@ -90,13 +111,25 @@ def _last_one_wins(z, codes, num_codes):
     return torch.bincount(codes, minlength=num_codes).to(z.dtype), total
 
 
+def _statistics_cases(draw):
+    def case(about, n, d, num_codes, used, dtype=torch.float32):
+        # Not for training: the codebook moves by counting.
+        return Case(about, (draw.normal(n, d, dtype=dtype), draw.integers(0, used, n), num_codes), gradients=False)
+
+    yield case("the notebook's 64 vectors and 512 codes", 64, 64, 512, 512)
+    for n, d, k in (5, 3, 4), (1, 1, 1), (draw.size(10, 20), draw.size(2, 7), draw.size(7, 12)):
+        yield case(f"{n} vectors of {d} and {k} codes", n, d, k, k)
+    yield case("codes that nobody chose", 4, 3, 9, 5)
+    yield case("float64", 8, 2, 3, 3, torch.float64)
+
+
 @exercise("2.4", reference=quantize.code_statistics, wrong={
     "codes that nobody chose are missing": lambda z, codes, num_codes: (
         torch.bincount(codes), torch.zeros(int(codes.max()) + 1, z.shape[1]).index_add_(0, codes, z)),
     "the first result should be how many vectors chose each code": _frequencies,
     "the second result should be the sum, not the mean": _means,
     "where several vectors choose one code, only one of them counts": _last_one_wins,
-})
+}, cases=_statistics_cases)
 def _(fn, expect):
     z, codes = torch.randn(6, 3), torch.tensor([1, 1, 1, 0, 3, 3])
     count, total = fn(z, codes, 6)

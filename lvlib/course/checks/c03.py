@@ -2,8 +2,22 @@
 
 import torch
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.models.common import quantize
+
+
+def _codes_cases(draw):
+    def case(about, num_codes, codes):
+        return Case(about, (codes, num_codes), loose=True)
+
+    yield case("the notebook's 512 codes", 512, draw.integers(0, 512, 512))
+    for num_codes, shape in (8, (2, 3)), (5, (40,)), (draw.size(20, 90), (2, 3, 4, 4, 2)), (3, (1,)):
+        yield case(f"{num_codes} codes in shape {shape}", num_codes, draw.integers(0, num_codes, *shape))
+    yield case("a single code", 1, torch.zeros(6, dtype=torch.int64))
+    yield case("codes that never occur", 9, draw.integers(2, 5, 4, 6))
+    yield case("a code that occurs once", 6, torch.tensor([5, 0, 0, 0, 3, 3]))
+    yield case("all codes alike", 7, torch.arange(7).repeat(3))
 
 
 @exercise("3.1", reference=quantize.usage, wrong={
@@ -14,7 +28,7 @@ from lvlib.models.common import quantize
         torch.bincount(codes.flatten(), minlength=num_codes) > 1).float().mean(),
     "codes that never occur are left out of the share": lambda codes, num_codes: (
         torch.bincount(codes.flatten()) > 0).float().mean(),
-})
+}, cases=_codes_cases)
 def _(fn, expect):
     codes = torch.tensor([[0, 0, 2], [2, 2, 2]])
     result = float(fn(codes, 8))
@@ -46,7 +60,7 @@ def _zero_times_log_zero(codes, num_codes):
     "not a number: 0 times log 0 should be 0": _zero_times_log_zero,
     "the counts must become frequencies first": lambda codes, num_codes: torch.special.entr(
         torch.bincount(codes.flatten(), minlength=num_codes).float()).sum().exp(),
-})
+}, cases=_codes_cases)
 def _(fn, expect):
     codes = torch.arange(4).repeat(2, 3)  # four codes, equally often
     result = torch.as_tensor(fn(codes, 8), dtype=torch.float)
@@ -81,18 +95,34 @@ def _total_is_fresh(dead, fresh, fresh_count, embedding, count, total):
     return embedding, count, torch.where(dead[:, None], fresh, total)
 
 
+def _restart_cases(draw):
+    def case(about, dead, d, dtype=torch.float32):
+        k = len(dead)
+        embedding, fresh = (draw.normal(k, d, dtype=dtype) for _ in range(2))
+        count, fresh_count = 5 * draw.uniform(k, dtype=dtype), 1 + draw.uniform(dtype=dtype)
+        # Not for training: the codebook moves by counting.
+        return Case(about, (dead, fresh, fresh_count, embedding, count, count[:, None] * embedding), gradients=False)
+
+    yield case("the notebook's 512 codes", draw.uniform(512) < 0.4, 64)
+    for k, d in (4, 3), (draw.size(5, 9), draw.size(5, 9)), (3, 1):
+        yield case(f"{k} codes of {d} numbers", torch.arange(k) % 2 == 1, d)
+    yield case("no dead code", torch.zeros(4, dtype=torch.bool), 2)
+    yield case("dead codes alone", torch.ones(3, dtype=torch.bool), 5)
+    yield case("float64", torch.tensor([True, False, True]), 2, torch.float64)
+
+
 @exercise("3.3", reference=quantize.restart_codes, wrong={
     "only the embedding is fresh: the next update undoes it": _embedding_alone,
     "a living code was changed": _everything,
     "the living were restarted, the dead left": _alive_instead,
     "total / count is not the fresh vector": _total_is_fresh,
-})
+}, cases=_restart_cases)
 def _(fn, expect):
     dead, fresh_count = torch.tensor([False, True, True, False]), torch.tensor(4.0)
     embedding, fresh, count = torch.randn(4, 3), torch.randn(4, 3), torch.rand(4) + 1
     total = count[:, None] * embedding
     result = fn(dead, fresh, fresh_count, embedding, count, total)
-    expect(isinstance(result, tuple) and len(result) == 3, "three tensors are asked for",
+    expect(isinstance(result, tuple | list) and len(result) == 3, "three tensors are asked for",
            look_at="return embedding, count, total")
     new_embedding, new_count, new_total = result
     expect(not torch.equal(new_embedding[dead], embedding[dead]), "the living were restarted, the dead left",
@@ -110,6 +140,16 @@ def _(fn, expect):
            "a fresh code should begin with the count `fresh_count`", look_at="torch.where(dead, fresh_count, count)")
 
 
+def _count_cases(draw):
+    yield Case("the notebook's 64 codes", (draw.integers(0, 40, 64) + 0.25, 0.05))
+    for k, share in (8, 0.25), (1, 0.5), (draw.size(20, 40), 0.75):
+        yield Case(f"{k} codes and share {share}", (9 * draw.uniform(k), share))
+    yield Case("float64", (draw.uniform(9, dtype=torch.float64), 0.5))
+    yield Case("counts that are all 0", (torch.zeros(5), 0.05))
+    yield Case("a count of exactly share times the mean", (torch.tensor([2.0, 4.0, 1.0, 9.0]), 0.5))
+    yield Case("share 0", (torch.tensor([0.0, 4.0, 1.0]), 0.0))
+
+
 def dead_codes(count, share):
     return count < share * count.mean()
 
@@ -120,7 +160,7 @@ def dead_codes(count, share):
     "this depends on the size of the codebook": lambda count, share: count < share * count.sum(),
     "True or False for each code is asked for": lambda count, share: (count < share * count.mean()).sum(),
     "the bound is not share times the mean": lambda count, share: count < share * count.median(),
-})
+}, cases=_count_cases)
 def _(fn, expect):
     count = torch.tensor([4.0, 4.0, 0.1, 3.9, 8.0, 0.0, 4.0, 4.0])
     right = [False, False, True, False, False, True, False, False]

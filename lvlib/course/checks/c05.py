@@ -1,12 +1,24 @@
 """Checks of notebook 05: the offset of a slice, the order, what a slice may see."""
 
 import itertools
+import math
 
 import torch
 from einops import rearrange
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.models.lvt import subscale
+
+
+def _number_cases(draw):
+    yield Case("the notebook's slices of the factor (4, 2, 2)", (torch.arange(16), (4, 2, 2)))
+    yield Case("the notebook's slice 5", (5, (4, 2, 2)))
+    for factor in (2, 3, 5), (1, 1, 1), (draw.size(2, 4), draw.size(2, 4), draw.size(5, 7)), (16, 1, 1), (1, 4, 1):
+        number = math.prod(factor) - 1
+        yield Case(f"slice {number} of the factor {factor}", (number, factor))
+        yield Case(f"all slices of the factor {factor}", (torch.arange(number + 1), factor))
+    yield Case("numbers (2, 3)", (draw.integers(0, 24, 2, 3), (2, 3, 4)))
 
 
 @exercise("5.1", reference=subscale.slice_offset, wrong={
@@ -19,7 +31,7 @@ from lvlib.models.lvt import subscale
         number / (factor[1] * factor[2]), number / factor[2] % factor[1], number % factor[2]),
     "a tensor of numbers should give tensors": lambda number, factor: (
         subscale.slice_offset(int(torch.as_tensor(number).flatten()[0]), factor)),
-})
+}, cases=_number_cases)
 def _(fn, expect):
     for factor in ((4, 2, 2), (2, 3, 5)):
         every = list(itertools.product(*map(range, factor)))
@@ -55,6 +67,18 @@ def _blocks(shape, factor):
     return rearrange(raster, "(a t b h c w) -> (a b c t h w)", t=t, a=a, h=h, b=b, w=w, c=c)
 
 
+def _volume_cases(draw):
+    factor = (draw.size(1, 3), draw.size(2, 3), draw.size(1, 3))
+    shape = (factor[0] * draw.size(1, 3), factor[1] * draw.size(2, 4), factor[2] * draw.size(1, 3))
+    yield Case("the notebook's volume and the factor (4, 2, 2)", ((8, 8, 8), (4, 2, 2)))
+    for sizes, steps in (((6, 4, 8), (3, 2, 4)), ((16, 4, 4), (16, 1, 1)), ((2, 3, 5), (1, 1, 1)),
+                         ((2, 3, 5), (2, 3, 5)), (shape, factor)):
+        yield Case(f"shape {sizes} and factor {steps}", (sizes, steps))
+    for steps in (3, 1, 1), (1, 3, 1), (1, 1, 4), (8, 1, 1):
+        about = f"shape (4, 4, 6) and factor {steps}, which does not divide it"
+        yield Case(about, ((4, 4, 6), steps), raises=ValueError)
+
+
 @exercise("5.2", reference=subscale.generation_order, wrong={
     "this is raster order": lambda shape, factor: torch.arange(shape[0] * shape[1] * shape[2]),
     "one slice should be finished before the next begins": _ordered("(t h w a b c)"),
@@ -63,7 +87,7 @@ def _blocks(shape, factor):
     "the slices come in another order": _ordered("(c b a t h w)"),
     "the positions of a slice should come in raster order": _ordered("(a b c w h t)"),
     "one axis is asked for": _ordered("a b c t h w"),
-})
+}, cases=_volume_cases)
 def _(fn, expect):
     shape, factor = (6, 4, 8), (3, 2, 4)
     order = fn(shape, factor)
@@ -97,6 +121,24 @@ def _number(shape, factor):
     return subscale.slice_numbers(shape, factor)
 
 
+def _visible_cases(draw):
+    def case(shape, factor, numbers, **options):
+        given = f" and {options['prime_frames']} priming frames" if options else ""
+        about = f"shape {shape}, factor {factor} and slices {numbers}{given}"
+        return Case(about, (shape, factor, torch.tensor(numbers)), options, batch=(2,))
+
+    every = Case("the notebook's 16 slices of the factor (4, 2, 2)", ((16, 16, 16), (4, 2, 2), torch.arange(16)))
+    yield every
+    yield case((16, 4, 4), (16, 1, 1), [0, 9, 15], prime_frames=1)
+    factor = (2, draw.size(1, 3), draw.size(2, 3))
+    shape = (2 * draw.size(1, 3), factor[1] * draw.size(1, 3), factor[2] * draw.size(1, 3))
+    yield case((6, 4, 2), (3, 2, 1), [4, 0, 5, 2, 1, 3])
+    yield case((4, 2, 2), (4, 2, 1), [3], prime_frames=2)
+    yield case((4, 2, 3), (2, 1, 3), [5, 0], prime_frames=4)
+    yield case((3, 2, 2), (1, 2, 2), [3, 1, 2, 0, 1], prime_frames=3)
+    yield case(shape, factor, draw.integers(0, math.prod(factor), 4).tolist(), prime_frames=draw.size(0, shape[0]))
+
+
 @exercise("5.3", reference=subscale.visible, wrong={
     "a slice should not be told its own codes": lambda shape, factor, numbers, prime_frames=0: _seen(
         _number(shape, factor) <= numbers[:, None, None, None], prime_frames),
@@ -117,7 +159,7 @@ def _number(shape, factor):
         lambda frame, n: (frame <= n) & (n > 0)),
     "each clip has a slice of its own": lambda shape, factor, numbers, prime_frames=0: _seen(
         (_number(shape, factor) < numbers[0]).expand(len(numbers), -1, -1, -1), prime_frames),
-})
+}, cases=_visible_cases)
 def _(fn, expect):
     shape, factor = (6, 4, 2), (3, 2, 1)
     own, numbers = subscale.slice_numbers(shape, factor), torch.tensor([4, 0, 5, 3, 2, 1])

@@ -1,0 +1,76 @@
+"""Mutants that are right answers: by exercise, the changed line and why it is right."""
+
+GPU = "what differs on a GPU alone: the course runs on a CPU"
+FLOAT64 = "the text leaves float32 and float64 open"
+SAME_TYPE = "it is of this type anyway"
+STRICT = "the lengths are always equal"
+SQUARE = "the square of a difference has no sign"
+PROMOTED = "the types of the operands make the result a float, or an int16, anyway"
+INFERRED = "einops infers one size of each axis from the others"
+
+EQUAL: dict[str, dict[str, str]] = {
+    "0.2": {
+        "return frames.permute(3, 0, 1, 2) / 127.5 - 1": PROMOTED,
+        "return frames.permute(3, 0, 1, 2).int() / 127.5 - 1": PROMOTED,
+    },
+    "0.3": {"return int(8 * frames.numel())": SAME_TYPE},
+    "0.4": {
+        "return reduce(video, 'c (t a) (h b) (w d) -> c t h w', 'mean', a=2, b=4, d=4).double()": FLOAT64,
+    },
+    "1.2": {
+        "return frames[1:] - frames[:-1].short()": PROMOTED,
+        "return frames[1:].short() - frames[:-1]": PROMOTED,
+    },
+    "1.3": {
+        "return (10 * torch.log10(4 / mse(video, other))).double()": FLOAT64,
+        "return 10 * torch.log10(4 / mse(other, video))": SQUARE,
+    },
+    "1.4": {"return nll_nats / (dims * 0.6931471805599453)": "this number is math.log(2)"},
+    "1.5": {
+        "return (counts / counts.sum(1, keepdim=True)).float()": FLOAT64,
+        "counts = pairs.reshape(256, 256) + 1": PROMOTED,
+        "counts = pairs.reshape(256, 256).float() + 1": FLOAT64,
+        "pairs = torch.bincount((256 * context + value).flatten(), minlength=65536)": "this number is 256 * 256",
+    },
+    "2.3": {
+        "return (F.mse_loss(z.detach(), q), F.mse_loss(z, q.detach()))": SQUARE,
+        "return (F.mse_loss(q, z.detach()), F.mse_loss(q.detach(), z))": SQUARE,
+    },
+    "2.4": {"total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype).index_add_(0, codes, z)": GPU},
+    "3.1": {"return (torch.bincount(codes.flatten(), minlength=num_codes) > 0).float().mean().double()": FLOAT64},
+    "3.2": {
+        "return torch.special.entr(frequency).sum().exp().double()": FLOAT64,
+        "frequency = torch.bincount(codes.flatten(), minlength=num_codes) / codes.numel()": PROMOTED,
+        "frequency = torch.bincount(codes.flatten(), minlength=num_codes).int() / codes.numel()": PROMOTED,
+        "frequency = torch.bincount(codes.flatten()).float() / codes.numel()": "a code that never occurs adds nothing",
+        "frequency = torch.bincount(codes.flatten(), minlength=512).float() / codes.numel()":
+            "a code that never occurs adds nothing",
+    },
+    "4.1": {"return float(math.prod(latent_shape) * math.log2(num_codes))": SAME_TYPE},
+    "4.2": {
+        "q, codes, losses, metrics = zip(*parts)": STRICT,
+        "q, codes, losses, metrics = zip(*parts, strict=False)": STRICT,
+        "parts = [codebook(part) for codebook, part in zip(self.codebooks, slices)]": STRICT,
+        "parts = [codebook(part) for codebook, part in zip(self.codebooks, slices, strict=False)]": STRICT,
+        "means = {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[-1]}":
+            "all codebooks have metrics of the same names",
+        "means = {name: torch.stack([m[name] for m in list(metrics)[::-1]]).mean() for name in metrics[0]}":
+            "a mean has no order",
+    },
+    "4.3": {
+        "number = torch.zeros_like(codes[..., -1])": "zeros of the same shape",
+        "number = torch.zeros_like(torch.zeros_like(codes)[..., 0])": "zeros of the same shape",
+        "number = torch.zeros_like(torch.ones_like(codes)[..., 0])": "zeros of the same shape",
+        "number = torch.zeros_like(codes[:1].expand_as(codes)[..., 0])": "zeros of the same shape",
+    },
+    "5.2": {
+        f"return rearrange(raster, '(t a h b w c) -> (a b c t h w)', {sizes})": INFERRED
+        for sizes in ("a=s_t, h=h, b=s_h, w=w, c=s_w", "t=t, h=h, b=s_h, w=w, c=s_w", "t=t, a=s_t, b=s_h, w=w, c=s_w",
+                      "t=t, a=s_t, h=h, w=w, c=s_w", "t=t, a=s_t, h=h, b=s_h, c=s_w", "t=t, a=s_t, h=h, b=s_h, w=w")
+    },
+    "5.3": {
+        "earlier = slice_numbers(shape, factor) < numbers[:, None, None, None]": GPU,
+        "earlier = slice_numbers(shape, factor).to() < numbers[:, None, None, None]": GPU,
+        "primed = torch.arange(shape[0]) < prime_frames": GPU,
+    },
+}
