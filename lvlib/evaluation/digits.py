@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from lvlib.data.moving_digits import COLORS, MovingDigits, bounce, mnist_digits, resize_digits
+from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits, bounce, mnist_digits, resize_digits
 
 
 def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor:
@@ -21,7 +21,10 @@ def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor
     For clips on disk, `data` is a MovingDigits with the arguments that their meta.json names.
     """
     ink = torch.tensor(data.images[data.instance[indices]]).float() / 255
-    hues = torch.tensor(COLORS[data.hue[indices]] if data.color else np.full((*ink.shape[:2], 1), 255)).float()
+    if data.layers:
+        hues = torch.tensor(255.0 * LIGHTS[:ink.shape[1]]).expand(*ink.shape[:2], 3)
+    else:
+        hues = torch.tensor(COLORS[data.hue[indices]] if data.color else np.full((*ink.shape[:2], 1), 255)).float()
     return einsum(ink, hues / 127.5, "b k h w, b k c -> b k c h w") - 1
 
 

@@ -37,21 +37,25 @@ class PatchEncoder(nn.Sequential):
 
 
 class LayerEncoder(nn.Module):
-    """A `PatchEncoder` for each layer of colours, side by side: codebook k sees the k-th layer alone.
+    """A `PatchEncoder` for each layer, side by side: codebook k sees the k-th layer alone.
 
-    The layers share the channels as evenly as can be, the later ones have more: red, and green with blue.
+    (n, channels, h, w) -> (n, hidden, h/4, w/4). The layers share the channels as evenly as can be,
+    the later ones have more: of three, the first layer has one and the second two.
     """
 
-    def __init__(self, layers: int, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):
+    def __init__(self, layers: int, channels: int, hidden: int, residual_hidden: int,
+                 residual_blocks: int):
         super().__init__()
-        self.first = [layer * channels // layers for layer in range(1, layers)]
-        widths = [len(part) for part in torch.arange(channels).tensor_split(self.first)]
+        ends = [layer * channels // layers for layer in range(layers + 1)]
+        self.widths = [end - start for start, end in zip(ends, ends[1:])]
         self.encoders = nn.ModuleList(
-            PatchEncoder(width, hidden // layers, residual_hidden, residual_blocks) for width in widths)
+            PatchEncoder(width, hidden // layers, residual_hidden, residual_blocks)
+            for width in self.widths)
 
     def forward(self, frames: Tensor) -> Tensor:
-        layers = frames.tensor_split(self.first, dim=1)
-        return torch.cat([encoder(layer) for encoder, layer in zip(self.encoders, layers, strict=True)], 1)
+        layers = frames.split(self.widths, dim=1)
+        vectors = [encoder(layer) for encoder, layer in zip(self.encoders, layers, strict=True)]
+        return torch.cat(vectors, 1)
 
 
 @dataclass(frozen=True)
