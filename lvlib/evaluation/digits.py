@@ -22,7 +22,7 @@ def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor
     """
     ink = torch.tensor(data.images[data.instance[indices]]).float() / 255
     if data.layers:
-        hues = torch.tensor(255.0 * LIGHTS[:ink.shape[1]]).expand(*ink.shape[:2], 3)
+        hues = torch.tensor(255 * LIGHTS[:ink.shape[1]]).float().expand(*ink.shape[:2], 3)
     else:
         hues = torch.tensor(COLORS[data.hue[indices]] if data.color else np.full((*ink.shape[:2], 1), 255)).float()
     return einsum(ink, hues / 127.5, "b k h w, b k c -> b k c h w") - 1
