@@ -54,9 +54,10 @@ torch.manual_seed(0)
 trained, trained_autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
 labels = torch.tensor([2, 3, 5, 7])
 sampled = trained.sample(4, {"label": labels}, sampling=VideoGPTSampling(top_p=0.9))
-show(strip(trained_autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in labels]),
-     alt="Four rows of 16 frames, written by the model: white shapes that move evenly on black, some of them clear "
-         "digits, some not the one that was asked for.")
+show(strip(trained_autoencoder.decode(sampled), frames=16,
+           titles=[str(int(digit)) for digit in labels]),
+     alt="Four rows of 16 frames, written by the model: white shapes that move evenly on black, "
+         "some of them clear digits, some not the one that was asked for.")
 
 # %% [markdown]
 # **What it costs.** About two and a half minutes on one CPU core. **What it needs.** Notebook 08 (codes of
@@ -70,7 +71,8 @@ show(strip(trained_autoencoder.decode(sampled), frames=16, titles=[str(int(digit
 
 # %%
 def small_world(clips: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random clips of this world, (n, 1, 16, 32, 32), and what there is to know of each: digit and way, (n, 33)."""
+    """Random clips of this world, (n, 1, 16, 32, 32), and what there is to know of each: digit and
+    way, (n, 33)."""
     data = MovingDigits(clips, size=32, digit_size=16, digits=1, speeds=(1,), seed=seed)
     classes = mnist_digits("train")[1]
     pictures = np.array([np.flatnonzero(classes == digit)[0] for digit in (0, 1, 7)])
@@ -85,7 +87,8 @@ train_clips, train_truth = small_world({"smoke": 64, "course": 2500}[profile], s
 test_clips, test_truth = small_world(400, seed=1)
 unseen = (test_truth[:, None] != train_truth).any(-1).all(1)
 test_clips, test_truth = test_clips[unseen][:128], test_truth[unseen][:128]
-print(f"{len(train_clips):,} clips to train on, {len(test_clips)} to test on; no test clip is a training clip")
+print(f"{len(train_clips):,} clips to train on, {len(test_clips)} to test on; no test clip is a "
+      "training clip")
 show(strip(test_clips[:3], frames=16), alt="Three clips of one white digit on black that moves along a straight line.")
 
 # %% [markdown]
@@ -98,13 +101,16 @@ show(strip(test_clips[:3], frames=16), alt="Three clips of one white digit on bl
 # $-\sum_x p(x) \log_2 p(x)$.
 
 # %%
-states = np.array([state for state in itertools.product(range(3), range(17), range(17), (-1, 0, 1), (-1, 0, 1))
+states = np.array([state for state in itertools.product(range(3), range(17), range(17), (-1, 0, 1),
+                                                        (-1, 0, 1))
                    if any(state[3:])])  # digit, y, x, and the step in y and x
 ways, _ = bounce(states[:, None, 1:3], states[:, None, 3:], room=16, frames=16)
-different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(ways), -1)]), axis=0, return_counts=True)
+different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(ways), -1)]), axis=0,
+                             return_counts=True)
 chance = times / times.sum()
 true_bits = -(chance * np.log2(chance)).sum()
-print(f"{len(states):,} states, {len(different):,} different clips, entropy {true_bits:.2f} bits a clip")
+print(f"{len(states):,} states, {len(different):,} different clips, entropy {true_bits:.2f} bits a "
+      "clip")
 print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 
 # %% [markdown]
@@ -118,8 +124,10 @@ print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 # %%
 torch.manual_seed(0)
 codes = 256
-autoencoder = VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=1, downsample=(4, 4, 4),
-                               codes=codes, code_dim=32, variance=train_clips.var().item(), decay=0.95).build()
+autoencoder = VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=1,
+                               downsample=(4, 4, 4),
+                               codes=codes, code_dim=32, variance=train_clips.var().item(),
+                               decay=0.95).build()
 steps = {"smoke": 3, "course": 380}[profile]
 optimizer = torch.optim.Adam(autoencoder.parameters(), 3e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
@@ -133,10 +141,11 @@ train_codes = torch.cat([autoencoder.encode(part) for part in train_clips.split(
 test_codes = autoencoder.encode(test_clips)
 rebuilt = autoencoder.decode(test_codes)
 quality, used = psnr(rebuilt, test_clips).mean().item(), usage(test_codes, codes).item()
-print(f"codes of a clip {tuple(test_codes.shape[1:])}, {used:.0%} of all codes occur, rebuilt at {quality:.1f} dB PSNR")
+print(f"codes of a clip {tuple(test_codes.shape[1:])}, {used:.0%} of all codes occur, rebuilt at "
+      f"{quality:.1f} dB PSNR")
 show_codes(rebuilt[0], test_codes[0], codes,
-           alt="A rebuilt clip in 8 frames, below it its codes as coloured squares, two columns for each of the four "
-               "time steps; below, yellow where a code has changed.")
+           alt="A rebuilt clip in 8 frames, below it its codes as coloured squares, two columns "
+               "for each of the four time steps; below, yellow where a code has changed.")
 if profile != "smoke":
     assert quality > 20 and used > 0.5
 
@@ -153,8 +162,9 @@ def different(rows: Tensor) -> int:
     return len(rows.flatten(1).unique(dim=0))
 
 
-print(f"to train on: {different(train_truth):,} different clips, {different(train_codes):,} different sets of codes, "
-      f"{different(train_codes[:, :1]):,} if we look at the first latent frame alone")
+print(f"to train on: {different(train_truth):,} different clips, {different(train_codes):,} "
+      f"different sets of codes, {different(train_codes[:, :1]):,} if we look at the first latent "
+      "frame alone")
 if profile != "smoke":
     assert different(train_codes[:, :1]) > 0.99 * different(train_truth)
 
@@ -180,8 +190,8 @@ for t, ax in enumerate(axes):
     ax.plot(*np.mgrid[0:8, 0:8].reshape(2, -1)[::-1], color="white", lw=0.8)
     ax.set(title=f"{order[t].min()} to {order[t].max()}", xticks=[], yticks=[])
     ax.grid(False)
-show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in the order in which they are written. A "
-              "white line runs through each frame, row by row.")
+show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in the order in which "
+              "they are written. A white line runs through each frame, row by row.")
 
 # %% [markdown]
 # The model is a function that reads the row and gives, at *all* positions at once, the probability of each
@@ -191,7 +201,8 @@ show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in 
 # The notebook makes two modules of `lvlib`. This is how they begin. They only import, so read on.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
-"""VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
+"""VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT,
+section 3."""
 
 import math
 
@@ -212,7 +223,8 @@ from lvlib.models.videogpt.sampling import VideoGPTSampling, sample_row
 from lvlib.stages import Condition, LatentSpec
 
 # %% jupyter={"source_hidden": true} tags=["export:models.common.attention"]
-"""Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
+"""Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2
+and 3."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -258,7 +270,8 @@ def smallest_attention(x: Tensor, causal: bool) -> Tensor:
 
 # %% tags=["exercise", "ex-9.1"]
 def who_sees_whom(layer, x: Tensor) -> Tensor:
-    """bool (n, n): does the output at the row's position change with the input at the column's? x (n, dim)."""
+    """bool (n, n): does the output at the row's position change with the input at the column's? x
+    (n, dim)."""
     ### BEGIN SOLUTION
     n = len(x)
     change = layer(x + torch.eye(n)[:, :, None]) - layer(x[None])
@@ -285,8 +298,9 @@ for ax, (name, layer) in zip(axes, layers.items(), strict=True):
     ax.imshow(seen, cmap="Blues", vmin=0, vmax=1.3)
     ax.set(title=name, xlabel="changed input", ylabel="output", xticks=[], yticks=[])
     ax.grid(False)
-show(fig, alt="Three 10 by 10 maps of which input changes which output. Without a mask all do. Causal: the lower "
-              "triangle with its diagonal. Shifted, then causal: the lower triangle without its diagonal.")
+show(fig, alt="Three 10 by 10 maps of which input changes which output. Without a mask all do. "
+              "Causal: the lower triangle with its diagonal. Shifted, then causal: the lower "
+              "triangle without its diagonal.")
 assert not seen.triu().any() and seen[1:, 0].all()
 
 # %% [markdown]
@@ -319,16 +333,17 @@ assert not seen.triu().any() and seen[1:, 0].all()
 # %% tags=["exercise", "ex-9.2", "export:models.common.attention"]
 @dataclass(frozen=True)
 class Sparse:
-    """Local and strided attention, VideoGPT, section 4.1: a code sees the `local` codes up to itself, and of all
-    that lie further back every `stride`-th. With the codes of one frame as the stride these are the same place in
-    earlier frames.
+    """Local and strided attention, VideoGPT, section 4.1: a code sees the `local` codes up to
+    itself, and of all that lie further back every `stride`-th. With the codes of one frame as the
+    stride these are the same place in earlier frames.
     """
 
     local: int
     stride: int
 
     def allows(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool: may the position `query` look at the position `key`? Both integers, of shapes that broadcast."""
+        """bool: may the position `query` look at the position `key`? Both integers, of shapes that
+        broadcast."""
         ### BEGIN SOLUTION
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
@@ -355,9 +370,9 @@ for (name, volume), row in zip(seen.items(), axes, strict=True):
         ax.set(title=f"{name}, frame {t}", xticks=[], yticks=[])
         ax.grid(False)
     row[3].plot(3, 4, "x", color="black", ms=8, mew=2)
-show(fig, alt="Two rows of four frames with 8 by 8 positions. Full: all positions of frames 0 to 2 and the upper part "
-              "of frame 3. Sparse: one position at the same place in each of frames 0 to 2, and in frame 3 the last "
-              "twenty positions before the cross.")
+show(fig, alt="Two rows of four frames with 8 by 8 positions. Full: all positions of frames 0 to 2 "
+              "and the upper part of frame 3. Sparse: one position at the same place in each of "
+              "frames 0 to 2, and in frame 3 the last twenty positions before the cross.")
 print(f"the cross looks at {seen['full'].sum()} positions, or {seen['sparse'].sum()}")
 
 # %% [markdown]
@@ -369,7 +384,8 @@ position = torch.arange(256)
 allowed = sparse.allows(position[:, None], position).float()
 knows = allowed[query]
 for layers in range(1, 6):
-    print(f"layer {layers}: the cross knows of {int((knows > 0).sum()):>3} of {seen['full'].sum()} positions")
+    print(f"layer {layers}: the cross knows of {int((knows > 0).sum()):>3} of {seen['full'].sum()} "
+          "positions")
     knows = knows @ allowed
 assert (knows > 0).sum() == seen["full"].sum()
 
@@ -600,16 +616,19 @@ class VideoGPT(CausalTransformer):
 
 # %%
 torch.manual_seed(0)
-small = VideoGPT(VideoGPTConfig(dim=32, heads=4, layers=2, hidden=64, dropout=0.0), LatentSpec((2, 2, 2), 16))
+small = VideoGPT(VideoGPTConfig(dim=32, heads=4, layers=2, hidden=64, dropout=0.0),
+                 LatentSpec((2, 2, 2), 16))
 clip = torch.randint(16, (1, 8))
 poked = (clip + torch.eye(8, dtype=torch.int64)) % 16  # copy j differs in code j
 with torch.no_grad():
-    change = (small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2, 2))).abs().amax(-1).T
+    change = (small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2,
+                                                                            2))).abs().amax(-1).T
 fig, ax = plt.subplots(figsize=(2.6, 2.6))
 ax.imshow(change > 1e-6, cmap="Blues", vmin=0, vmax=1.3)
 ax.set(xlabel="changed code", ylabel="prediction of code", xticks=range(8), yticks=range(8))
 ax.grid(False)
-show(fig, alt="An 8 by 8 map: the prediction of each code changes with all codes before it, and with no other.")
+show(fig, alt="An 8 by 8 map: the prediction of each code changes with all codes before it, and "
+              "with no other.")
 assert torch.equal(change > 1e-6, torch.ones(8, 8).tril(-1).bool())
 
 # %% [markdown]
@@ -629,13 +648,15 @@ assert abs(first_loss - math.log(codes)) < 0.2
 # 2x1x2 volume there are 81 clips, and we add up them all.
 
 # %%
-tiny = VideoGPT(VideoGPTConfig(dim=16, heads=2, layers=1, hidden=16, dropout=0.0), LatentSpec((2, 1, 2), 3))
+tiny = VideoGPT(VideoGPTConfig(dim=16, heads=2, layers=1, hidden=16, dropout=0.0),
+                LatentSpec((2, 1, 2), 3))
 for parameter in tiny.parameters():
     nn.init.normal_(parameter, std=0.5)
 every_clip = torch.cartesian_prod(*[torch.arange(3)] * 4).reshape(81, 2, 1, 2)
 with torch.no_grad():
     probs = (-tiny.nll(every_clip).sum(1)).exp()
-print(f"probabilities of all 81 clips: from {probs.min():.1e} to {probs.max():.2f}, sum {probs.sum():.6f}")
+print(f"probabilities of all 81 clips: from {probs.min():.1e} to {probs.max():.2f}, sum "
+      f"{probs.sum():.6f}")
 assert abs(probs.sum() - 1) < 1e-4
 
 # %% [markdown]
@@ -652,7 +673,8 @@ def fit(latents: Tensor, num_codes: int, layers: int) -> tuple[VideoGPT, list[fl
     torch.manual_seed(0)
     model = VideoGPT(replace(sizes, layers=layers), LatentSpec(tuple(latents.shape[1:]), num_codes))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=prior_steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=prior_steps,
+                                                   pct_start=0.1)
     losses = []
     for _ in range(prior_steps):
         optimizer.zero_grad()
@@ -681,12 +703,14 @@ prior, losses = fit(train_codes, codes, layers=4)
 score, unigram = nats(prior, test_codes), unigram_nats(train_codes, test_codes, codes)
 floor = true_bits * math.log(2) / 256
 fig = curves({"prior, training": losses}, xlabel="step", ylabel="nats a code", log=True)
-for (name, value), style in zip({"ln K": math.log(codes), "unigram": unigram, "prior, test clips": score,
+for (name, value), style in zip({"ln K": math.log(codes), "unigram": unigram,
+                                 "prior, test clips": score,
                                  "the truth": floor}.items(), (":", "--", "-", "-."), strict=True):
     fig.axes[0].axhline(value, color="black", ls=style, lw=1.2, label=f"{name}: {value:.2f}")
 fig.axes[0].legend(loc="center left")
-show(fig, alt=f"Loss on a log scale over training steps. It starts at ln K, 5.5, crosses the unigram's line early and "
-              f"ends at {score:.2f} nats on test clips. Far below lies the true entropy, {floor:.2f}.")
+show(fig, alt="Loss on a log scale over training steps. It starts at ln K, 5.5, crosses the "
+              f"unigram's line early and ends at {score:.2f} nats on test clips. Far below lies "
+              f"the true entropy, {floor:.2f}.")
 if profile != "smoke":
     assert score < 0.45 * unigram
 
@@ -712,7 +736,8 @@ for t, ax in enumerate(axes):
     ax.set(title=f"{t}: {by_place[t].sum():.0f} bits", xticks=[], yticks=[])
     ax.grid(False)
 fig.colorbar(image, ax=axes, label="bits")
-show(fig, alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each frame is "
+show(fig, alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each "
+              "frame is "
           "bright, the rim is dark.")
 print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 
@@ -726,10 +751,12 @@ print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 
 # %%
 @torch.no_grad()
-def bits_of_the_last(model: VideoGPT, latents: Tensor, condition: dict[str, Tensor] | None = None) -> list[float]:
+def bits_of_the_last(model: VideoGPT, latents: Tensor,
+                     condition: dict[str, Tensor] | None = None) -> list[float]:
     """Mean bits of the last latent frame: after its own clip's, and after those of another clip."""
     mixed = torch.cat([latents.roll(1, 0)[:, :-1], latents[:, -1:]], 1)
-    last = [model.nll(clips, condition).chunk(latents.shape[1], 1)[-1] for clips in (latents, mixed)]
+    last = [model.nll(clips, condition).chunk(latents.shape[1], 1)[-1]
+            for clips in (latents, mixed)]
     return [nats.sum(1).mean().item() / math.log(2) for nats in last]
 
 
@@ -785,8 +812,8 @@ for k in bits:
     print(f"K = {k:>3}: {bits[k]:.2f} bits a code, rebuilds at {decibels[k]:.1f} dB")
 show(strip([test_clips[0], *(video[0] for video in by_codes.values())], frames=16,
            titles=["clip", *(f"K = {k}" for k in by_codes)]),
-     alt="Four rows of 16 frames: a clip of a moving digit; rebuilt with 256 codes, softer; with 32, hardly worse "
-         "to the eye; and with one code: black frames.")
+     alt="Four rows of 16 frames: a clip of a moving digit; rebuilt with 256 codes, softer; with "
+         "32, hardly worse to the eye; and with one code: black frames.")
 if profile != "smoke":
     assert bits[256] > bits[32] + 0.3 and decibels[256] > decibels[32] + 0.5 > decibels[1] + 1
 
@@ -814,8 +841,10 @@ if profile != "smoke":
 by_layers = {1: bits[codes], 4: score / math.log(2)}
 paper = {2: 2.84, 4: 2.52, 8: 2.39, 16: 2.05}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
-for ax, values, title in zip(axes, (by_layers, paper), ("here, test clips", "paper, BAIR (Table 4)"), strict=True):
-    ax.bar_label(ax.bar([str(layers) for layers in values], list(values.values()), width=0.6), fmt="{:.2f}", padding=2)
+for ax, values, title in zip(axes, (by_layers, paper),
+                             ("here, test clips", "paper, BAIR (Table 4)"), strict=True):
+    ax.bar_label(ax.bar([str(layers) for layers in values], list(values.values()), width=0.6),
+                 fmt="{:.2f}", padding=2)
     ax.set(title=title, xlabel="layers", ylabel="bits a code", ylim=(0, 1.2 * max(values.values())))
     ax.grid(axis="x", visible=False)
 show(fig, alt="Two bar charts of bits a code by number of layers; here they hardly differ, "

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -61,4 +63,31 @@ def bars(values: Mapping[str, float], ylabel: str, title: str = "", log: bool = 
     axes.margins(y=0.12)  # room for the highest bar's value
     axes.set(ylabel=ylabel, title=title, yscale="log" if log else "linear")
     axes.grid(axis="x", visible=False)
+    return figure
+
+
+def maps(values: Mapping[str, Tensor], cross: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+         columns: int = 4, xlabel: str = "", ylabel: str = "") -> "Figure":
+    """A map for each title, (rows, columns) each, with lines between cells: bool in blue and white, numbers each to
+    their own scale. cross: (row, column) of a cell to mark in every map, or that of each title that has one."""
+    from matplotlib import pyplot
+
+    across = min(columns, len(values))
+    down = -(-len(values) // across)
+    width = min(7.2 / across, 2.6)
+    figure, axes = pyplot.subplots(down, across, figsize=(width * across, (width + 0.3) * down), squeeze=False)
+    for ax, (title, value) in zip(axes.flat, values.items(), strict=False):
+        is_mask = not value.is_floating_point()
+        scale = {"cmap": "Blues", "vmin": 0, "vmax": 1.3} if is_mask else {"cmap": "magma"}
+        ax.imshow(value.detach().numpy(), **scale)
+        if place := cross.get(title) if isinstance(cross, Mapping) else cross:
+            ax.plot(place[1], place[0], "x", color="black" if is_mask else COLOURS[5], ms=8, mew=2)
+        ax.set(title=title, xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
+        for axis, size in zip((ax.yaxis, ax.xaxis), value.shape, strict=True):
+            axis.set_ticks([i - 0.5 for i in range(1, size)], minor=True)
+        ax.tick_params(which="minor", length=0)
+        ax.set_axisbelow(False)
+        ax.grid(which="minor", color="#888888", lw=0.4)
+    for ax in list(axes.flat)[len(values):]:
+        ax.remove()
     return figure

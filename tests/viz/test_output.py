@@ -12,9 +12,10 @@ from matplotlib import pyplot
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
+from torch import eye, rand
 
 from lvlib.errors import UserError
-from lvlib.viz import bars, curves, set_style, show, slider
+from lvlib.viz import bars, curves, maps, set_style, show, slider
 
 matplotlib.use("Agg")
 
@@ -77,6 +78,18 @@ def test_curves_are_over_steps_or_over_their_own_x():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "loss", "Title")
     assert axes.get_yscale() == "log"
     pyplot.close(figure)
+
+
+def test_maps_have_lines_between_cells_and_a_cross_where_it_is_asked_for():
+    figure = maps({"mask": eye(3).bool(), "numbers": rand(2, 5)}, cross={"mask": (2, 1)}, columns=1)
+    mask, numbers = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["mask", "numbers"]
+    assert list(mask.xaxis.get_minorticklocs()) == list(mask.yaxis.get_minorticklocs()) == [0.5, 1.5]
+    assert list(numbers.yaxis.get_minorticklocs()) == [0.5] and len(numbers.xaxis.get_minorticklocs()) == 4
+    assert mask.lines[0].get_xydata().tolist() == [[1, 2]] and not numbers.lines
+    assert mask.images[0].get_cmap().name == "Blues" and numbers.images[0].get_clim()[1] < 1
+    assert all(len(ax.lines) == 1 for ax in maps({str(i): eye(2).bool() for i in range(5)}, (0, 0)).axes)
+    pyplot.close("all")
 
 
 def test_bars_carry_their_values():
