@@ -231,14 +231,14 @@ class LatentVideoTransformer(SliceTransformer):
 torch.manual_seed(0)
 small = LVTConfig(dim=64, embedding_dim=64, heads=4, head_dim=16, encoder_layers=2,
                   decoder_layers=2)
-model = small.build(LatentSpec(tuple(train_codes.shape[1:]), num_codes=128))
+model = LatentVideoTransformer(small, LatentSpec(tuple(train_codes.shape[1:]), num_codes=128))
 loss, metrics = model.loss(train_codes[:16])
 print(f"loss of a new model {loss:.4f} nats, ln 128 = {math.log(128):.4f}, "
       f"{metrics['bits_per_dim']:.2f} bits a code")
 
 tiny = LVTConfig(dim=16, embedding_dim=8, heads=2, head_dim=8, encoder_layers=1, decoder_layers=1,
                  subscale=(2, 1, 1))
-tiny = tiny.build(LatentSpec((2, 1, 2), num_codes=3))
+tiny = LatentVideoTransformer(tiny, LatentSpec((2, 1, 2), num_codes=3))
 for parameter in tiny.parameters():
     nn.init.normal_(parameter, std=0.5)  # larger than at the start, so that the futures differ
 given = torch.tensor([[[0, 2]]])
@@ -264,7 +264,7 @@ def trained_on(codes: Tensor, num_codes: int, config: LVTConfig, name: str,
     """A model trained on so many clips a step, after a change, and the loss of each step in nats a
     code."""
     torch.manual_seed(0)
-    model = config.build(LatentSpec(tuple(codes.shape[1:]), num_codes))
+    model = LatentVideoTransformer(config, LatentSpec(tuple(codes.shape[1:]), num_codes))
     change(model)
     losses = fit(model, lambda: model.loss(codes[torch.randint(len(codes), (clips,))])[0],
                  steps=steps, name=name)

@@ -610,6 +610,9 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "4 given, 12 made"] * 3
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
+import torch
+from torch import Tensor
+
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.volume import Triple, check_reach
 from lvlib.models.videogpt.vqvae import BlockKind, VideoVQVAE, latent_grid
@@ -672,6 +675,20 @@ class VideoVQVAEConfig:
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
+def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
+    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
+    last frame stands in for those to come, or else the codes would say that the clip ends here.
+
+    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
+    """
+    given = frames.shape[2]
+    if not 0 < given <= clip_frames or given % rate:
+        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
+                         f"not {given}")
+    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+    return torch.cat([frames, still], 2)
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
 def check_sizes(config: VideoVQVAEConfig) -> None:
