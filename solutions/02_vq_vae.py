@@ -610,7 +610,7 @@ show(curves(results, xlabel="training step", ylabel="validation MSE", log=True,
 # %%
 final = {name: list(curve.values())[-1] for name, curve in results.items()}
 for name, mse in final.items():
-    print(f"{name:20s} MSE {mse:.4f}, {mse / final['running means']:.2f} times that of running means")
+    print(f"{name:20s} MSE {mse:.4f}, {mse / final['running means']:.2f} times running means")
 
 if profile == "course":
     assert final["no straight-through"] > 1.1 * final["running means"]
