@@ -502,14 +502,13 @@ for row, code in zip(axes, far_apart, strict=True):
             ax.imshow(pictures[common[other]], cmap="gray", vmin=-1, vmax=1)
 for column, title in ((0, "a code"), (3, "the nearest"), (9, "far")):
     axes[0, column].set_title(title, fontsize=9)
-show(fig, alt="Eight rows of small grey patches. In each row the first seven are alike: the same "
-          "blot, stroke or arc, a little moved or turned; the three at the end have nothing in "
-          "common with them.")
+show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same blot, "
+     "stroke or arc, a little moved or turned. The three at the end look different.")
 
 # %% [markdown]
-# Near codes stand for like pictures: the same stroke, a little moved or turned. Nobody told the encoder to put
-# like next to like. It follows from the training: vectors of like patches are alike, and codes are means of
-# vectors.
+# In most rows near codes stand for like pictures: the same stroke, a little moved or turned. Nobody told the
+# encoder to put like next to like. It follows from the training: vectors of like patches are alike, and codes are
+# means of vectors.
 #
 # ### Exercise 3.4 · when is a code dead? (about 10 min)
 # VideoGPT's official code restarts every code with a running count below 1.0, whatever the batch and the
@@ -689,9 +688,9 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 #
 # 3. Why does a small codebook (K = 8) hardly ever collapse?
 #
-#    <details><summary>An answer</summary>There are few codes to be left behind. Each of them has a large
-#    share of the vectors from the start, and a piece of the rim of the blob: see the picture in two
-#    dimensions. Try it: <code>train(EMACodebook(8, 64, restart=0), steps, "8 codes")</code>.</details>
+#    <details><summary>An answer</summary>A handful of codes survives in any case: those at the rim of the blob. Of 8
+#    that is nearly all, of 512 next to nothing. Try it: <code>train(EMACodebook(8, 64, restart=0), steps, "8
+#    codes")</code>.</details>
 #
 # 4. LVT divides the work among several small codebooks instead (notebook 04). Why could that help?
 #

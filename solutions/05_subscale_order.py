@@ -21,7 +21,7 @@
 import itertools
 import math
 import os
-import time
+import timeit
 
 import torch
 from matplotlib import pyplot as plt
@@ -33,7 +33,7 @@ from tqdm import tqdm
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.runs import load_checkpoint
-from lvlib.viz import set_style, show, slider, strip
+from lvlib.viz import cell_lines, set_style, show, slider, strip
 
 set_style()
 
@@ -168,15 +168,6 @@ def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
 # This is the volume of LVT's Fig. 2: 4 x 4 x 4 positions, factor (2, 2, 2).
 
 # %% jupyter={"source_hidden": true}
-def cell_lines(ax, rows, columns, colour="#999999"):
-    """Lines between the cells of an image of rows x columns."""
-    ax.set(xticks=torch.arange(columns + 1) - 0.5, yticks=torch.arange(rows + 1) - 0.5)
-    ax.tick_params(length=0, labelbottom=False, labelleft=False)
-    ax.grid(color=colour, lw=0.6)
-    ax.set_axisbelow(False)
-    ax.spines[:].set(visible=True, color=colour, lw=0.6)
-
-
 def draw_frames(axes, labels, slices, there=None, orange=None):
     """One grid a frame, from tensors (t, h, w): labels, if not below 0, coloured by slice.
 
@@ -211,7 +202,8 @@ show(fig, alt="Four frames of four by four cells, each cell with the number of i
 
 # %%
 print("one slice has shape", slice_shape(shape, factor), "and there are", math.prod(factor))
-print("slice 5 starts at", slice_offset(5, factor), "and holds", int((slices == 5).sum()), "positions")
+print("slice 5 starts at", slice_offset(5, factor),
+      "and holds", int((slices == 5).sum()), "positions")
 try:
     slice_shape((16, 16, 16), (3, 2, 2))
 except ValueError as error:
@@ -469,16 +461,6 @@ def visible_by_loop(shape, factor, number):
     return seen
 
 
-def milliseconds(function, repeats=10):
-    """The fastest of a few runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
-
-
 # %%
 shape = (16, 16, 16)
 batch = torch.stack([visible_by_loop(shape, factor, number) for number in range(16)])
@@ -486,7 +468,8 @@ print("same answer:", torch.equal(batch, visible(shape, factor, numbers)))
 for name, clips, function in (("in a loop", 1, lambda: visible_by_loop(shape, factor, 5)),
                               ("visible", 16, lambda: visible(shape, factor, numbers)),
                               ("context", 16, lambda: context(codes, numbers, factor))):
-    print(f"{name:9s} {milliseconds(function) / clips:6.2f} ms a clip")
+    seconds = min(timeit.repeat(function, number=1, repeat=10))
+    print(f"{name:9s} {1000 * seconds / clips:6.2f} ms a clip")
 
 # %% [markdown]
 # ## 5. The three orders of the paper

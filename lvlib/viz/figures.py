@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind eyes; yellow last, it is faint on white.
@@ -62,3 +63,12 @@ def bars(values: Mapping[str, float], ylabel: str, title: str = "", log: bool = 
     axes.set(ylabel=ylabel, title=title, yscale="log" if log else "linear")
     axes.grid(axis="x", visible=False)
     return figure
+
+
+def cell_lines(axes: "Axes", rows: int, columns: int, colour: str = "#999999") -> None:
+    """Draws lines around the cells of an image of rows x columns, such as a mask, in place of ticks."""
+    axes.set(xticks=[x - 0.5 for x in range(columns + 1)], yticks=[y - 0.5 for y in range(rows + 1)])
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
+    axes.grid(visible=True, color=colour, lw=0.6)
+    axes.set_axisbelow(False)
+    axes.spines[:].set(visible=True, color=colour, lw=0.6)

@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from lvlib.errors import UserError
-from lvlib.viz import bars, curves, set_style, show, slider
+from lvlib.viz import bars, cell_lines, curves, set_style, show, slider
 
 matplotlib.use("Agg")
 
@@ -77,6 +77,19 @@ def test_curves_are_over_steps_or_over_their_own_x():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "loss", "Title")
     assert axes.get_yscale() == "log"
     pyplot.close(figure)
+
+
+def test_lines_run_between_cells_and_not_through_them():
+    figure, axes = pyplot.subplots(figsize=(5, 4), dpi=100)
+    axes.set_position([0.2, 0.25, 0.6, 0.5])  # from pixel 100 to 400, and from 100 to 300: a cell is 100 pixels
+    axes.imshow([[1, 1, 1], [1, 1, 1]], cmap="gray", vmin=0, vmax=1)
+    cell_lines(axes, 2, 3, colour="red")
+    figure.canvas.draw()
+    red = np.asarray(figure.canvas.buffer_rgba())[95:305, 95:405, 1] < 250
+    pyplot.close(figure)
+    rows, columns = ((red.mean(axis) > 0.9).nonzero()[0] - 5 for axis in (1, 0))
+    assert {round(y / 100) for y in rows} == {0, 1, 2} and len(rows) <= 6
+    assert {round(x / 100) for x in columns} == {0, 1, 2, 3} and len(columns) <= 8
 
 
 def test_bars_carry_their_values():

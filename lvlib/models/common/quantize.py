@@ -192,6 +192,9 @@ class SlicedQuantizer(nn.Module):
 
 
 def ema_quantizer(num_codes: int, dim: int, codebooks: int, **options: float) -> nn.Module:
-    """One `EMACodebook` for vectors of size dim, or several in a `SlicedQuantizer`. options: those of each codebook."""
+    """One `EMACodebook` for vectors of size dim, or several in a `SlicedQuantizer`.
+
+    options: those of each codebook.
+    """
     parts = [EMACodebook(num_codes, dim // codebooks, **options) for _ in range(codebooks)]
     return SlicedQuantizer(parts) if codebooks > 1 else parts[0]

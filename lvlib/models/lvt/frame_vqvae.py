@@ -142,7 +142,7 @@ class FrameVQVAEConfig:
     decay: float = 0.99
     """Decay of the codebook's running means (official code)."""
     restart: float = 0.05
-    """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
+    """A code used less than this share of the mean is restarted; 0: never. Ours: LVT has none."""
 
     def __post_init__(self):
         check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "codebooks", least=1)
@@ -150,7 +150,8 @@ class FrameVQVAEConfig:
         check_numbers(self, "decay", above=0, below=1)
         check_numbers(self, "restart", least=0, below=1)
         if self.hidden % 2 or self.hidden % self.codebooks:
-            raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
+            raise ValueError("hidden must be even and a multiple of codebooks "
+                             f"({self.codebooks}), not {self.hidden}")
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
@@ -161,12 +162,12 @@ class FrameVQVAEConfig:
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
         if min(t, h, w) < 1 or h % 4 or w % 4:
-            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of 4, and none 0")
+            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of "
+                             "4, and none 0")
         grid = t, h // 4, w // 4
         return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes)
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        quantizer = ema_quantizer(self.codes, self.hidden, self.codebooks, commitment=self.commitment,
-                                  decay=self.decay, restart=self.restart)
-        return FrameVQVAE(self, quantizer)
+        options = {"commitment": self.commitment, "decay": self.decay, "restart": self.restart}
+        return FrameVQVAE(self, ema_quantizer(self.codes, self.hidden, self.codebooks, **options))
