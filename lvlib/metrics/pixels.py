@@ -1,5 +1,5 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/01_video_tensors.py.
-"""Measures on pixels: how far a clip is from another, and how many bits a model needs for a value."""
+"""Measures on pixels: how far a clip is from another, how many bits a model needs for a value."""
 
 import math
 
@@ -15,7 +15,8 @@ def mse(video: Tensor, other: Tensor) -> Tensor:
     Raises UserError if the shapes differ: a grey clip would silently be compared with each colour.
     """
     if video.shape != other.shape:
-        raise UserError(f"clips of one shape are needed, not {tuple(video.shape)} and {tuple(other.shape)}")
+        raise UserError("clips of one shape are needed, "
+                        f"not {tuple(video.shape)} and {tuple(other.shape)}")
     return (video.float() - other.float()).square().flatten(1).mean(1)
 
 
