@@ -218,7 +218,7 @@ show_video([street, backwards(street)], ["forwards", "backwards"], fps=12,
 
 # %% tags=["exercise", "ex-0.2"]
 def to_video(frames: Tensor) -> Tensor:
-    """uint8 (t, h, w, c) in 0..255 -> float (c, t, h, w) in -1..1."""
+    """uint8 (t, h, w, c) -> float32 (c, t, h, w): 0 becomes -1 and 255 becomes 1, in every clip."""
     ### BEGIN SOLUTION
     return frames.permute(3, 0, 1, 2).float() / 127.5 - 1
     ### END SOLUTION
@@ -243,7 +243,7 @@ print(f"from {video.min():g} to {video.max():g}")
 
 # %% tags=["exercise", "ex-0.3"]
 def bits_in(frames: Tensor) -> int:
-    """Bits that hold a clip of uint8 values, any shape."""
+    """Bits that hold a clip of uint8 values, any shape. A Python int."""
     ### BEGIN SOLUTION
     return 8 * frames.numel()
     ### END SOLUTION
@@ -278,7 +278,7 @@ for name, frames in (("street", street), ("digits", digits)):
 
 # %% tags=["exercise", "ex-0.4"]
 def block_means(video: Tensor) -> Tensor:
-    """Means of blocks of 2 frames x 4 x 4 pixels: (c, t, h, w) -> (c, t/2, h/4, w/4)."""
+    """Means of blocks of 2 frames x 4 x 4 pixels: floats (c, t, h, w) -> (c, t/2, h/4, w/4)."""
     ### BEGIN SOLUTION
     return reduce(video, "c (t a) (h b) (w d) -> c t h w", "mean", a=2, b=4, d=4)
     ### END SOLUTION

@@ -232,7 +232,10 @@ show(strip(strides, titles=["stride 1", "stride 4"]),
 
 # %% tags=["exercise", "ex-1.2"]
 def frame_differences(frames: Tensor) -> Tensor:
-    """What changes from frame to frame: uint8 (t, h, w, c) -> int16 (t - 1, h, w, c), from -255 to 255."""
+    """What changes from frame to frame, from -255 to 255.
+
+    uint8 (t, h, w, c) -> int16 (t - 1, h, w, c).
+    """
     ### BEGIN SOLUTION
     return frames[1:].short() - frames[:-1].short()
     ### END SOLUTION
@@ -330,9 +333,10 @@ def mse(video: Tensor, other: Tensor) -> Tensor:
 
 # %% tags=["exercise", "ex-1.3", "export:metrics.pixels"]
 def psnr(video: Tensor, other: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each clip in dB, for values in [-1, 1]: (b, c, t, h, w) twice -> (b,).
+    """Peak signal-to-noise ratio of each clip in dB, for values in [-1, 1].
 
-    Infinite where the clips are equal. Raises UserError if the shapes differ.
+    (b, c, t, h, w) twice -> (b,). Infinite where the clips are equal.
+    Raises UserError if the shapes differ.
     """
     ### BEGIN SOLUTION
     return 10 * torch.log10(4 / mse(video, other))  # from -1 to 1 the peak is 2, and its square 4
@@ -498,9 +502,10 @@ show(strip([film, *kept.values()], frames=4, titles=["clip", *titles]),
 
 # %% tags=["exercise", "ex-1.4", "export:metrics.pixels"]
 def bits_per_dim(nll_nats: Tensor, dims: int) -> Tensor:
-    """Negative log-likelihood of clips in nats, any shape -> bits for each of a clip's `dims` values.
+    """Negative log-likelihood of clips in nats, any shape -> bits for each of the `dims` values.
 
-    8 for a model that finds all 256 values equally likely, 0 for one that always knows. LVT, section 4.1.
+    8 for a model that finds all 256 values equally likely, 0 for one that always knows.
+    Differentiable. LVT, section 4.1.
     """
     ### BEGIN SOLUTION
     return nll_nats / (dims * math.log(2))
@@ -538,7 +543,10 @@ print(f"{nll:,.0f} nats for the clip, {bits_per_dim(nll, carphone.numel()):.2f} 
 
 # %% tags=["exercise", "ex-1.5"]
 def conditional_table(context: Tensor, value: Tensor) -> Tensor:
-    """How probable each value is in each context: two int64 tensors of one shape -> (256 contexts, 256 values)."""
+    """How probable each value is in each context.
+
+    Two int64 tensors of one shape, any -> floats (256 contexts, 256 values).
+    """
     ### BEGIN SOLUTION
     pairs = torch.bincount((256 * context + value).flatten(), minlength=256 * 256)
     counts = pairs.reshape(256, 256).double() + 1

@@ -300,7 +300,10 @@ from torch import Tensor, nn
 
 # %% tags=["exercise", "ex-2.1", "export:models.common.quantize"]
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the code nearest to each vector (Euclidean). z (..., d), codebook (k, d) -> int64 (...)."""
+    """Index of the code nearest to each vector (Euclidean), the first of equal ones.
+
+    z (..., d), codebook (k, d) -> int64 (...).
+    """
     ### BEGIN SOLUTION
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code. On a CPU, min is faster than argmin.
     return (codebook.square().sum(1) - z @ (2 * codebook.T)).min(-1).indices
@@ -378,7 +381,10 @@ print("does a gradient reach the encoder's vectors?", q_probe.requires_grad)
 
 # %% tags=["exercise", "ex-2.2", "export:models.common.quantize"]
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """Equal to q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
+    """Equal to q (any shape) in the forward pass; its gradient goes to z alone, unchanged.
+
+    LVT, section 3.1.
+    """
     ### BEGIN SOLUTION
     return z + (q - z).detach()
     ### END SOLUTION
@@ -417,7 +423,10 @@ print("the gradient that reaches each vector:", z_probe.grad[0, :4].tolist(), ".
 
 # %% tags=["exercise", "ex-2.3", "export:models.common.quantize"]
 def vq_losses(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """(codebook loss, which moves q; commitment loss, which moves z), both (). VideoGPT, section 2.1."""
+    """(codebook loss, which moves q alone; commitment loss, which moves z alone), both ().
+
+    VideoGPT, section 2.1.
+    """
     ### BEGIN SOLUTION
     return F.mse_loss(q, z.detach()), F.mse_loss(z, q.detach())
     ### END SOLUTION
@@ -485,7 +494,10 @@ class GradientCodebook(nn.Module):
 
 # %% tags=["exercise", "ex-2.4", "export:models.common.quantize"]
 def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code (num_codes,), and their sum (num_codes, d). z (n, d), codes int64 (n,)."""
+    """How many vectors chose each code (num_codes,), and their sum (num_codes, d).
+
+    z floats (n, d), codes int64 (n,); both results have the dtype of z.
+    """
     ### BEGIN SOLUTION
     count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
     total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)

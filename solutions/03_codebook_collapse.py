@@ -72,7 +72,10 @@ K = 512
 
 # %% tags=["exercise", "ex-3.1", "export:models.common.quantize"]
 def usage(codes: Tensor, num_codes: int) -> Tensor:
-    """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
+    """Share of the codebook that occurs in codes at least once.
+
+    Codes of any shape -> a float tensor () in [0, 1].
+    """
     ### BEGIN SOLUTION
     return (torch.bincount(codes.flatten(), minlength=num_codes) > 0).float().mean()
     ### END SOLUTION
@@ -99,7 +102,10 @@ usage = check("3.1", usage)
 
 # %% tags=["exercise", "ex-3.2", "export:models.common.quantize"]
 def perplexity(codes: Tensor, num_codes: int) -> Tensor:
-    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, num_codes]."""
+    """How many equally frequent codes would be as hard to guess: exp(entropy in nats).
+
+    Codes of any shape -> a float tensor () in [1, num_codes].
+    """
     ### BEGIN SOLUTION
     frequency = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return torch.special.entr(frequency).sum().exp()
@@ -222,9 +228,10 @@ show(fig, alt="Two scatter plots. Before training all encoder vectors form one t
 def restart_codes(
     dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """New (embedding (k, d), count (k,), total (k, d)), with fresh (k, d) wherever dead (k,) is True.
+    """New (embedding (k, d), count (k,), total (k, d)), fresh (k, d) wherever dead (k,) is True.
 
-    fresh_count (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
+    fresh_count (): the count that a fresh code begins with. The inputs stay as they are.
+    VideoGPT, section 4.1 ("random restarts").
     """
     ### BEGIN SOLUTION
     embedding = torch.where(dead[:, None], fresh, embedding)
@@ -524,7 +531,10 @@ show(fig, alt="Eight rows of small grey patches. In most rows the first seven ar
 
 # %% tags=["exercise", "ex-3.4"]
 def dead_codes(count: Tensor, share: float) -> Tensor:
-    """Which codes are dead: bool (k,), True where the running count (k,) is below `share` of the mean count."""
+    """Which codes are dead: bool (k,), True where the running count is below `share` of the mean.
+
+    count floats (k,). A code of exactly this count lives.
+    """
     ### BEGIN SOLUTION
     return count < share * count.mean()
     ### END SOLUTION

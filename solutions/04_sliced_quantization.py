@@ -126,7 +126,11 @@ class SlicedQuantizer(nn.Module):
         self.codebooks = nn.ModuleList(codebooks)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics as means over the codebooks."""
+        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics.
+
+        Loss and metrics are means over the codebooks. Each codebook is called once; quantized
+        vectors and loss keep their gradients.
+        """
         ### BEGIN SOLUTION
         slices = z.chunk(len(self.codebooks), -1)
         parts = [codebook(part) for codebook, part in zip(self.codebooks, slices, strict=True)]

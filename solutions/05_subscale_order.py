@@ -131,7 +131,10 @@ def slice_shape(shape: Triple, factor: Triple) -> Triple:
 
 # %% tags=["exercise", "ex-5.1", "export:models.lvt.subscale"]
 def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
-    """Offset (a, b, c) of slice `number`, an int or a tensor of them. Slices count in the order they are generated."""
+    """Offset (a, b, c) of slice `number`, in the order the slices are generated.
+
+    Ints for an int; for an int64 tensor of numbers, int64 tensors of its shape.
+    """
     ### BEGIN SOLUTION
     _, s_h, s_w = factor
     return number // (s_h * s_w), number // s_w % s_h, number % s_w
@@ -237,9 +240,10 @@ except ValueError as error:
 
 # %% tags=["exercise", "ex-5.2", "export:models.lvt.subscale"]
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
-    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
+    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th.
 
-    Slices come in the order of their offsets, and the positions of a slice in raster order.
+    LVT, section 3.2. Slices come in the order of their offsets, and the positions of a slice in
+    raster order.
     Raises ValueError if the factor does not divide the shape.
     """
     ### BEGIN SOLUTION
@@ -330,7 +334,10 @@ show(draw_moments([5, 20, 47, 63]),
 
 # %% tags=["exercise", "ex-5.3", "export:models.lvt.subscale"]
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
-    """What the slices `numbers` (b,) may see: bool (b, t, h, w), True in earlier slices and in priming frames."""
+    """What the slices `numbers` (b,) may see: bool (b, t, h, w).
+
+    True in earlier slices and in the first `prime_frames` frames, which every slice sees.
+    """
     ### BEGIN SOLUTION
     earlier = slice_numbers(shape, factor).to(numbers.device) < numbers[:, None, None, None]
     primed = torch.arange(shape[0], device=numbers.device) < prime_frames

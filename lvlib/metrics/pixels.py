@@ -21,16 +21,18 @@ def mse(video: Tensor, other: Tensor) -> Tensor:
 
 
 def psnr(video: Tensor, other: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each clip in dB, for values in [-1, 1]: (b, c, t, h, w) twice -> (b,).
+    """Peak signal-to-noise ratio of each clip in dB, for values in [-1, 1].
 
-    Infinite where the clips are equal. Raises UserError if the shapes differ.
+    (b, c, t, h, w) twice -> (b,). Infinite where the clips are equal.
+    Raises UserError if the shapes differ.
     """
     return 10 * torch.log10(4 / mse(video, other))  # from -1 to 1 the peak is 2, and its square 4
 
 
 def bits_per_dim(nll_nats: Tensor, dims: int) -> Tensor:
-    """Negative log-likelihood of clips in nats, any shape -> bits for each of a clip's `dims` values.
+    """Negative log-likelihood of clips in nats, any shape -> bits for each of the `dims` values.
 
-    8 for a model that finds all 256 values equally likely, 0 for one that always knows. LVT, section 4.1.
+    8 for a model that finds all 256 values equally likely, 0 for one that always knows.
+    Differentiable. LVT, section 4.1.
     """
     return nll_nats / (dims * math.log(2))

@@ -15,18 +15,27 @@ from torch import Tensor, nn
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the code nearest to each vector (Euclidean). z (..., d), codebook (k, d) -> int64 (...)."""
+    """Index of the code nearest to each vector (Euclidean), the first of equal ones.
+
+    z (..., d), codebook (k, d) -> int64 (...).
+    """
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code. On a CPU, min is faster than argmin.
     return (codebook.square().sum(1) - z @ (2 * codebook.T)).min(-1).indices
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """Equal to q (any shape) in the forward pass; its gradient goes to z alone. LVT, section 3.1."""
+    """Equal to q (any shape) in the forward pass; its gradient goes to z alone, unchanged.
+
+    LVT, section 3.1.
+    """
     return z + (q - z).detach()
 
 
 def vq_losses(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """(codebook loss, which moves q; commitment loss, which moves z), both (). VideoGPT, section 2.1."""
+    """(codebook loss, which moves q alone; commitment loss, which moves z alone), both ().
+
+    VideoGPT, section 2.1.
+    """
     return F.mse_loss(q, z.detach()), F.mse_loss(z, q.detach())
 
 
@@ -56,7 +65,10 @@ class GradientCodebook(nn.Module):
 
 
 def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code (num_codes,), and their sum (num_codes, d). z (n, d), codes int64 (n,)."""
+    """How many vectors chose each code (num_codes,), and their sum (num_codes, d).
+
+    z floats (n, d), codes int64 (n,); both results have the dtype of z.
+    """
     count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
     total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
     return count, total
@@ -64,12 +76,18 @@ def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, T
 
 # Introduced in solutions/03_codebook_collapse.py
 def usage(codes: Tensor, num_codes: int) -> Tensor:
-    """Share of the codebook that occurs in codes (any shape) at least once: () in [0, 1]."""
+    """Share of the codebook that occurs in codes at least once.
+
+    Codes of any shape -> a float tensor () in [0, 1].
+    """
     return (torch.bincount(codes.flatten(), minlength=num_codes) > 0).float().mean()
 
 
 def perplexity(codes: Tensor, num_codes: int) -> Tensor:
-    """How many equally frequent codes would be as hard to guess: exp(entropy in nats), () in [1, num_codes]."""
+    """How many equally frequent codes would be as hard to guess: exp(entropy in nats).
+
+    Codes of any shape -> a float tensor () in [1, num_codes].
+    """
     frequency = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return torch.special.entr(frequency).sum().exp()
 
@@ -77,9 +95,10 @@ def perplexity(codes: Tensor, num_codes: int) -> Tensor:
 def restart_codes(
     dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """New (embedding (k, d), count (k,), total (k, d)), with fresh (k, d) wherever dead (k,) is True.
+    """New (embedding (k, d), count (k,), total (k, d)), fresh (k, d) wherever dead (k,) is True.
 
-    fresh_count (): the count that a fresh code begins with. VideoGPT, section 4.1 ("random restarts").
+    fresh_count (): the count that a fresh code begins with. The inputs stay as they are.
+    VideoGPT, section 4.1 ("random restarts").
     """
     embedding = torch.where(dead[:, None], fresh, embedding)
     count = torch.where(dead, fresh_count, count)
@@ -179,7 +198,11 @@ class SlicedQuantizer(nn.Module):
         self.codebooks = nn.ModuleList(codebooks)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics as means over the codebooks."""
+        """z (..., d) -> quantized (..., d), codes int64 (..., n), loss (), metrics.
+
+        Loss and metrics are means over the codebooks. Each codebook is called once; quantized
+        vectors and loss keep their gradients.
+        """
         slices = z.chunk(len(self.codebooks), -1)
         parts = [codebook(part) for codebook, part in zip(self.codebooks, slices, strict=True)]
         q, codes, losses, metrics = zip(*parts, strict=True)

@@ -30,7 +30,10 @@ def slice_shape(shape: Triple, factor: Triple) -> Triple:
 
 
 def slice_offset(number: int | Tensor, factor: Triple) -> tuple:
-    """Offset (a, b, c) of slice `number`, an int or a tensor of them. Slices count in the order they are generated."""
+    """Offset (a, b, c) of slice `number`, in the order the slices are generated.
+
+    Ints for an int; for an int64 tensor of numbers, int64 tensors of its shape.
+    """
     _, s_h, s_w = factor
     return number // (s_h * s_w), number // s_w % s_h, number % s_w
 
@@ -53,9 +56,10 @@ def slice_numbers(shape: Triple, factor: Triple) -> Tensor:
 
 
 def generation_order(shape: Triple, factor: Triple) -> Tensor:
-    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th. LVT, section 3.2.
+    """pi, int64 (t*h*w,): the raster index of the position that is generated i-th.
 
-    Slices come in the order of their offsets, and the positions of a slice in raster order.
+    LVT, section 3.2. Slices come in the order of their offsets, and the positions of a slice in
+    raster order.
     Raises ValueError if the factor does not divide the shape.
     """
     t, h, w = slice_shape(shape, factor)
@@ -70,7 +74,10 @@ def inverse_order(order: Tensor) -> Tensor:
 
 
 def visible(shape: Triple, factor: Triple, numbers: Tensor, prime_frames: int = 0) -> Tensor:
-    """What the slices `numbers` (b,) may see: bool (b, t, h, w), True in earlier slices and in priming frames."""
+    """What the slices `numbers` (b,) may see: bool (b, t, h, w).
+
+    True in earlier slices and in the first `prime_frames` frames, which every slice sees.
+    """
     earlier = slice_numbers(shape, factor).to(numbers.device) < numbers[:, None, None, None]
     primed = torch.arange(shape[0], device=numbers.device) < prime_frames
     return earlier | primed[:, None, None]
