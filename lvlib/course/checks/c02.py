@@ -32,13 +32,13 @@ def _(fn, expect):
            look_at="return the index, not the code")
     expect(found.tolist() != [2, 2, 2, 2], "long codes win too often",
            look_at="the term |e|^2 belongs to the distance")
-    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code",
-           look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
+    look_at = "the smallest sum of squared differences; written out as |e|^2 - 2 z.e, it needs the 2 and the minus"
+    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code", look_at)
     z, codebook = torch.randn(2, 3, 4, 5), torch.randn(7, 5)
     expect(fn(z, codebook).shape == (2, 3, 4), "wrong for vectors in a grid",
            look_at="z is (..., d): keep all axes but the last")
     expect(torch.equal(fn(z, codebook), (z[..., None, :] - codebook).square().sum(-1).argmin(-1)),
-           "this is not the nearest code", look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
+           "this is not the nearest code", look_at)
 
 
 def _pairs_of_vectors(draw):

@@ -142,9 +142,11 @@ def _(fn, expect):
 
 def _count_cases(draw):
     yield Case("the notebook's 64 codes", (draw.integers(0, 40, 64) + 0.25, 0.05))
-    for k, share in (8, 0.25), (1, 0.5), (draw.size(20, 40), 0.75):
+    for k, share in (8, 0.25), (draw.size(20, 40), 0.75):
         yield Case(f"{k} codes and share {share}", (9 * draw.uniform(k), share))
+    yield Case("a single code", (draw.uniform(1), 0.5))
     yield Case("float64", (draw.uniform(9, dtype=torch.float64), 0.5))
+    yield Case("codes that were never chosen", (torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 9.0]), 0.5))
     yield Case("counts that are all 0", (torch.zeros(5), 0.05))
     yield Case("a count of exactly share times the mean", (torch.tensor([2.0, 4.0, 1.0, 9.0]), 0.5))
     yield Case("share 0", (torch.tensor([0.0, 4.0, 1.0]), 0.0))
