@@ -73,4 +73,27 @@ EQUAL: dict[str, dict[str, str]] = {
         "earlier = slice_numbers(shape, factor).to() < numbers[:, None, None, None]": GPU,
         "primed = torch.arange(shape[0]) < prime_frames": GPU,
     },
+    "8.1": {
+        "return (int(first), last)": SAME_TYPE,
+        "return (first, int(last))": SAME_TYPE,
+    },
+    "8.2": {
+        "for axis, length, factor in list(zip(('frames', 'height', 'width'), size, downsample, strict=True))[::-1]:":
+            "where two axes do not fit, either may be named",
+        "return (int(t), h, w)": SAME_TYPE,
+        "return (t, int(h), w)": SAME_TYPE,
+        "return (t, h, int(w))": SAME_TYPE,
+        "for axis, length, factor in zip(('frames', 'height', 'width'), size, downsample):": STRICT,
+        "for axis, length, factor in zip(('frames', 'height', 'width'), size, downsample, strict=False):": STRICT,
+        "t, h, w = (length // factor for length, factor in zip(size, downsample))": STRICT,
+        "t, h, w = (length // factor for length, factor in zip(size, downsample, strict=False))": STRICT,
+        "near = f'{below} or {below}' if below else factor": "one of the nearest sizes is enough",
+        "near = f'{below} or {factor}' if below else factor": "one of the nearest sizes is enough; the factor is fine",
+    },
+    "8.3": {
+        f"return rearrange(out, f'{{lines}} -> b m t h w d', {sizes})": INFERRED
+        for sizes in ("t=t, h=h, w=w", "b=b, h=h, w=w", "b=b, t=t, w=w", "b=b, t=t, h=h")
+    },
+    "8.4": {"return sum((attention(x) for attention in list(self.axes)[::-1]))": "a sum has no order"},
+    "8.5": {"return F.mse_loss(target, video) / variance": SQUARE},
 }
