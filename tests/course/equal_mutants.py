@@ -6,6 +6,7 @@ SAME_TYPE = "it is of this type anyway"
 STRICT = "the lengths are always equal"
 SQUARE = "the square of a difference has no sign"
 PROMOTED = "the types of the operands make the result a float, or an int16, anyway"
+OWN_CHANGE = "the text leaves open how the input is changed, and by how much"
 INFERRED = "einops infers one size of each axis from the others"
 
 EQUAL: dict[str, dict[str, str]] = {
@@ -96,4 +97,27 @@ EQUAL: dict[str, dict[str, str]] = {
     },
     "8.4": {"return sum((attention(x) for attention in list(self.axes)[::-1]))": "a sum has no order"},
     "8.5": {"return F.mse_loss(target, video) / variance": SQUARE},
+    "9.1": {
+        "change = layer(x[None]) - layer(x + torch.eye(n)[:, :, None])": "a change has no sign",
+        "change = layer(x - torch.eye(n)[:, :, None]) - layer(x[None])": OWN_CHANGE,
+        "return (change.abs().amax(-1) >= 1e-06).T": "no change is exactly 1e-6, up to rounding",
+        "return (change.abs().amax(-1) > 2e-06).T": OWN_CHANGE,
+        "n = len(torch.zeros_like(x))": "of the same length",
+        "n = len(torch.ones_like(x))": "of the same length",
+        "n = len(x[:1].expand_as(x))": "of the same length",
+    },
+    "10.1": {
+        "seen = pattern.seen(position) if pattern else slice(position + 1)": GPU,
+        "seen = pattern.seen(position).to() if pattern else slice(position + 1)": GPU,
+        "cache.keys[:, :, position] = key[:, :, -1]": "there is one position, the first and the last",
+        "cache.values[:, :, position] = value[:, :, -1]": "there is one position, the first and the last",
+    },
+    "10.2": {
+        "least = logits.topk(min(logits.shape[-1], top_k)).values[..., -1:]": "the smaller of two has no order",
+        "logits = logits.masked_fill(goes.gather(-1, order.argsort()), float('-inf'))": "argsort takes the last axis",
+    },
+    "11.4": {
+        f"new = held.expand(len(torch.{name}_like(actions)), actions.shape[1] - kept.shape[1], -1)":
+            "of the same length" for name in ("zeros", "ones")
+    },
 }
