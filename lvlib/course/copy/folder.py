@@ -69,10 +69,12 @@ def _course(root: Path) -> dict[str, NotebookNode]:
     paths = sorted((root / "notebooks").glob("*.ipynb"))
     if not paths:
         raise UserError(f"there are no notebooks in {root / 'notebooks'}: they are part of a checkout of the course")
-    course = {path.stem: read_notebook(path) for path in paths}
-    for name, notebook in course.items():
+    course = {}
+    for path in paths:
+        notebook = read_notebook(path)
         if notebook is None:
-            raise UserError(f"notebooks/{name}.ipynb cannot be read; `git checkout notebooks` brings it back")
+            raise UserError(f"notebooks/{path.name} cannot be read; `git checkout notebooks` brings it back")
+        course[path.stem] = notebook
     return course
 
 
@@ -82,7 +84,8 @@ def _update(folder: Path, course: dict[str, NotebookNode]) -> Iterator[str]:
     current = {c.name for c in copies if c.name in course and digest(c.base) == digest(course[c.name])}
     old = [c for c in copies if c.name not in current]
     present = {path.stem for path in folder.glob("*.ipynb")}
-    wanted = {name: n for name, n in course.items() if name not in current and (name not in present or _is_of(old, name))}
+    others = present - {c.name for c in old}  # up to date, or left alone
+    wanted = {name: notebook for name, notebook in course.items() if name not in others}
     if not wanted and not old:
         return
     if not copies and not left_alone:
@@ -144,10 +147,6 @@ def _keep(folder: Path, name: str, notebook: NotebookNode) -> str:
     if not _record(folder, name, version).exists():
         _write(_record(folder, name, version), notebook)
     return version
-
-
-def _is_of(copies: list[Copy], name: str) -> bool:
-    return any(c.name == name for c in copies)
 
 
 def _lives_on(c: Copy, wanted: dict[str, NotebookNode]) -> bool:

@@ -22,7 +22,7 @@ from lvlib.course.copy.matching import Cell, match
 from lvlib.course.tool.notebook import tagged
 
 STUB = 'raise NotImplementedError("exercise '
-BESIDE = "**From the newer course.** You have changed the cell above, and so has the course. Yours stays; this is the course's:"
+BESIDE = "**From the newer course.** You and the course have both changed the cell above. Yours stays; this is the course's:"
 GONE = "**No longer in the course.** You had changed this cell; here it is kept:"
 
 
@@ -77,17 +77,21 @@ def _moved_by_hand(mine: list[Cell], base: list[Cell], origin: dict, place: dict
         tails[length : length + 1] = [index[origin[cell]]]
         ends[length : length + 1] = [cell]
         before[cell] = ends[length - 1] if length else None
-    stay, cell = set(), ends[-1] if ends else None
-    while cell:
-        stay.add(cell)
-        cell = before[cell]
+    stay = set()
+    last = ends[-1] if ends else None
+    while last:
+        stay.add(last)
+        last = before[last]
     return set(row) - stay
 
 
-def _anchored(mine, course, origin, place, moved, merged) -> tuple[dict[Cell, list], dict[Cell, list]]:
+def _anchored(
+    mine: list[Cell], course: list[Cell], origin: dict, place: dict, moved: set[Cell], merged: Merged
+) -> tuple[dict[Cell, list], dict[Cell, list]]:
     """What has no place of its own in the course: the learner's cells, those moved by hand, and changed ones that the
     course has dropped. They stand after the cell that they stood after, or at the start before the first."""
-    first, after = defaultdict(list), defaultdict(list)
+    first: dict[Cell, list] = defaultdict(list)
+    after: dict[Cell, list] = defaultdict(list)
     for name in dict.fromkeys(cell.notebook for cell in mine):
         row = [cell for cell in mine if cell.notebook == name]
         standing = [cell for cell in row if cell in place and cell not in moved]
