@@ -1,5 +1,4 @@
-"""`python -m lvlib.course update | progress | build | check | timing`: the learner's copy; what a maintainer does with the
-notebooks."""
+"""`python -m lvlib.course update | progress`: a learner's copy. `build | check | timing`: a maintainer's notebooks."""
 
 import argparse
 import sys

@@ -1,7 +1,7 @@
 """Runs the answers of notebooks, and says of each whether it is right: `python -m lvlib.course.copy.answers`.
 
-A process of its own, as an answer may do anything: hang, end Python, print. It reads a list of notebooks, each a list of
-cells, as JSON, and writes a line of JSON for each exercise as soon as it is judged. Of a notebook it runs imports,
+A process of its own, as an answer may do anything: hang, end Python, print. It reads a list of notebooks, each a list
+of cells, as JSON, and writes a line of JSON for each exercise as soon as it is judged. Of a notebook it runs imports,
 definitions and constants alone, in their order: no training, no pictures.
 """
 
@@ -21,6 +21,7 @@ from lvlib.course.sandbox import TIME_LIMIT
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
+COMPUTING = (ast.Call, ast.BinOp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def main() -> None:
@@ -86,8 +87,8 @@ def _run(cell: dict, file: str, names: dict[str, Any]) -> str | None:
 
 def _is_constant(value: ast.expr | None) -> bool:
     """Is nothing computed: a literal, a type such as tuple[int, int], a lambda?"""
-    computing = (ast.Call, ast.BinOp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    return isinstance(value, ast.Lambda) or not any(isinstance(node, computing) for node in ast.walk(value or ast.Pass()))
+    parts = ast.walk(value) if value else ()
+    return isinstance(value, ast.Lambda) or not any(isinstance(part, COMPUTING) for part in parts)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from nbformat import NotebookNode
 
 from lvlib.course.copy.matching import cells_of
 from lvlib.course.copy.merge import Merged, merge
+from lvlib.course.tool.notebook import read_notebook
 from lvlib.data.drafts import draft_beside
 from lvlib.errors import UserError, printable
 
 FOLDER, RECORDS = "my", ".course"
-UNREADABLE = (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, nbformat.ValidationError)
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,6 @@ def update(root: Path) -> Iterator[str]:
             yield from _update(folder, course)
     except OSError as error:
         raise UserError(f"{FOLDER}/ cannot be written: {printable(error)}") from None
-
-
-def read_notebook(path: Path) -> NotebookNode | None:
-    """The notebook in a file, or None if there is none that can be read."""
-    try:
-        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-        nbformat.validate(notebook)
-    except UNREADABLE:
-        return None
-    return notebook
 
 
 def digest(notebook: NotebookNode) -> str:

@@ -43,7 +43,7 @@ class Cell:
 
 def cells_of(name: str, notebook: NotebookNode) -> list[Cell]:
     names = {id: exercise_name(notebook, id) for id in exercise_ids(notebook)}
-    return [Cell(name, node, names.get(tagged(node, "ex-"))) for node in notebook.cells]
+    return [Cell(name, node, names.get(tagged(node, "ex-") or "")) for node in notebook.cells]
 
 
 def exercise_ids(notebook: NotebookNode) -> list[str]:

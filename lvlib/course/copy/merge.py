@@ -22,7 +22,7 @@ from lvlib.course.copy.matching import Cell, match
 from lvlib.course.tool.notebook import tagged
 
 STUB = 'raise NotImplementedError("exercise '
-BESIDE = "**From the newer course.** You and the course have both changed the cell above. Yours stays; this is the course's:"
+BESIDE = "**From the newer course.** You and the course both changed the cell above. Yours stays; this is the course's:"
 GONE = "**No longer in the course.** You had changed this cell; here it is kept:"
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from lvlib.course.copy.folder import FOLDER, read_notebook
+from lvlib.course.copy.folder import FOLDER
 from lvlib.course.copy.matching import exercise_ids, exercise_name
 from lvlib.course.copy.merge import STUB
-from lvlib.course.tool.notebook import code_cells, tagged, tags
+from lvlib.course.tool.notebook import code_cells, read_notebook, tagged, tags
 from lvlib.errors import printable
 
 START, ONE = 120.0, 30.0  # seconds that Python and torch may take to start, and one exercise
