@@ -7,6 +7,7 @@ So one atomic write takes a copy from one version to the next. What it replaces 
 import copy
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from nbformat import NotebookNode
 from lvlib.course.copy.matching import cells_of
 from lvlib.course.copy.merge import Merged, merge
 from lvlib.course.tool.notebook import read_notebook
-from lvlib.data.drafts import draft_beside
 from lvlib.errors import UserError, printable
 
 FOLDER, RECORDS = "my", ".course"
@@ -164,8 +164,10 @@ def _back_up(folder: Path, names: list[str]) -> Path:
 
 
 def _write(path: Path, notebook: NotebookNode) -> None:
-    with draft_beside(path) as draft:
-        draft.write_text(nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n", encoding="utf-8", newline="\n")
+    """Whole or not at all, whenever it is killed. (`lvlib.data.drafts` does more, and brings torch along.)"""
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n", encoding="utf-8", newline="\n")
+    os.replace(draft, path)
 
 
 def _path(name: str) -> str:
