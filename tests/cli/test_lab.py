@@ -76,7 +76,7 @@ def test_options_reach_jupyterlab(tmp_path):
     for folder, whole, _ in lab.SETS.values():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / whole).touch()
-    code = "from lvlib.cli import main; main(['lab', '--version'])"
+    code = "from lvlib.cli import lab, main; lab.update_copy = lambda: None; main(['lab', '--version'])"
     environment = {**os.environ, "LVLIB_DATA": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == jupyterlab.__version__, run.stderr
