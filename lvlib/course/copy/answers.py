@@ -1,8 +1,8 @@
 """Runs the answers of notebooks, and says of each whether it is right: `python -m lvlib.course.copy.answers`.
 
 A process of its own, as an answer may do anything: hang, end Python, print. It reads a list of notebooks, each a list
-of cells, as JSON, and writes a line of JSON for each exercise as soon as it is judged. Of a notebook it runs imports,
-definitions and constants alone, in their order: no training, no pictures.
+of cells, as JSON, says that it is ready, and writes a line of JSON for each exercise as soon as it is judged. Of a
+notebook it runs imports, definitions and constants alone, in their order: no training, no pictures.
 """
 
 import ast
@@ -29,6 +29,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for stream in 1, 2:  # what is printed goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    print("ready", file=out, flush=True)
     for cells in job:
         module = ModuleType("__main__")  # dataclasses and the like look their own module up
         sys.modules["__main__"] = module

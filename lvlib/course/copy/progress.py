@@ -12,11 +12,12 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+import lvlib
 from lvlib.course.copy.folder import FOLDER
 from lvlib.course.copy.matching import exercise_ids, exercise_name
 from lvlib.course.copy.merge import STUB
 from lvlib.course.tool.notebook import code_cells, read_notebook, tagged, tags
-from lvlib.errors import printable
+from lvlib.errors import UserError, printable
 
 START, ONE = 120.0, 30.0  # seconds that Python and torch may take to start, and one exercise
 NOT_WRITTEN = "not written yet"
@@ -26,7 +27,7 @@ def progress(root: Path) -> Iterator[str]:
     """A line for each exercise of the working copy: done, or why not yet; and how many of a notebook are done.
 
     What is still a stub is not run, and neither is anything else if all are. One process runs the answers; if one
-    ends or blocks it, another goes on behind that.
+    ends or blocks it, another goes on behind that. Raises UserError where Python cannot run any.
     """
     paths = [path for path in sorted((root / FOLDER).glob("*.ipynb")) if (root / "notebooks" / path.name).exists()]
     if not paths:
@@ -34,7 +35,7 @@ def progress(root: Path) -> Iterator[str]:
         return
     notebooks = {path: notebook for path in paths if (notebook := read_notebook(path))}
     yield from (f"{_shown(path)}: not a notebook that can be read" for path in paths if path not in notebooks)
-    verdicts = _judged(root, notebooks)
+    verdicts = _judged(notebooks)
     done = total = 0
     for path, notebook in notebooks.items():
         if not (ids := exercise_ids(notebook)):
@@ -48,7 +49,7 @@ def progress(root: Path) -> Iterator[str]:
     yield f"{done} of {total} done"
 
 
-def _judged(root: Path, notebooks: dict[Path, NotebookNode]) -> dict[tuple[Path, str], str | None]:
+def _judged(notebooks: dict[Path, NotebookNode]) -> dict[tuple[Path, str], str | None]:
     """What is wrong with each exercise of each notebook; None where it is right."""
     verdicts: dict[tuple[Path, str], str | None] = {}
     waiting = []
@@ -58,7 +59,7 @@ def _judged(root: Path, notebooks: dict[Path, NotebookNode]) -> dict[tuple[Path,
             if _answered(notebook, id):
                 waiting.append((path, id))
     while waiting:
-        heard = _run(root, notebooks, waiting)
+        heard = _run(notebooks, waiting)
         verdicts.update(zip(waiting, heard, strict=False))
         if len(heard) < len(waiting):
             verdicts[waiting[len(heard)]] = f"stopped: it ends Python, or takes over {ONE:g} s"
@@ -71,21 +72,23 @@ def _answered(notebook: NotebookNode, id: str) -> bool:
     return not any(STUB in cell.source for cell in cells)
 
 
-def _run(root: Path, notebooks: dict[Path, NotebookNode], waiting: list[tuple[Path, str]]) -> list[str | None]:
+def _run(notebooks: dict[Path, NotebookNode], waiting: list[tuple[Path, str]]) -> list[str | None]:
     """The problem of each that waits, in order; fewer where one of them has ended or blocked the process."""
     job = [_cells(notebooks[path], {id for p, id in waiting if p == path}) for path, _ in dict(waiting).items()]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(Path(lvlib.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty:
         process = subprocess.Popen(
             [sys.executable, "-m", "lvlib.course.copy.answers"], cwd=empty, env=environment, encoding="utf-8",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_talk, args=(process, json.dumps(job), lines), daemon=True).start()
         heard: list[str | None] = []
         try:
-            while len(heard) < len(waiting) and (line := lines.get(timeout=ONE if heard else START)):
+            if not lines.get(timeout=START):
+                raise UserError(f"answers cannot be run: {_last_line(process)}")
+            while len(heard) < len(waiting) and (line := lines.get(timeout=ONE)):
                 heard.append(json.loads(line))
         except queue.Empty:
             pass
@@ -105,6 +108,11 @@ def _talk(process: subprocess.Popen, job: str, lines: queue.Queue) -> None:
     except (OSError, ValueError):  # it has ended
         pass
     lines.put("")
+
+
+def _last_line(process: subprocess.Popen) -> str:
+    said = process.stderr.read().strip() if process.stderr else ""
+    return said.rpartition("\n")[2] or "Python does not start"
 
 
 def _cells(notebook: NotebookNode, waiting: set[str]) -> list[dict]:
