@@ -96,6 +96,19 @@ def test_where_both_changed_a_cell_the_learners_stays_and_the_courses_is_shown(r
     assert "Now of degrees." in beside.source and 'check("1.1"' in cells[place + 2].source
 
 
+def test_other_line_ends_are_no_news(root):
+    mine = answer(root, "01_waves", "sine")
+    edit(root, "01_waves", lambda cells: cells[0].update(source=f"{cells[0].source} And mine."))
+    course = first_course()
+    course["01_waves"][0].source = "# Waves\nAll about\nwaves and water."
+    course["01_waves"][3].source = exercise("1.1", "sine", doc="What is\n    asked for.")[1].source
+    course["01_waves"][5].source = "A sine goes up\nand down for ever."
+    write_course(root, course)
+    assert next(iter(update(root))) == "my/01_waves.ipynb: your answers kept: 1.1"
+    found = sources(root, "01_waves")
+    assert found[0].endswith("water. And mine.") and found[3] == mine and found[5] == course["01_waves"][5].source
+
+
 def test_both_wrote_the_same(root):
     course = first_course()
     course["01_waves"][0].source = "# Waves\nAll about waves and water, in the same words."
@@ -172,6 +185,7 @@ def test_numbers_change_and_a_notebook_is_split(root):
     assert set(files(root)) == {"01_swings.ipynb", "02_waves.ipynb", "03_water.ipynb"}
     assert [line.split(":")[0] for line in lines] == [
         "my/01_swings.ipynb", "my/02_waves.ipynb (was 01_waves)", "my/03_water.ipynb (was 02_water)"]
+    assert lines[0] == "my/01_swings.ipynb: new; your answers kept: 1.2"
     for name, mine, id, function in [("01_swings", sine, "1.2", "sine"), ("02_waves", wave, "2.1", "wave"),
                                      ("03_water", depth, "3.2", "depth")]:
         cells = read(root, name).cells
@@ -184,6 +198,20 @@ def test_numbers_change_and_a_notebook_is_split(root):
     assert found[found.index('depth = check("3.2", depth)') + 1] == "print('mine, after depth')"
     assert sources(root, "02_waves")[-1] == "after the end"
     assert list(update(root)) == []
+
+
+def test_a_notebook_whose_parts_are_in_others_now(root):
+    mine = answer(root, "02_water", "depth")
+    edit(root, "02_water", lambda cells: cells.append(text("My last words.")))
+    course = first_course()
+    course["01_waves"] += exercise("1.3", "depth")
+    del course["02_water"]
+    write_course(root, course)
+    first, second, _ = update(root)
+    assert first == "my/01_waves.ipynb: 2 cells changed; 4 cells removed; your answers kept: 1.3"
+    assert second == "my/02_water.ipynb: divided; what you wrote there is in the notebooks above"
+    assert set(files(root)) == {"01_waves.ipynb"}
+    assert mine in sources(root, "01_waves") and sources(root, "01_waves")[-1] == "My last words."
 
 
 def test_a_number_that_another_exercise_has_now_takes_no_answer(root):

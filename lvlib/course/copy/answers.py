@@ -15,7 +15,7 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from lvlib.course.exercises import examine, exercises_of
+from lvlib.course.exercises import examine, exercises_of, is_lvlibs_own
 from lvlib.course.interrupts import Interrupts
 from lvlib.course.sandbox import TIME_LIMIT
 
@@ -55,7 +55,7 @@ def _judge(cell: dict, names: dict[str, Any], failed: str | None) -> str | None:
         problem = "not judged"
     elif answer is None:
         problem = failed or f"the cell does not define {name}"
-    elif str(getattr(answer, "__module__", "")).split(".")[0] == "lvlib":
+    elif is_lvlibs_own(exercise, answer):
         problem = f"this {name} is lvlib's own"
     else:
         problem = examine(exercise, answer)

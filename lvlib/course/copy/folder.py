@@ -93,17 +93,19 @@ def _update(folder: Path, course: dict[str, NotebookNode]) -> Iterator[str]:
     )
     backup = _back_up(folder, [c.name for c in old])
     for name in sorted(wanted, key=lambda name: (name in present, name)):  # new files first: nothing is gone meanwhile
-        before = next((c for c in old if _topic(c.name) == _topic(name)), None)
+        before = _before(name, old)
         notebook = copy.deepcopy(wanted[name])
         if before:
             notebook.metadata = before.mine.metadata
         notebook.cells = merged.cells.get(name, [])
         notebook.metadata.lvlib = {"made_from": _keep(folder, name, wanted[name])}
         _write(folder / f"{name}.ipynb", notebook)
-        if copies:
-            yield _report(name, before, merged)
-    for name in {c.name for c in old} - set(wanted):
+    if copies:
+        yield from (_report(name, old, merged) for name in wanted)
+    for name in sorted({c.name for c in old} - set(wanted)):
         (folder / f"{name}.ipynb").unlink()
+        if _topic(name) not in map(_topic, wanted):
+            yield f"{_path(name)}: divided; what you wrote there is in the notebooks above"
     if old:
         yield f"as they were before: {backup.relative_to(folder.parent).as_posix()}/"
 
@@ -174,10 +176,15 @@ def _path(name: str) -> str:
     return f"{FOLDER}/{name}.ipynb"
 
 
-def _report(name: str, before: Copy | None, merged: Merged) -> str:
-    happened = merged.happened[name]
-    counts = [(happened[what], what) for what in ("changed", "new", "removed") if before and happened[what]]
-    said = [f"{number} cell{'s' * (number > 1)} {what}" for number, what in counts]
+def _before(name: str, copies: list[Copy]) -> Copy | None:
+    """The copy that goes on in a notebook, whatever its number was."""
+    return next((c for c in copies if _topic(c.name) == _topic(name)), None)
+
+
+def _report(name: str, old: list[Copy], merged: Merged) -> str:
+    before, happened = _before(name, old), merged.happened[name]
+    counts = [(happened[what], what) for what in ("changed", "new", "removed") if happened[what]]
+    said = [f"{number} cell{'s' * (number > 1)} {what}" for number, what in counts] if before else ["new"]
     answers = merged.answers[name]
     said += [f"your answers kept: {', '.join(answers)}"] if answers else []
     if happened["both"]:
@@ -185,4 +192,4 @@ def _report(name: str, before: Copy | None, merged: Merged) -> str:
     if happened["dropped"]:
         said.append(f'{happened["dropped"]} of yours not in the course any more: look for "No longer in the course"')
     was = f" (was {before.name})" if before and before.name != name else ""
-    return f"{_path(name)}{was}: {'; '.join(said) or ('nothing but numbers changed' if before else 'new')}"
+    return f"{_path(name)}{was}: {'; '.join(said) or 'nothing but numbers changed'}"

@@ -120,7 +120,7 @@ def _changed(cell: Cell, before: Cell) -> bool:
 
 def _settle(cell: Cell, before: Cell, now: Cell, merged: Merged, notebook: str) -> list[NotebookNode]:
     """The cell that all three versions have, and below it the course's text where both have changed it."""
-    by_course = _without_number(now) != _without_number(before)
+    by_course = _said(now) != _said(before)
     by_learner = _changed(cell, before) and cell.text != now.text
     node = copy.deepcopy(cell.node) if by_learner or cell.text == now.text else _from_course(now)
     node.id = now.node.id
@@ -135,11 +135,11 @@ def _settle(cell: Cell, before: Cell, now: Cell, merged: Merged, notebook: str) 
     return [node, v4.new_markdown_cell(f"{BESIDE}\n\n{_fenced(now)}")] if by_learner else [node]
 
 
-def _without_number(cell: Cell) -> tuple[str, str]:
-    """Type and text. In a stub the exercise's number is left out: it says nothing of what is asked for."""
-    if cell.role != "exercise":
+def _said(cell: Cell) -> tuple[str, str]:
+    """Type and text. Of prose and stubs the words count, not their lines; of a stub all but the exercise's number."""
+    if cell.role not in ("exercise", "markdown"):
         return cell.text
-    return cell.node.cell_type, re.sub(rf"{re.escape(STUB)}[\d.]+", STUB, cell.source)
+    return cell.node.cell_type, " ".join(re.sub(rf"{re.escape(STUB)}[\d.]+", STUB, cell.source).split())
 
 
 def _from_course(cell: Cell) -> NotebookNode:
