@@ -432,7 +432,7 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
 #
 # | place | what is there |
 # |---|---|
-# | `notebooks/` | the notebooks to work in, like this one |
+# | `my/` | the notebooks to work in, like this one: your own copy, which an update of the course leaves to you |
 # | `solutions/` | the same notebooks complete, with results: to look at when you are stuck |
 # | `lvlib/` | the library. What you build in a notebook is there too, and the next notebook imports it |
 # | `data/` | clips. `lvlib lab` or `make data` fills it; no notebook needs the network |
