@@ -127,10 +127,14 @@ def _first_difference(exercise: Graded, found: list[Observation]) -> str | None:
         wanted = Observation(**expected)
         if words := difference(wanted, seen):
             return words if words == NOT_WRITTEN else f"{_right_for(last_right)}wrong for {about}: {words}"
-        if wanted.state.keys() != seen.state.keys():  # `difference` could not compare values then
-            return f"parameters and buffers must have the names of the notebook: {', '.join(wanted.state)}"
+        if _shapes(wanted) != _shapes(seen):  # `difference` has compared no values then
+            return f"parameters and buffers must be those that the notebook gives: {', '.join(wanted.state) or 'none'}"
         last_right = about
     return None
+
+
+def _shapes(seen: Observation) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in seen.state.items()}
 
 
 def _right_for(case: str | None) -> str:
