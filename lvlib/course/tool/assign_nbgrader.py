@@ -11,9 +11,10 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import compute_checksum
 from traitlets import Float, Unicode
 
-from lvlib.course.tool.assign_judge import Graded, Limits, problem_of
+from lvlib.course.tool.assign_judge import NOT_WRITTEN, Graded, Limits, problem_of
 from lvlib.course.tool.assign_notebook import grade_id, graded_metadata
 
 
@@ -32,7 +33,7 @@ class Judge(NbGraderPreprocessor):
         cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in nb.cells}
         for exercise in exercises:
             answer = cells.get(grade_id("ex", exercise.id))
-            problem = problem_of(exercise, answer.source, folder, limits) if answer else "its cell was deleted"
+            problem = self._problem(exercise, answer, folder, limits)
             line = f"{exercise.id} {exercise.name}  " + (f"NOT RIGHT: {problem}" if problem else "OK")
             self.log.info(line)
             test = cells.get(grade_id("test", exercise.id))
@@ -42,6 +43,14 @@ class Judge(NbGraderPreprocessor):
             test.source = f"# {line}"
             test.outputs = [_output(line, bool(problem))]
         return nb, resources
+
+
+    def _problem(self, exercise: Graded, answer: NotebookNode | None, folder: Path, limits: Limits) -> str | None:
+        if answer is None:
+            return "its cell was deleted"
+        if answer.metadata.nbgrader.get("checksum") == compute_checksum(answer):  # that of the release version
+            return NOT_WRITTEN
+        return problem_of(exercise, answer.source, folder, limits)
 
 
 def _output(line: str, wrong: bool) -> NotebookNode:

@@ -1,8 +1,8 @@
 """The process in which one exercise is run to be graded: `python -I assign_room.py`, a job on stdin, what was observed
 on stdout.
 
-What it says is not believed, only compared, elsewhere, with what the reference gives. And it does no harm: an audit hook
-(PEP 578), which cannot be taken off again, refuses it every write, other processes, the network, native code, and every
+What it says is not believed, only compared, elsewhere, with what the reference gives. And it does no harm: an audit
+hook (PEP 578), which cannot be taken off, refuses it every write, other processes, the network, native code, and every
 file that is not Python's or a package's. The hook sees what goes through Python; what PyTorch writes by itself it does
 not see. On Linux Landlock refuses that too (kernel 5.13 and later).
 """
@@ -20,6 +20,7 @@ REFUSED = ("os.", "shutil.", "subprocess.", "socket.", "ctypes.", "pty.", "sqlit
            "resource.", "urllib.", "http.", "ftplib.", "webbrowser.", "winreg.", "_winapi.")
 HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
 ADD_RULE, CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 445, 444, 446, 38  # numbers of Linux
+OF_THE_SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/proc/cpuinfo")  # libraries; what PyTorch asks about processors
 EXECUTE, READ_FILE, READ_DIR = 1, 4, 8
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
@@ -99,11 +100,11 @@ def _lock_files(readable: tuple[str, ...]) -> None:
         return
     rights = ctypes.c_uint64((1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1)  # all that this version knows
     rules = call(CREATE_RULESET, ctypes.byref(rights), 8, 0)
-    for folder in (*readable, "/usr", "/lib", "/lib64"):  # the system's own libraries, which Python may load late
-        if os.path.isdir(folder):
-            opened = os.open(folder, os.O_PATH)
-            rule = (EXECUTE | READ_FILE | READ_DIR).to_bytes(8, sys.byteorder) + opened.to_bytes(4, sys.byteorder)
-            call(ADD_RULE, rules, 1, rule, 0)
+    for path in (*readable, *OF_THE_SYSTEM):
+        if os.path.exists(path):
+            opened = os.open(path, os.O_PATH)
+            right = EXECUTE | READ_FILE | (READ_DIR if os.path.isdir(path) else 0)
+            call(ADD_RULE, rules, 1, right.to_bytes(8, sys.byteorder) + opened.to_bytes(4, sys.byteorder), 0)
             os.close(opened)
     ctypes.CDLL(None).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     call(RESTRICT_SELF, rules, 0)
