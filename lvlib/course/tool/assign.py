@@ -45,8 +45,8 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.Judge.folder = str(HERE / "grading")
 
-# The limits of one exercise: its time, its memory (on Linux), and the size of its results.
-c.Judge.seconds = 60
+# The limits of one exercise: its time (of the processor), its memory (on Linux), and the size of its results.
+c.Judge.seconds = 20
 c.Judge.gigabytes = 8
 c.Judge.megabytes = 100
 '''

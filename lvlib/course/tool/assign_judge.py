@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import psutil
 import torch
 
 from lvlib.course.cases import Observation, difference, observe
 from lvlib.course.exercises import Exercise
+from lvlib.course.interrupts import IDLE
 from lvlib.course.tool import assign_room
 from lvlib.course.tool.assign_given import Given, needed
 from lvlib.course.tool.assign_recorded import recorded
@@ -98,28 +100,52 @@ def _run(job: bytes, limits: Limits) -> bytes | str:
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
     environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     most = int(limits.megabytes * 10**6)
-    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as stdin:
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stderr,
+    ):
         stdin.write(job)
         stdin.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-I", assign_room.__file__],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=empty, env=environment,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, cwd=empty, env=environment,
         )
-        timer = threading.Timer(limits.seconds, process.kill)
-        timer.start()
-        started = time.monotonic()
+        ended, late = threading.Event(), threading.Event()
+        watch = threading.Thread(target=_stop_if_late, args=(process, limits.seconds, ended, late))
+        watch.start()
         try:
             said = process.stdout.read(most + 1) if process.stdout else b""
         finally:
-            time_is_up = time.monotonic() - started >= limits.seconds
-            timer.cancel()
+            ended.set()
+            watch.join()
             process.kill()
             process.wait()
-    if time_is_up:
+        stderr.seek(0)
+        faults = stderr.read().decode(errors="replace")
+    if late.is_set():
         return f"stopped: it takes over {limits.seconds:g} s"
+    if not said.startswith(assign_room.READY):
+        raise RuntimeError(f"exercises cannot be run here: {faults}")
     if len(said) > most:
         return f"stopped: it gives over {limits.megabytes:g} MB"
-    return said or "it ended Python before it gave a result"
+    return said.removeprefix(assign_room.READY) or "it ended Python before it gave a result"
+
+
+def _stop_if_late(process: subprocess.Popen, seconds: float, ended: threading.Event, late: threading.Event) -> None:
+    """By the clock and by its CPU time, so that a busy machine stops nobody. What only waits may take IDLE times as
+    long."""
+    started, watched = time.monotonic(), psutil.Process(process.pid)
+    while not ended.wait(0.1):
+        passed = time.monotonic() - started
+        try:
+            computed = sum(watched.cpu_times()[:2])
+        except psutil.Error:  # it has just ended
+            return
+        if passed > IDLE * seconds or min(passed, computed) > seconds:
+            late.set()
+            process.kill()
+            return
 
 
 def _first_difference(exercise: Graded, found: list[Observation]) -> str | None:

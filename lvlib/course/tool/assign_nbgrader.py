@@ -17,12 +17,14 @@ from traitlets import Float, Unicode
 from lvlib.course.tool.assign_judge import NOT_WRITTEN, Graded, Limits, problem_of
 from lvlib.course.tool.assign_notebook import grade_id, graded_metadata
 
+MOST_LETTERS = 300  # of what is wrong
+
 
 class Judge(NbGraderPreprocessor):
     """Gives each graded cell its verdict: an error where the answer is wrong, which nbgrader counts as 0 points."""
 
     folder = Unicode(help="The folder `grading` of the course").tag(config=True)
-    seconds = Float(60, help="Time limit of one exercise").tag(config=True)
+    seconds = Float(20, help="Limit of one exercise's CPU time").tag(config=True)
     gigabytes = Float(8, help="Memory limit of one exercise, on Linux").tag(config=True)
     megabytes = Float(100, help="Size limit of what one exercise gives").tag(config=True)
 
@@ -34,7 +36,8 @@ class Judge(NbGraderPreprocessor):
         for exercise in exercises:
             answer = cells.get(grade_id("ex", exercise.id))
             problem = self._problem(exercise, answer, folder, limits)
-            line = f"{exercise.id} {exercise.name}  " + (f"NOT RIGHT: {problem}" if problem else "OK")
+            said = f"NOT RIGHT: {' '.join(str(problem).split())[:MOST_LETTERS]}" if problem else "OK"
+            line = f"{exercise.id} {exercise.name}  {said}"
             self.log.info(line)
             test = cells.get(grade_id("test", exercise.id))
             if test is None:

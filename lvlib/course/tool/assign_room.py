@@ -22,6 +22,7 @@ HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.
 ADD_RULE, CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 445, 444, 446, 38  # numbers of Linux
 OF_THE_SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/proc/cpuinfo")  # libraries; what PyTorch asks about processors
 EXECUTE, READ_FILE, READ_DIR = 1, 4, 8
+READY = b"ready\n"  # what comes before it has gone wrong without the student's doing
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
 
@@ -43,6 +44,8 @@ def main() -> None:
     readable = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, job["folder"])})
     _lock_files(readable)
     sys.addaudithook(_guard(readable, os.path.realpath(job["folder"])))
+    out.write(READY)
+    out.flush()
     answer, problem = _run(job["given"], job["source"], job["name"])
     seen = [] if problem else [vars(observe(answer, case, state)) for case, state in cases]
     buffer = io.BytesIO()
@@ -116,7 +119,7 @@ def _limit_memory(gigabytes: float) -> None:
     except ImportError:  # on Windows
         return
     most = int(gigabytes * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 if __name__ == "__main__":
