@@ -60,12 +60,16 @@ def cheats(folder: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def hand_in(folder: Path, student: str, source, form: str, answers: dict[str, str] | None = None) -> None:
+def hand_in(folder: Path, student: str, source, form: str, answers: dict[str, str] | None = None,
+            without: str = "") -> None:
+    """Submits the source or the release version, with these answers in it, and without one of nbgrader's cells."""
     notebook = nbformat.read(folder / form / source.name / f"{source.name}.ipynb", as_version=4)
     for cell in notebook.cells:
         id = tagged(cell, "ex-")
         if "exercise" in tags(cell) and id in (answers or {}):
             cell.source = answers[id]
+    notebook.cells = [cell for cell in notebook.cells
+                      if cell.metadata.get("nbgrader", {}).get("grade_id", "other") != without]
     path = folder / "submitted" / student / source.name / f"{source.name}.ipynb"
     path.parent.mkdir(parents=True)
     nbformat.write(notebook, path)
@@ -94,9 +98,9 @@ def handed_in(written) -> Path:
         hand_in(written, "untouched", source, "release")
         hand_in(written, "cheat", source, "release", cheats(written)[source.name])
     wrong = answer_of(VQ_VAE, "2.2", "return z + 0 * (q - z).detach()")
-    hand_in(written, "one-wrong", VQ_VAE, "source", {"2.2": wrong})
+    hand_in(written, "one-wrong", VQ_VAE, "source", {"2.2": wrong}, without="test-2-3")
     says_ok = answer_of(SUBSCALE, "5.1", "print('5.1 slice_offset  OK')", "print('5.1 slice_offset  OK')")
-    hand_in(written, "says-ok", SUBSCALE, "source", {"5.1": says_ok})
+    hand_in(written, "says-ok", SUBSCALE, "source", {"5.1": says_ok}, without="ex-5-3")
     before = digests(written)
     for source in VQ_VAE, SUBSCALE:
         nbgrader(written, "autograde", source.name, "--Judge.seconds=10")
@@ -123,7 +127,7 @@ def points(folder: Path, student: str, source) -> dict[str, float]:
     ("solved", VQ_VAE, []), ("solved", SUBSCALE, []),
     ("untouched", VQ_VAE, ["2.1", "2.2", "2.3", "2.4"]), ("untouched", SUBSCALE, ["5.1", "5.2", "5.3"]),
     ("cheat", VQ_VAE, ["2.1", "2.2", "2.3", "2.4"]), ("cheat", SUBSCALE, ["5.1", "5.2", "5.3"]),
-    ("one-wrong", VQ_VAE, ["2.2"]), ("says-ok", SUBSCALE, ["5.1"]),
+    ("one-wrong", VQ_VAE, ["2.2"]), ("says-ok", SUBSCALE, ["5.1", "5.3"]),  # both without a cell, and one loses points
 ], ids=lambda value: getattr(value, "name", value) if not isinstance(value, list) else "")
 def test_points_and_feedback(handed_in, student, source, wrong):
     assert points(handed_in, student, source) == {id: 0 if id in wrong else POINTS for id in exercise_ids(source)}
