@@ -1,4 +1,4 @@
-"""`python -m lvlib.course update | progress`: a learner's copy. `build | check | timing`: a maintainer's notebooks."""
+"""`python -m lvlib.course`: `update | progress`, a learner's copy; `assign`, a teacher's; `build | check | timing`."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lvlib.course.copy.folder import update
 from lvlib.course.copy.progress import progress
+from lvlib.course.tool.assign import assign
 from lvlib.course.tool.build import build, executed_path
 from lvlib.course.tool.notebook import Source, read_sources
 from lvlib.course.tool.timing import timing
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
         if options.command == "build":
             numbers = {source.number for source in sources}
             return _report(build(root, numbers, not options.no_run, options.force), "built")
+        if options.command == "assign":
+            assign(root, sources, options.points, options.out, options.varied)
+            return 0
         missing = [str(executed_path(s)) for s in sources if not (root / executed_path(s)).exists()]
         if missing:
             raise UserError(f"not built yet: {', '.join(missing)}; run `python -m lvlib.course build`")
@@ -50,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--strict", action="store_true", help="notebooks that were opened or run since the build, too")
     time = commands.add_parser("timing", help="run the executed notebooks; seconds, cells and assertions of each")
     time.add_argument("--profile", choices=["smoke", "course", "full"], default="course")
+    grade = commands.add_parser("assign", help="write a course for nbgrader: assignments of these notebooks, graded")
+    grade.add_argument("numbers", nargs="+", metavar="NN", help="the notebooks, such as 02 08")
+    grade.add_argument("--points", default="1", metavar="P", help="points of each exercise (1)")
+    grade.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    grade.add_argument("--varied", metavar="SEED", help="try answers on sizes and numbers of this course alone")
     for command in make, time:
         command.add_argument("numbers", nargs="*", metavar="NN", help="only these notebooks, such as 02 03")
     return parser
