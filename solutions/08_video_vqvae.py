@@ -181,7 +181,7 @@ from torch import Tensor, nn
 from lvlib.models.common.quantize import ema_quantizer
 from lvlib.models.common.volume import AxialPositions, Triple
 from lvlib.models.videogpt.axial_attention import AxialAttention
-from lvlib.models.videogpt.vqvae import VideoVQVAEConfig  # its sizes: notebook 10
+from lvlib.models.videogpt.vqvae import VideoVQVAEConfig, hold_last  # in notebook 10
 
 BlockKind = Literal["attention", "official", "plain"]
 
@@ -224,12 +224,6 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
 
 # %% tags=["check", "ex-8.2"]
 latent_grid = check("8.2", latent_grid)
-
-# %%
-try:
-    latent_grid((15, 64, 64), (4, 2, 2))
-except ValueError as error:
-    print("ValueError:", error)
 
 # %% [markdown]
 # The way up is the **transposed convolution**: each input writes its multiple of the kernel into the output,
@@ -639,20 +633,6 @@ class VideoVQVAE(nn.Module):
         error = normalized_mse(self.video(q), video, self.config.variance)
         return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
 
-# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
-def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
-    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
-    last frame stands in for those to come, or else the codes would say that the clip ends here.
-
-    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
-    """
-    given = frames.shape[2]
-    if not 0 < given <= clip_frames or given % rate:
-        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
-                         f"not {given}")
-    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-    return torch.cat([frames, still], 2)
-
 # %% [markdown]
 # > **In the official code** a codebook does not remember that it has begun: after loading a checkpoint, the
 # > first training step draws all codes anew. And a code is dead when fewer than *one* vector of a batch chooses
@@ -669,10 +649,6 @@ spec = config.latents((1, 16, 32, 32))
 bits = code_bits(spec.shape, spec.num_codes)
 print(f"{sum(p.numel() for p in model.parameters()):,} weights; {spec}; {bits:.0f} bits a clip, "
       f"{16 * 32 * 32 * 8 / bits:.0f} times fewer than its pixels")
-try:
-    model.encode(torch.zeros(1, 1, 16, 30, 32))
-except ValueError as error:
-    print("ValueError:", error)
 
 # %% [markdown]
 # ### Training
@@ -758,6 +734,8 @@ show_codes(test[1], codes[1], n_codes=256, frames=16,
 
 # %%
 shipped = load_checkpoint("videogpt-course/autoencoder")
+better = shipped.decode(shipped.encode(test))
+print(f"PSNR on the same clips: shipped {decibels(better):.1f} dB, ours {decibels(rebuilt):.1f} dB")
 black = rearrange(test, "b 1 (t i) (h j) (w k) -> b t h w (i j k)", i=4, j=4, k=4).amax(-1) < -0.98
 stays_black = black[:, 1:] & black[:, :-1]
 for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
@@ -773,16 +751,6 @@ for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
 # its bits to use: the 256 codes describe the clip *together*. For rebuilding this is free room. For the model
 # that must predict the codes it is a burden: black is not easy any more. Keep it in mind in notebook 09.
 #
-# What does a longer training lead to?
-
-# %%
-better = shipped.decode(shipped.encode(test))
-print(f"PSNR on the same clips: shipped {decibels(better):.1f} dB, ours {decibels(rebuilt):.1f} dB")
-show(strip([test[1], rebuilt[1], better[1]], titles=["clip", f"{steps} steps", "shipped"]),
-     alt="Three rows of frames of a moving digit: the clip, our reconstruction with soft strokes, "
-         "and that of the shipped model, which is closer to the clip.")
-
-# %% [markdown]
 # ## 7. The experiment: where to spend the codes (Table 5)
 #
 # We have 256 codes for a clip. Should they be many in time and few in space, or the other way round? VideoGPT
@@ -832,11 +800,10 @@ show(strip([test[1], *(made_by_step[few][1] for made_by_step in trade.values())]
 # | every frame kept | 16 x 4 x 4 | 16 x 16 x 16 | 32.8 | 113.4 |
 # | one latent frame | 1 x 16 x 16 | 1 x 64 x 64 | 41.6 | 126.7 |
 #
-# (For R-FVD, the FVD of reconstructions, and for FVD lower is better. A third column, FVD*, is left out: notebook
-# 12 measures it.)
+# (For R-FVD, the FVD of reconstructions, and for FVD lower is better. FVD*, a third column, waits for notebook 12.)
 #
 # **What we can say.** After 300 steps balanced latents are best in each of three seeds (19.2, 18.6, 18.5 dB), as
-# in the paper. They are ahead of one latent frame by 0.8 to 1.5 dB, and of 16 x 4 x 4 by 0.7, 0.8 and 0.1 dB: the second is a
+# in the paper: ahead of one latent frame by 0.8 to 1.5 dB, and of 16 x 4 x 4 by 0.7, 0.8 and 0.1 dB, which is a
 # tendency.
 #
 # **What this scale does not show.** PSNR is not FVD: it does not ask whether a movement looks right. Equal
@@ -929,9 +896,6 @@ if profile != "smoke":
 #    t, then h, then w, each reading what the last one found. What can one such layer see?
 #    <details><summary>Answer</summary>Everything: along w it reads positions that have read their columns, which
 #    have read all frames. The price is that the three must wait for each other.</details>
-# 4. A clip of 32 frames goes through this model without any change, if the position embeddings reach. What
-#    does it take to make them reach?
-#    <details><summary>Answer</summary>Larger tables (`positions`), and training on longer clips: entries that no
-#    clip has used are random. Fixed waves, as in notebook 06, would reach any length.</details>
+
 # %%
 progress()

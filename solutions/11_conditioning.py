@@ -19,7 +19,7 @@
 # Below, the model that ships with the course got ten wishes, the digits 0 to 9, and the same random numbers
 # for each.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import math
 import os
 
@@ -30,6 +30,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from lvlib.course import check, progress
+from lvlib.course.experiments import fit
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
@@ -44,7 +45,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
-prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+prior = load_checkpoint("videogpt-course")
+autoencoder = load_checkpoint("videogpt-course/autoencoder")
 likely, wishes = VideoGPTSampling(top_p=0.9), []
 for label in range({"smoke": 2, "course": 10}[profile]):
     torch.manual_seed(3)
@@ -71,7 +73,10 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
 # order. The result is the normalised x times (1 + scale), plus the shift.
 #
-# <details><summary>Hint</summary><code>F.layer_norm(x, x.shape[-1:])</code> and <code>.chunk(2, -1)</code>.</details>
+# <details><summary>Hint: the idea</summary>Two steps: normalise without any gain or bias, then let the
+# condition scale and shift.</details>
+# <details><summary>Hint: the call</summary><code>F.layer_norm(x, x.shape[-1:])</code> and
+# <code>.chunk(2, -1)</code>.</details>
 
 # %% tags=["exercise", "ex-11.1"]
 def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
@@ -135,21 +140,23 @@ print(f"the label 1 changes it by {(norm(x, label_1) - told_nothing).abs().mean(
 
 # %%
 count = {"smoke": 4, "course": 60}[profile]
-clips = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4,
-                     split="test").batch(slice(0, count))
-codes, label = autoencoder.encode(to_video(torch.tensor(clips["video"]))), torch.tensor(clips["label"])
+data = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+clips = data.batch(slice(0, count))
+codes = autoencoder.encode(to_video(torch.tensor(clips["video"])))
+label = torch.tensor(clips["label"])
 labels = {"the true label": label, "the next digit": (label + 1) % 10,
           "the one after": (label + 2) % 10}
 bits = {}
 for name, given_label in labels.items():
-    bits[name] = prior.scores(codes, {"label": given_label})["bits_per_dim"].mean().item() * codes[0].numel()
+    scores = prior.scores(codes, {"label": given_label})["bits_per_dim"]
+    bits[name] = scores.mean().item() * codes[0].numel()
     print(f"told {name:<15} {bits[name]:6.1f} bits a clip")
 if profile != "smoke":
     assert bits["the true label"] < min(bits["the next digit"], bits["the one after"]) - 3
 
 # %% [markdown]
-# A wrong label costs about 60 bits a clip (this one model, 60 test clips), far more than the 3.3 bits that
-# name one digit of ten: the model expects other strokes, and is surprised by each.
+# A wrong label costs far more than the 3.3 bits that name one digit of ten: the model expects other strokes, and
+# is surprised by each.
 #
 # ## 2. An action for each frame
 #
@@ -162,8 +169,10 @@ if profile != "smoke":
 # Cut the t frames into `latent_frames` runs of s neighbours, and join the actions of each run: all numbers of its
 # first frame, then all of its second.
 #
-# <details><summary>Hint</summary>One <code>rearrange</code>. Which of t and s moves slower? And which of s and
-# a?</details>
+# <details><summary>Hint: the idea</summary>Time is cut in two axes, t runs of s frames, and s is then
+# joined with a. Which of t and s moves slower? And which of s and a?</details>
+# <details><summary>Hint: the call</summary>One <code>rearrange</code>: <code>"b (t s) a -&gt; ..."</code>
+# with <code>t=latent_frames</code>.</details>
 
 # %% tags=["exercise", "ex-11.2", "export:models.common.conditioning"]
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
@@ -191,7 +200,9 @@ by_latent_frame = check("11.2", by_latent_frame)
 #
 # > **In the official code** there is another ReLU on the correction, before the sum. Then a block can only add.
 #
-# <details><summary>Hint</summary>Two terms, one <code>F.relu</code>.</details>
+# <details><summary>Hint: the idea</summary>Shortcut and correction are two ways from the same input; their
+# sum goes on.</details>
+# <details><summary>Hint: the call</summary>Two terms, one <code>F.relu</code>.</details>
 
 # %% tags=["exercise", "ex-11.3", "export:models.common.conditioning"]
 class ResidualBlock3d(nn.Module):
@@ -295,11 +306,8 @@ class CrossAttention(nn.Module):
 look = CrossAttention(dim=16, heads=2, memory_dim=64)
 encoder = FrameEncoder(channels=1, frames=1, height=32, width=32, depth=18, units=64)
 first = to_video(torch.tensor(clips["video"][:2]))[:, :, :1]
-memory = encoder(first)
-memory_kv = look.memory_kv(memory)
-print(f"first frames {tuple(first.shape)} -> memory {tuple(memory.shape)} -> keys and values "
-      f"{tuple(memory_kv.shape)}")
-print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), memory_kv).shape))
+read = look(torch.randn(2, 5, 16), look.memory_kv(encoder(first)))
+print(f"first frames {tuple(first.shape)}; what 5 codes read from them {tuple(read.shape)}")
 
 # %% [markdown]
 # ## 4. One place for all conditions
@@ -419,7 +427,7 @@ from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 AttentionKind = Literal["full", "sparse"]
 
-
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 @dataclass(frozen=True)
 class VideoGPTConfig:
     """Sizes of a `VideoGPT`. The defaults are those for BAIR, Table 9, without its condition.
@@ -597,17 +605,12 @@ for name, telling in tellings.items():
                            **telling)
     dot_prior = sizes.build(LatentSpec((4, 1, 1), 64), (1, 4, 8, 8))
     fields = [spec.name for spec in sizes.conditions((1, 4, 8, 8))]
-    optimizer = torch.optim.AdamW(dot_prior.parameters(), betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps,
-                                                   pct_start=0.1)
-    for _ in range(steps):
+
+    def loss(model=dot_prior, fields=fields) -> Tensor:
         dots, truth = dot_world(64)
-        optimizer.zero_grad()
-        dot_prior.loss(dots, {field: truth[field] for field in fields})[0].backward()
-        torch.nn.utils.clip_grad_norm_(dot_prior.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    dot_prior.eval()
+        return model.loss(dots, {field: truth[field] for field in fields})[0]
+
+    fit(dot_prior, loss, steps, f"told {name}", rate=3e-3)
     with torch.no_grad():
         condition = {field: test_truth[field] for field in fields}
         dot_bits[name] = dot_prior.nll(test_dots, condition).mean(0) / math.log(2)
@@ -617,17 +620,6 @@ for name, telling in tellings.items():
 if profile != "smoke":
     for name, bits in zip(tellings, (9, 6, 3, 0), strict=True):
         assert -0.2 < dot_bits[name].sum() - bits < 0.5
-
-# %%
-fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.3), sharey=True)
-for ax, (name, bits) in zip(axes, dot_bits.items(), strict=True):
-    ax.bar_label(ax.bar(range(4), bits, width=0.6), fmt="{:.1f}", padding=2)
-    ax.set(title=f"told {name}", xlabel="frame", xticks=range(4), ylim=(0, 7))
-    ax.grid(axis="x", visible=False)
-axes[0].set_ylabel("bits")
-show(fig, alt="Four bar charts of the bits that each of the four frames costs. Told nothing: 6, 3, "
-              "0, 0. Told the way: 6, 0, 0, 0. Told the first frame: 0, 3, 0, 0. Told both: "
-              "nothing.")
 
 # %% [markdown]
 # The label takes its 3 bits from the second frame, where the way would show. The given frame takes its 6 from
@@ -645,19 +637,20 @@ show(strip(rearrange(video, "n t (h w) -> n 1 t h w", h=8)[:6], frames=4),
      alt="Six rows of four frames of 8 by 8 pixels with one white dot. The first frame is the same "
          "in all rows; from there the dots go different ways, and one of them turns at its last "
          "step.")
-print(f"{(futures[:, 0] == shown_frame.flatten().argmax()).sum()} of 16 begin where the given "
-      f"frame says; {len(futures[:, 1].unique())} different second frames")
 
 # %% [markdown]
-# One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last frames
-# are such mistakes.
-
-# %% [markdown]
+# One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last
+# frames are such mistakes.
+#
+# (Digits with one given frame, one frame and many futures, are VideoGPT's first result: Moving MNIST, section 4.2
+# and Fig. 3. A shipped model of it would stand here: `lvlib train videogpt-course --prior.frames 1`.)
+#
 # ## 7. A world with buttons
 #
 # VideoGPT's section 4.4 learns ViZDoom: a maze, and the buttons *turn left*, *turn right*, *move forward*.
-# `make data` records such clips, with the buttons that were held. The player sees a frame, holds some buttons
-# for 4 ticks of the game's clock, and sees the next frame.
+# `make data` records such clips, with the buttons that were held. (The paper's are played by policies *trained*
+# for each map; ours by a scripted walk.) The player sees a frame, holds some buttons for 4 ticks of the game's
+# clock, and sees the next frame.
 
 # %%
 doom = data_home() / "doom"
@@ -669,10 +662,6 @@ if (doom / "meta.json").exists():
     held = torch.stack([torch.as_tensor(clip["actions"]) for clip in recorded])
     show_video(clips[:many:10], alt="Recorded clips of a walk through a maze with green ground and "
                                     "grey walls.")
-    for clip in held[:many:10]:
-        words = ["".join(button for button, on in zip("LRF", frame, strict=True) if on) or "-"
-                 for frame in clip]
-        print("buttons held in the 16 frames:", " ".join(words))
 else:
     print(f"no clips in {doom}: `lvlib data vizdoom --out {doom}` records them (it needs the "
           "package vizdoom)")
@@ -738,7 +727,7 @@ if profile != "smoke":
     assert min(share.values()) > 0.8
 
 # %% [markdown]
-# It obeys: of 30 clips told left and 30 told right at most one or two do not. The starts are the same for each
+# It obeys. The starts are the same for each
 # button, so it is the button that decides. The model was never told what a button means.
 #
 # ### The window moves on
@@ -751,12 +740,42 @@ if profile != "smoke":
 # The actions go along. But not the last one that belongs to the kept frames: the frame that we stand in still
 # waits for its button.
 #
+# The timeline shows it: what is kept of one window, and where it stands in the next.
+
+# %% jupyter={"source_hidden": true}
+fig, axes = plt.subplots(2, 1, figsize=(7.2, 3.4), sharex=True)
+BLUE, ORANGE, GREY, GREEN = "#56B4E9", "#E69F00", "#D9D9D9", "#009E73"
+windows = {"one window": ([GREY] * 2 + [BLUE] * 4 + [GREY] * 2,
+                          [GREY] * 4 + [BLUE] * 7 + [GREY] * 5),
+           "the next": ([BLUE] * 4 + [GREEN] * 4, [BLUE] * 7 + [ORANGE] * 9)}
+for ax, (title, (latent_colours, action_colours)) in zip(axes, windows.items(), strict=True):
+    ax.bar(range(0, 16, 2), 0.8, 1.9, 1, align="edge", color=latent_colours)
+    ax.bar(range(16), 0.6, 0.4, 0.2, color=action_colours)
+    for i in range(8):
+        ax.text(2 * i + 0.95, 1.4, f"{i}", ha="center", va="center")
+    ax.set(title=title, yticks=[0.5, 1.4], yticklabels=["actions", "latents"], ylim=(0, 2.2),
+           xlim=(-0.6, 16.2), xticks=range(16))
+    ax.grid(False)
+for ax, x, words in ((axes[0], 10, "shown last"), (axes[0], 14, "thrown away"),
+                     (axes[1], 4, "given"), (axes[1], 10, "shown next")):
+    ax.text(x, 1.93, words, ha="center", fontsize=8)
+axes[1].set_xlabel("video frame of the window")
+show(fig, alt="Two windows of 16 video frames, each with 8 latent frames above and 16 actions "
+              "below. In the first the latent frames 2 to 5 and the actions of frames 4 to 10 are "
+              "blue: they are kept. In the next they are the latent frames 0 to 3 and the actions "
+              "0 to 6; the actions from 7 on are orange, the buttons held now, and the latent "
+              "frames 4 to 7 are green: what the model makes. Frames 8 to 11 are shown.")
+
+# %% [markdown]
 # ### Exercise 11.4 · the window moves on (about 10 min)
 # From the latents of a window and its actions make what `sample` needs for the next one: `keep` latent frames
 # from number `first` on, and the actions of a whole window. `held` are the buttons from now on.
 #
-# <details><summary>Hint</summary>A latent frame has s = t / latent frames of video. You keep keep * s - 1
-# actions, and the first of them is that of video frame first * s.</details>
+# <details><summary>Hint: the idea</summary>Look at the timeline: which actions are blue in both windows?
+# One fewer than the frames that are kept.</details>
+# <details><summary>Hint: the call</summary>A latent frame has s = t / latent frames of video. Slice the
+# actions from <code>first * s</code>, <code>keep * s - 1</code> of them; <code>held.expand(...)</code> and
+# <code>torch.cat</code> fill the window up.</details>
 
 # %% tags=["exercise", "ex-11.4"]
 def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int,
@@ -792,7 +811,8 @@ plans = {"left": ["left"] * 4, "right": ["right"] * 4, "forward": ["forward"] * 
 walks = []
 for plan in plans.values():
     torch.manual_seed(0)
-    latents, window, frames = codes[begin:begin + 1], held[begin:begin + 1], [rebuilt[begin:begin + 1, :, 8:12]]
+    latents, window = codes[begin:begin + 1], held[begin:begin + 1]
+    frames = [rebuilt[begin:begin + 1, :, 8:12]]
     for name in plan:
         latents, window, answer = walk_on(latents, window, HOLD[name])
         frames.append(answer)
@@ -842,13 +862,15 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 # | ViZDoom | actions | norms |
 # | UCF-101, TGIF | nothing | |
 #
-# The scale is another: their ViZDoom prior has 16 layers of width 512 and reads 8,192 codes a clip, ours 4 of
+# (Table 9 has actions as one vector of 60 or 315 numbers a clip; ours come by latent frame, so that one can
+# drive.) The scale is another: their ViZDoom prior has 16 layers of width 512 and reads 8,192 codes a clip, ours 4 of
 # width 192 and 512 codes.
 #
 # ## 9. What you built
 #
 # | name | what it does | in |
 # |---|---|---|
+# | `ConditionalNorm`, `CrossAttention` | how a transformer hears them | `lvlib.models.common.conditioning` |
 # | `by_latent_frame`, `Conditioner` | conditions, ready for the transformer | `lvlib.models.common.conditioning` |
 # | `ResidualBlock3d`, `FrameEncoder` | given frames as a memory | `lvlib.models.common.conditioning` |
 # | `VideoGPTConfig` | all sizes; builds the prior with its conditions | `lvlib.models.videogpt.prior` |
@@ -866,9 +888,15 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 #
 # ### Questions to think about
 # 1. In the world of dots, what would it be worth to be given the first *two* frames?
+#    <details><summary>Answer</summary>All 9 bits: the second frame shows the way. Nothing is left to say.</details>
 # 2. Actions reach a code through its norms. Could they be a memory for cross attention? What would it cost?
+#    <details><summary>Answer</summary>Yes, if it is masked: a code may look at actions up to its own latent frame
+#    only, or driving is impossible. It costs a cross attention in each layer, and positions for the actions;
+#    the norm gets the right action without a search.</details>
 # 3. A code knows the actions of its own latent frame, also of the later frames in it. Is that a fault?
-# 4. What does the model do with a label of a class that it has never seen?
+#    <details><summary>Answer</summary>No: a code stands for all frames of its latent frame, and what is done in
+#    the second of them changes it. It is why a button must be held for whole latent frames when one
+#    drives.</details>
 
 # %%
 progress()

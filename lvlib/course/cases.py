@@ -47,6 +47,10 @@ class Case:
     """What the text leaves open: float64 is as good as float32, and a tensor of one number as the number."""
     batch: tuple[int, ...] = ()
     """Positions of the arguments whose axis 0 is a batch, as that of the results is: neighbours must not matter."""
+    redrawn: bool = False
+    """Whether all parameters of the instance are drawn anew first: some begin at 0, and hide what they multiply."""
+    writes: tuple[int, ...] = ()
+    """Positions of the arguments that are there to be written into: what stands in them afterwards is a result, too."""
 
 
 class Draw:
@@ -89,24 +93,23 @@ def observe(answer: Callable, case: Case, state: dict[str, Tensor] | None = None
 
 
 def _observed(answer: Callable, case: Case, state: dict[str, Tensor], seen: Observation) -> Observation:
-    torch.manual_seed(0)
     function, instance = _callable(answer, case)
     own = _load(instance, state)
     inputs = _Inputs(case)
-    result = _called(function, *inputs.args, **inputs.kwargs)
+    result = _with_written(_called(function, *inputs.args, **inputs.kwargs), inputs, case)
     seen = seen.but(
         result=plain(result), changed=inputs.changed(function), names=inputs.names(function), state=own,
         state_after=_state(instance))
     if case.raises:  # and it did not: `difference` says so
         return seen
     if case.batch:
-        alone, _ = _callable(answer, case)
-        _load(instance, state)
+        alone, other = _callable(answer, case)
+        _load(other, own)
         one = tuple(x[:1].clone() if i in case.batch else copied(x) for i, x in enumerate(case.args))
         seen = seen.but(alone=plain(_called(alone, *one, **copied(case.kwargs))))
     inputs = _Inputs(case, need_gradients=case.gradients)
     try:
-        result = _called(function, *inputs.args, **inputs.kwargs)
+        result = _with_written(_called(function, *inputs.args, **inputs.kwargs), inputs, case)
         seen = seen.but(again=plain(result))
         return seen.but(gradients=_gradients(result, inputs, instance)) if case.gradients else seen
     except NotYet:
@@ -122,11 +125,20 @@ def _callable(answer: Callable, case: Case) -> tuple[Callable, Any]:
     if case.init is None:
         return answer, None
     instance = _called(answer, *copied(case.init))
+    if case.redrawn and isinstance(instance, nn.Module):
+        for parameter in instance.parameters():
+            nn.init.normal_(parameter)
     return getattr(instance, case.method), instance
 
 
 def _called(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)  # a frame by which `explain` knows where the answer's own lines begin
+    """Calls an answer, always with the same random numbers; `explain` knows by this frame where its lines begin."""
+    torch.manual_seed(0)
+    return function(*args, **kwargs)
+
+
+def _with_written(result: Any, inputs: "_Inputs", case: Case) -> Any:
+    return (result, *(vars(inputs.args[i]) for i in case.writes)) if case.writes else result
 
 
 def _state(instance: Any) -> dict[str, Tensor]:
@@ -218,9 +230,10 @@ def _tensors(values: dict, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def copied(x: Any) -> Any:
-    """A copy that shares no memory, of inputs of any kind."""
+    """A copy that shares no memory, of inputs of any kind. A tensor keeps its strides: `view` fails where it would."""
     if isinstance(x, Tensor):
-        return x.detach().clone()
+        x = x.detach()
+        return x.clone() if 0 in x.stride() else torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(x)
     if isinstance(x, torch.Generator):
         return torch.Generator(x.device).set_state(x.get_state())
     if type(x) in (tuple, list):

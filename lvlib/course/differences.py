@@ -160,7 +160,7 @@ def _gradient(expected: Observation, found: dict[str, Tensor]) -> str | None:
         factor = _factor(e, f)
         if factor == 0:
             return f"does not reach {to}"
-        return f"with respect to {to} is {'another' if factor is None else _size(factor)}"
+        return f"with respect to {to} is {'not the right one' if factor is None else _size(factor)}"
     return None
 
 
@@ -202,9 +202,8 @@ def _listed(names: dict) -> str:
 
 
 def _named(kind: str) -> str:
-    if kind == "NoneType":
-        return "None"
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    known = {"NoneType": "None", "tuple": "a tuple or list"}
+    return known.get(kind) or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _dtype(x: Tensor) -> str:

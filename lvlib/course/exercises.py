@@ -106,7 +106,10 @@ def examine(exercise: Exercise, answer: Any) -> NotYet | None:
     problem = guarded(lambda fn: exercise.body(fn, expect), answer)
     if problem and not isinstance(problem, Unusable):
         return problem
-    return guarded(lambda fn: _compare(exercise, fn), answer) or problem  # which says better what cannot be used
+    compared = guarded(lambda fn: _compare(exercise, fn), answer)  # it says better what cannot be used
+    if exercise.make_cases and not wants_class:
+        return compared
+    return compared or problem
 
 
 def _compare(exercise: Exercise, answer: Callable) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind eyes; yellow last, it is faint on white.
@@ -82,12 +83,17 @@ def maps(values: Mapping[str, Tensor], cross: tuple[float, float] | Mapping[str,
         ax.imshow(value.detach().numpy(), **scale)
         if place := cross.get(title) if isinstance(cross, Mapping) else cross:
             ax.plot(place[1], place[0], "x", color="black" if is_mask else COLOURS[5], ms=8, mew=2)
-        ax.set(title=title, xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
-        for axis, size in zip((ax.yaxis, ax.xaxis), value.shape, strict=True):
-            axis.set_ticks([i - 0.5 for i in range(1, size)], minor=True)
-        ax.tick_params(which="minor", length=0)
-        ax.set_axisbelow(False)
-        ax.grid(which="minor", color="#888888", lw=0.4)
+        ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        cell_lines(ax, *value.shape)
     for ax in list(axes.flat)[len(values):]:
         ax.remove()
     return figure
+
+
+def cell_lines(axes: "Axes", rows: int, columns: int, colour: str = "#999999") -> None:
+    """Draws lines around the cells of an image of rows x columns, such as a mask, in place of ticks."""
+    axes.set(xticks=[x - 0.5 for x in range(columns + 1)], yticks=[y - 0.5 for y in range(rows + 1)])
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
+    axes.grid(visible=True, color=colour, lw=0.6)
+    axes.set_axisbelow(False)
+    axes.spines[:].set(visible=True, color=colour, lw=0.6)

@@ -6,6 +6,7 @@ SAME_TYPE = "it is of this type anyway"
 STRICT = "the lengths are always equal"
 SQUARE = "the square of a difference has no sign"
 PROMOTED = "the types of the operands make the result a float, or an int16, anyway"
+OWN_CHANGE = "the text leaves open how the input is changed, and by how much"
 INFERRED = "einops infers one size of each axis from the others"
 
 EQUAL: dict[str, dict[str, str]] = {
@@ -25,7 +26,10 @@ EQUAL: dict[str, dict[str, str]] = {
         "return (10 * torch.log10(4 / mse(video, other))).double()": FLOAT64,
         "return 10 * torch.log10(4 / mse(other, video))": SQUARE,
     },
-    "1.4": {"return nll_nats / (dims * 0.6931471805599453)": "this number is math.log(2)"},
+    "1.4": {
+        "return (nll_nats / (dims * math.log(2))).double()": FLOAT64,
+        "return nll_nats / (dims * 0.6931471805599453)": "this number is math.log(2)",
+    },
     "1.5": {
         "return (counts / counts.sum(1, keepdim=True)).float()": FLOAT64,
         "counts = pairs.reshape(256, 256) + 1": PROMOTED,
@@ -72,5 +76,51 @@ EQUAL: dict[str, dict[str, str]] = {
         "earlier = slice_numbers(shape, factor) < numbers[:, None, None, None]": GPU,
         "earlier = slice_numbers(shape, factor).to() < numbers[:, None, None, None]": GPU,
         "primed = torch.arange(shape[0]) < prime_frames": GPU,
+    },
+    "8.1": {
+        "return (int(first), last)": SAME_TYPE,
+        "return (first, int(last))": SAME_TYPE,
+    },
+    "8.2": {
+        "for axis, length, factor in list(zip(('frames', 'height', 'width'), size, downsample, strict=True))[::-1]:":
+            "where two axes do not fit, either may be named",
+        "return (int(t), h, w)": SAME_TYPE,
+        "return (t, int(h), w)": SAME_TYPE,
+        "return (t, h, int(w))": SAME_TYPE,
+        "for axis, length, factor in zip(('frames', 'height', 'width'), size, downsample):": STRICT,
+        "for axis, length, factor in zip(('frames', 'height', 'width'), size, downsample, strict=False):": STRICT,
+        "t, h, w = (length // factor for length, factor in zip(size, downsample))": STRICT,
+        "t, h, w = (length // factor for length, factor in zip(size, downsample, strict=False))": STRICT,
+        "near = f'{below} or {below}' if below else factor": "one of the nearest sizes is enough",
+        "near = f'{below} or {factor}' if below else factor": "one of the nearest sizes is enough; the factor is fine",
+    },
+    "8.3": {
+        f"return rearrange(out, f'{{lines}} -> b m t h w d', {sizes})": INFERRED
+        for sizes in ("t=t, h=h, w=w", "b=b, h=h, w=w", "b=b, t=t, w=w", "b=b, t=t, h=h")
+    },
+    "8.4": {"return sum((attention(x) for attention in list(self.axes)[::-1]))": "a sum has no order"},
+    "8.5": {"return F.mse_loss(target, video) / variance": SQUARE},
+    "9.1": {
+        "change = layer(x[None]) - layer(x + torch.eye(n)[:, :, None])": "a change has no sign",
+        "change = layer(x - torch.eye(n)[:, :, None]) - layer(x[None])": OWN_CHANGE,
+        "return (change.abs().amax(-1) >= 1e-06).T": "no change is exactly 1e-6, up to rounding",
+        "return (change.abs().amax(-1) > 2e-06).T": OWN_CHANGE,
+        "n = len(torch.zeros_like(x))": "of the same length",
+        "n = len(torch.ones_like(x))": "of the same length",
+        "n = len(x[:1].expand_as(x))": "of the same length",
+    },
+    "10.1": {
+        "seen = pattern.seen(position) if pattern else slice(position + 1)": GPU,
+        "seen = pattern.seen(position).to() if pattern else slice(position + 1)": GPU,
+        "cache.keys[:, :, position] = key[:, :, -1]": "there is one position, the first and the last",
+        "cache.values[:, :, position] = value[:, :, -1]": "there is one position, the first and the last",
+    },
+    "10.2": {
+        "least = logits.topk(min(logits.shape[-1], top_k)).values[..., -1:]": "the smaller of two has no order",
+        "logits = logits.masked_fill(goes.gather(-1, order.argsort()), float('-inf'))": "argsort takes the last axis",
+    },
+    "11.4": {
+        f"new = held.expand(len(torch.{name}_like(actions)), actions.shape[1] - kept.shape[1], -1)":
+            "of the same length" for name in ("zeros", "ones")
     },
 }

@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 
 import jupytext
-import nbformat
-import papermill
 import pytest
 from jupytext.config import find_jupytext_configuration_file, load_jupytext_configuration_file
+from smoke import said_by_checks
 
-from lvlib.course.tool.build import TIME_LIMIT, kernel_environment, student_path
+from lvlib.course.tool.build import student_path
 from lvlib.course.tool.extract import exports
 from lvlib.course.tool.forms import dumps
-from lvlib.course.tool.notebook import code_cells, read_sources, tagged, tags
+from lvlib.course.tool.notebook import read_sources, tagged, tags
 from lvlib.course.tool.verify import disagreements
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +38,20 @@ def test_saving_a_source_from_jupyterlab_adds_nothing(source):
     assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text(encoding="utf-8")
 
 
+@by_notebook
+def test_a_notebook_is_one_sitting_and_its_code_fits_the_screen(source):
+    lines = (ROOT / source.path).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 900
+    for cell in code_cells(source.notebook):
+        code = cell.source.splitlines()
+        assert len(code) <= 60, cell.source[:300]
+        assert [line for line in code if len(line) > 100] == []
+
+
 @pytest.mark.slow
 @by_notebook
 def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
-    said = checks_of(ROOT / student_path(source), tmp_path, monkeypatch)
+    said = dict(said_by_checks(ROOT / student_path(source), tmp_path, monkeypatch))
     exercises = [tagged(cell, "ex-") for cell in source.notebook.cells if "exercise" in tags(cell)]
     assert list(said) == exercises
     for id, line in said.items():
@@ -53,23 +62,5 @@ def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):
 @by_notebook
 def test_the_solution_form_is_right_everywhere(source, tmp_path, monkeypatch):
     (tmp_path / "solved.ipynb").write_text(dumps(source.notebook), encoding="utf-8")
-    for id, line in checks_of(tmp_path / "solved.ipynb", tmp_path, monkeypatch).items():
+    for id, line in said_by_checks(tmp_path / "solved.ipynb", tmp_path, monkeypatch):
         assert re.fullmatch(rf"{id} \w+  OK\n", line), line
-
-
-def checks_of(path: Path, tmp_path: Path, monkeypatch) -> dict[str, str]:
-    """Runs a notebook at smoke size, in an empty folder. Returns all that each check cell has printed."""
-    for name, value in kernel_environment(ROOT, "smoke").items():
-        monkeypatch.setenv(name, value)
-    papermill.execute_notebook(
-        path,
-        tmp_path / "run.ipynb",
-        parameters={"profile": "smoke"},
-        cwd=tmp_path,
-        kernel_name="python3",
-        progress_bar=False,
-        execution_timeout=TIME_LIMIT,
-    )
-    run = nbformat.read(tmp_path / "run.ipynb", as_version=4)
-    cells = [cell for cell in code_cells(run) if "check" in tags(cell)]
-    return {tagged(cell, "ex-"): "".join(output.get("text", "?") for output in cell.outputs) for cell in cells}

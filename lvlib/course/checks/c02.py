@@ -8,8 +8,13 @@ from lvlib.course.exercises import exercise
 from lvlib.models.common import quantize
 
 
+def _grid(draw):
+    """Vectors as an encoder leaves them: (b, t, h, w, d), and in memory the channels before the rows."""
+    return draw.normal(1, 1, 64, 8, 8).movedim(2, -1)
+
+
 def _nearest_cases(draw):
-    yield Case("the notebook's vectors and 512 codes", (draw.normal(1, 1, 8, 8, 64), draw.normal(512, 64)))
+    yield Case("the notebook's vectors and 512 codes", (_grid(draw), draw.normal(512, 64)))
     for vectors, k, d in ((6,), 3, 4), ((1,), 1, 1), ((2, 3), draw.size(5, 9), draw.size(5, 9)):
         size = f"z {(*vectors, d)} and {k} codes"
         yield Case(size, (draw.normal(*vectors, d), draw.normal(k, d)))
@@ -32,18 +37,18 @@ def _(fn, expect):
            look_at="return the index, not the code")
     expect(found.tolist() != [2, 2, 2, 2], "long codes win too often",
            look_at="the term |e|^2 belongs to the distance")
-    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code",
-           look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
+    look_at = "the smallest sum of squared differences; written out as |e|^2 - 2 z.e, it needs the 2 and the minus"
+    expect(found.tolist() == [0, 1, 0, 2], "this is not the nearest code", look_at)
     z, codebook = torch.randn(2, 3, 4, 5), torch.randn(7, 5)
     expect(fn(z, codebook).shape == (2, 3, 4), "wrong for vectors in a grid",
            look_at="z is (..., d): keep all axes but the last")
     expect(torch.equal(fn(z, codebook), (z[..., None, :] - codebook).square().sum(-1).argmin(-1)),
-           "this is not the nearest code", look_at="argmin of |e|^2 - 2 z.e: is the 2 there, and the sign?")
+           "this is not the nearest code", look_at)
 
 
 def _pairs_of_vectors(draw):
     """z and q of one shape, of all kinds."""
-    yield Case("the notebook's grid", (draw.normal(1, 1, 8, 8, 64), draw.normal(1, 1, 8, 8, 64)))
+    yield Case("the notebook's grid", (_grid(draw), draw.normal(1, 1, 8, 8, 64)))
     for shape in (4, 5), (1, 1), (draw.size(2, 5), draw.size(2, 5), 3), (7,):
         yield Case(f"shape {shape}", (draw.normal(*shape), draw.normal(*shape)))
     yield Case("float64", tuple(draw.normal(3, 2, dtype=torch.float64) for _ in range(2)))

@@ -1,7 +1,9 @@
 """Checks of notebook 09: who sees whom, the sparse pattern."""
 
 import torch
+import torch.nn.functional as F
 
+from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.models.common import attention
 
@@ -26,6 +28,41 @@ def _sums(weights):
     return lambda x: weights @ x * (-1.0) ** torch.arange(x.shape[-1])
 
 
+def _mixer(weights, channels=None):
+    """A layer that needs a batch: fixed sums over positions, and over channels where their weights are given."""
+
+    def layer(x):
+        mixed = torch.einsum("ij, bjd -> bid", weights.to(x.dtype), x)
+        return mixed if channels is None else mixed @ channels.to(x.dtype)
+
+    return layer
+
+
+def _attends(x):
+    """The notebook's: each position to itself and those before it."""
+    return F.scaled_dot_product_attention(x, x, x, is_causal=True)
+
+
+def _layer_cases(draw):
+    def case(about, layer, n, dim, dtype=torch.float32):
+        return Case(about, (layer, draw.normal(n, dim, dtype=dtype)), gradients=False)
+
+    def some(n):
+        return (draw.uniform(n, n) < 0.4) * draw.normal(n, n).sign()
+
+    yield case("the notebook's causal attention of 10 positions", _attends, 10, 4)
+    n = draw.size(7, 12)
+    yield case(f"{n} positions", _mixer(some(n)), n, draw.size(2, 5))
+    yield case("one position", _mixer(torch.ones(1, 1)), 1, 3)
+    yield case("one channel", _mixer(some(5)), 5, 1)
+    yield case("a layer that reads the last channel alone", _mixer(some(6), torch.tensor([[0.0], [0.0], [1.0]])), 6, 3)
+    last = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    yield case("a layer that writes into the last channel alone", _mixer(some(6), last), 6, 2)
+    yield case("changes of a thousandth", _mixer(some(5) * 1e-3), 5, 4)
+    yield case("changes that are too small to count", _mixer(some(5) * 1e-9), 5, 4)
+    yield case("float64", _mixer(some(4)), 4, 3, torch.float64)
+
+
 @exercise("9.1", reference=who_sees_whom, wrong={
     "rows and columns have changed places": lambda layer, x: who_sees_whom(layer, x).T,
     "the result must be of type bool": lambda layer, x: who_sees_whom(layer, x).float(),
@@ -36,7 +73,7 @@ def _sums(weights):
         (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).amin(-1) > 1e-6).T,
     "channels may cancel each other": lambda layer, x: (
         (layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])).sum(-1).abs() > 1e-6).T,
-})
+}, cases=_layer_cases)
 def _(fn, expect):
     x, causal = torch.randn(6, 4), torch.ones(6, 6).tril()
     seen = fn(_sums(causal), x)
@@ -66,6 +103,24 @@ def _behind(rule):
     return _pattern(lambda self, query, key: rule(query - key, self.local, self.stride))
 
 
+def _pattern_cases(draw):
+    def case(about, local, stride, query, key, **options):
+        return Case(about, (query, key), init=(local, stride), method="allows", gradients=False, **options)
+
+    places = torch.arange(256)
+    yield case("the notebook's position 227 of 256, local 20 and stride 64", 20, 64, torch.tensor(227), places)
+    sizes = (1, 1), (1, 4), (5, 3), (40, 8), (8, 8), (draw.size(2, 9), draw.size(2, 9))
+    position = torch.arange(33)
+    for local, stride in sizes:
+        yield case(f"all pairs, local {local} and stride {stride}", local, stride, position[:, None], position)
+    yield case("int32 of the shapes (n, 1) and (n,)", 3, 7, position.int()[:, None], position.int())
+    yield case("one query and one key", 2, 4, torch.tensor(9), torch.tensor(1))
+    query, key = (draw.integers(0, 40, 2, 3) for _ in range(2))
+    yield case("pairs of shape (2, 3)", draw.size(1, 6), draw.size(2, 6), query, key)
+    for position in 0, 5, draw.size(20, 40):
+        yield Case(f"what position {position} looks at", (position,), init=(3, 4), method="seen", gradients=False)
+
+
 @exercise("9.2", reference=attention.Sparse, wrong={
     "it sees what lies ahead": _behind(lambda behind, local, stride: (behind < local) | (behind % stride == 0)),
     "the position itself must be visible": _behind(lambda behind, local, stride: (behind > 0) & (
@@ -79,7 +134,7 @@ def _behind(rule):
         (query - key < self.local) | (key % self.stride == 0))),
     "`local` counts the position itself": _behind(lambda behind, local, stride: (behind >= 0) & (
         (behind <= local) | (behind % stride == 0))),
-})
+}, cases=_pattern_cases)
 def _(cls, expect):
     pattern, position = cls(local=3, stride=8), torch.arange(32)
     seen = pattern.allows(torch.tensor(20), position)
@@ -93,7 +148,5 @@ def _(cls, expect):
     expect(strided or not seen[8], "the stride counts back from the query", look_at="behind % stride, not key % stride")
     expect(strided, "the same place in earlier frames is missing", look_at="a multiple of `stride` behind")
     expect(not seen[17], "`local` counts the position itself", look_at="< or <=")
-    for sizes in ((3, 8), (1, 4), (5, 3), (40, 8)):
-        allowed = cls(*sizes).allows(position[:, None], position)
-        expect(torch.equal(allowed, attention.Sparse(*sizes).allows(position[:, None], position)),
-               f"not right for local {sizes[0]}, stride {sizes[1]}", look_at="the two conditions")
+    expect(hash(cls(3, 8)) == hash(pattern) and cls(3, 8) == pattern, "two patterns of the same numbers are equal",
+           look_at="@dataclass(frozen=True) stays above the class")

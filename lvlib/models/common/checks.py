@@ -10,22 +10,24 @@ from torch import Tensor
 from lvlib.stages import Condition, LatentSpec
 
 
-def check_numbers(config: object, *names: str, least: float | None = None, above: float = -math.inf,
-                  below: float = math.inf) -> None:
-    """Each of these fields of a configuration is finite, at least `least` or above `above`, and below `below`."""
+def check_numbers(config: object, *names: str, least: float | None = None,
+                  above: float = -math.inf, below: float = math.inf) -> None:
+    """Each of these fields is finite, at least `least` or above `above`, and below `below`."""
     for name in names:
         value = getattr(config, name)
         if not (value > above if least is None else value >= least) or not value < below:
             words = f"above {above}" if least is None else f"at least {least}"
-            end = f" and below {below}" if below < math.inf else " and finite" if isinstance(value, float) else ""
+            end = " and finite" if isinstance(value, float) else ""
+            end = f" and below {below}" if below < math.inf else end
             raise ValueError(f"{name} must be {words}{end}, not {value}")
 
 
 def check_choice(config: object, name: str, allowed: Iterable) -> None:
     """This field of a configuration has one of the allowed values."""
     allowed = list(allowed)
-    if getattr(config, name) not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(config, name)!r}")
+    value = getattr(config, name)
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
 
 
 # Introduced in solutions/10_writing_clips.py

@@ -203,20 +203,6 @@ class VideoVQVAE(nn.Module):
         return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
 
 
-def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
-    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
-    last frame stands in for those to come, or else the codes would say that the clip ends here.
-
-    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
-    """
-    given = frames.shape[2]
-    if not 0 < given <= clip_frames or given % rate:
-        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
-                         f"not {given}")
-    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-    return torch.cat([frames, still], 2)
-
-
 # Introduced in solutions/10_writing_clips.py
 @dataclass(frozen=True)
 class VideoVQVAEConfig:
@@ -273,6 +259,20 @@ class VideoVQVAEConfig:
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+
+def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
+    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
+    last frame stands in for those to come, or else the codes would say that the clip ends here.
+
+    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
+    """
+    given = frames.shape[2]
+    if not 0 < given <= clip_frames or given % rate:
+        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
+                         f"not {given}")
+    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+    return torch.cat([frames, still], 2)
 
 
 def check_sizes(config: VideoVQVAEConfig) -> None:
