@@ -152,6 +152,17 @@ def position_error(positions: Tensor, truth: Tensor) -> Tensor:
     return (positions - truth).float().norm(dim=-1).mean(-1)
 
 
+def judge(video: Tensor, digits: Tensor, truth: Tensor, classes: Tensor,
+          classifier: DigitClassifier) -> tuple[Tensor, Tensor]:
+    """Of each clip and frame, (b, t): the position error in pixels, and the share of digits that are recognised.
+
+    truth int64 (b, t, k, 2): where the digits should be. classes int64 (b, k): which they are.
+    """
+    places, _ = locate(video, digits)
+    recognised = identity(video, digits, places, classifier) == classes[:, None]
+    return position_error(places, truth), recognised.float().mean(-1)
+
+
 def straightness(positions: Tensor, room: int, speeds: Sequence[int]) -> Tensor:
     """The share of its frames that a digit spends on one line, bounces included: (b, t, k, 2) -> (b, k).
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 07: codes that change, an encoder of patches, a layer for each codebook."""
+"""Checks of notebook 07: what a code sees, an encoder of patches, a layer for each codebook."""
 
 import torch
 from torch import nn
@@ -9,33 +9,47 @@ from lvlib.models.lvt.frame_vqvae import ResidualBlock
 from lvlib.models.lvt.patch_vqvae import LayerEncoder, PatchEncoder, PatchResidualBlock
 
 
-def changed(codes):
-    return codes[:, 1:] != codes[:, :-1]
+def receptive_field(layers):
+    seen, step = 1, 1
+    for kernel, stride in layers:
+        seen += (kernel - 1) * step
+        step *= stride
+    return seen
 
 
-def _code_cases(draw):
-    yield Case("the notebook's two codebooks of 64", (draw.integers(0, 64, 48, 10, 8, 8, 2),), batch=(0,))
-    for shape in (3, 5, 4, 6), (1, 2, 3, 3), (2, draw.size(6, 9), 2, 5, 3), (2, 1, 4, 4), (4, 7):
-        yield Case(f"codes {shape}", (draw.integers(0, 3, *shape),), batch=(0,))
-    yield Case("codes that never change", (draw.integers(0, 9, 2, 1, 3, 4).expand(2, 6, 3, 4).contiguous(),))
+def _own_stride_first(layers):
+    seen, step = 1, 1
+    for kernel, stride in layers:
+        step *= stride
+        seen += (kernel - 1) * step
+    return seen
 
 
-@exercise("7.1", reference=changed, wrong={
-    "where codes change is asked for, not where they stay": lambda codes: codes[:, 1:] == codes[:, :-1],
-    "compare with the frame before, not with the first one": lambda codes: codes[:, 1:] != codes[:, :1],
-    "the first frame has none before it: t - 1 frames are asked for": lambda codes: codes != codes.roll(1, 1),
-    "True and False are asked for, not numbers": lambda codes: codes.diff(dim=1),
-}, cases=_code_cases)
+def _layer_cases(draw):
+    yield Case("the notebook's encoder", ([(4, 2), (4, 2), (3, 1), (3, 1), (1, 1)],))
+    yield Case("a convolution of 4 pixels and stride 4, then single positions", ([(4, 4), (1, 1), (1, 1)],))
+    yield Case("a single layer", ([(draw.size(2, 9), draw.size(1, 3))],))
+    yield Case("no layer", ([],))
+    for n in 3, 6:
+        yield Case(f"{n} layers", ([(draw.size(1, 7), draw.size(1, 3)) for _ in range(n)],))
+
+
+@exercise("7.1", reference=receptive_field, wrong={
+    "windows overlap: a layer adds its kernel less 1": lambda layers: _own_stride_first(
+        [(kernel + 1, 1) for kernel, _ in layers]),
+    "a step of a later layer is several pixels: the strides before it count": lambda layers: 1 + sum(
+        kernel - 1 for kernel, _ in layers),
+    "a layer's own stride comes after it, not before": _own_stride_first,
+    "one pixel is seen where there is no layer": lambda layers: receptive_field(layers) - 1,
+}, cases=_layer_cases)
 def _(fn, expect):
-    codes = torch.tensor([[[[1, 2]], [[1, 3]], [[1, 2]]]])
-    found = fn(codes)
-    expect(found.shape == (1, 2, 1, 2), "the first frame has none before it: t - 1 frames are asked for",
-           look_at="codes[:, 1:] and codes[:, :-1]")
-    expect(found.dtype == torch.bool, "True and False are asked for, not numbers", look_at="!=")
-    expect(found.tolist() != [[[[True, False]], [[True, False]]]],
-           "where codes change is asked for, not where they stay", look_at="!=")
-    expect(found.tolist() != [[[[False, True]], [[False, False]]]],
-           "compare with the frame before, not with the first one", look_at="codes[:, :-1]")
+    expect(fn([(3, 1), (3, 1)]) != 7, "windows overlap: a layer adds its kernel less 1", look_at="kernel - 1")
+    expect(fn([(3, 1)]) != 2, "one pixel is seen where there is no layer", look_at="where `seen` begins")
+    expect(fn([(3, 1), (3, 1)]) == 5, "two layers of 3 see 5 pixels", look_at="the hint")
+    expect(fn([(4, 2), (3, 1)]) != 6, "a step of a later layer is several pixels: the strides before it count",
+           look_at="(kernel - 1) * step")
+    expect(fn([(4, 2), (3, 1)]) != 11, "a layer's own stride comes after it, not before",
+           look_at="`step` grows after `seen` did")
 
 
 class _LooksAround(PatchEncoder):
@@ -124,7 +138,7 @@ class _FirstOnly(LayerEncoder):
         return torch.cat([out[:, :width], torch.zeros_like(out[:, width:])], 1)
 
 
-def _layer_cases(draw):
+def _layered_cases(draw):
     def case(about, layers, channels, hidden, blocks, n, h, w):
         return Case(about, (draw.normal(n, channels, h, w),), init=(layers, channels, hidden, 4, blocks), batch=(0,))
 
@@ -141,7 +155,7 @@ def _layer_cases(draw):
     "the vectors of the layers stand side by side: they are not added": _Added,
     "a codebook's vectors depend on another layer": _Mixed,
     "a codebook's vectors do not depend on its layer": _FirstOnly,
-}, cases=_layer_cases)
+}, cases=_layered_cases)
 def _(fn, expect):
     encoder, frames = fn(2, 3, 8, 4, 1), torch.randn(2, 3, 8, 8)
     vectors = encoder(frames)

@@ -1,10 +1,11 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/07_lvt_writes_video.py.
-"""A frame autoencoder whose codes see their own patch alone, and if asked for, their own layer of colours. Ours.
+"""A frame autoencoder whose codes see their own patch alone, or their own layer of it. Ours.
 
 LVT's encoder looks around each patch (section 4.1), so that what stands beside a digit changes the digit's codes.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from lvlib.models.lvt.frame_vqvae import FrameVQVAE, FrameVQVAEConfig
 
 
 class PatchResidualBlock(nn.Module):
-    """x plus a correction that is computed at each position alone. (n, channels, h, w) in and out."""
+    """x plus a correction, computed at each position alone. (n, channels, h, w) in and out."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -27,7 +28,10 @@ class PatchResidualBlock(nn.Module):
 
 
 class PatchEncoder(nn.Sequential):
-    """Frames (n, channels, h, w) -> vectors (n, hidden, h/4, w/4), each of its own 4x4 pixels alone."""
+    """Frames (n, channels, h, w) -> vectors (n, hidden, h/4, w/4), each of its own 4x4 pixels.
+
+    A convolution, then `residual_blocks` blocks with `residual_hidden` channels inside.
+    """
 
     def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):
         super().__init__(
@@ -40,17 +44,15 @@ class LayerEncoder(nn.Module):
     """A `PatchEncoder` for each layer, side by side: codebook k sees the k-th layer alone.
 
     (n, channels, h, w) -> (n, hidden, h/4, w/4). The layers share the channels as evenly as can be,
-    the later ones have more: of three, the first layer has one and the second two.
+    the later ones have more: of three, the first layer has one and the second two. `blocks` are the
+    sizes of a `PatchEncoder`'s residual blocks.
     """
 
-    def __init__(self, layers: int, channels: int, hidden: int, residual_hidden: int,
-                 residual_blocks: int):
+    def __init__(self, layers: int, channels: int, hidden: int, *blocks: int):
         super().__init__()
         ends = [layer * channels // layers for layer in range(layers + 1)]
-        self.widths = [end - start for start, end in zip(ends, ends[1:])]
-        self.encoders = nn.ModuleList(
-            PatchEncoder(width, hidden // layers, residual_hidden, residual_blocks)
-            for width in self.widths)
+        self.widths = [end - start for start, end in pairwise(ends)]
+        self.encoders = nn.ModuleList(PatchEncoder(n, hidden // layers, *blocks) for n in self.widths)
 
     def forward(self, frames: Tensor) -> Tensor:
         layers = frames.split(self.widths, dim=1)
