@@ -11,7 +11,7 @@ QUICK = -m "not slow"
 
 .PHONY: lab test quick course build check lint clean data install
 
-lab: install
+lab: $(VENV)/course
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/lvlib lab $(LAB_ARGS)
 
 test: check lint data
@@ -39,12 +39,17 @@ clean:
 
 install: $(VENV)/installed
 
-# Again only when the list of packages changes.
-$(VENV)/installed: pyproject.toml constraints.txt
+# What a learner needs. Again only when the list of packages changes.
+$(VENV)/course: pyproject.toml constraints.txt
 	@for python in $(PYTHON); do \
 		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue; \
 		echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); done; \
 	echo "no Python from 3.11 to 3.13 found: install one, or name it: make PYTHON=/path/to/python3"; exit 1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course]'
+	touch $@
+
+# What a maintainer needs on top.
+$(VENV)/installed: $(VENV)/course
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -19,7 +19,7 @@
 #
 # This first notebook shows you both stages as a toy, and how the notebooks of this course work.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import os
 
 import torch
@@ -34,20 +34,24 @@ from lvlib.viz import bars, code_map, set_style, show, show_video
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here are the two stages. The blue parts are neural networks, and you will train all of them. (The two cells
-# below only draw the picture. No need to read them.)
+# Here are the two stages. The blue parts are neural networks, and you will train all of them.
+#
+# (A bar with three dots is a *folded cell*: code that only prepares something, here what draws the picture. It
+# runs like any other. Click on the bar to open it, or leave it closed: you miss nothing.)
 
-# %%
+# %% jupyter={"source_hidden": true}
 def box(ax, x, y, w, h, d, colour="#f3f3f3", face=None):
-    """A box in oblique view: w wide, h high, d deep, with a picture on its front if there is one."""
+    """A box in oblique view: w wide, h high, d deep, perhaps with a picture on its front."""
     dx, dy = 0.45 * d, 0.3 * d
-    top, side = [(0, h), (dx, h + dy), (w + dx, h + dy), (w, h)], [(w, 0), (w + dx, dy), (w + dx, h + dy), (w, h)]
+    top = [(0, h), (dx, h + dy), (w + dx, h + dy), (w, h)]
+    side = [(w, 0), (w + dx, dy), (w + dx, h + dy), (w, h)]
     for corners in ([(0, 0), (w, 0), (w, h), (0, h)], top, side):
-        ax.add_patch(plt.Polygon([(x + a, y + b) for a, b in corners], fc=colour, ec="#444", lw=0.8))
+        points = [(x + a, y + b) for a, b in corners]
+        ax.add_patch(plt.Polygon(points, fc=colour, ec="#444", lw=0.8))
     if face is not None:
         ax.imshow(face, extent=(x, x + w, y, y + h), zorder=2)
 
@@ -59,7 +63,7 @@ def arrow(ax, text, start, end):
             bbox={"boxstyle": "round,pad=0.4", "fc": "#cfe3f7", "ec": "#555"})
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 frame = MovingDigits(1, color=True, seed=3)[0]["video"][0]
 grid = reduce(torch.tensor(frame).float(), "(h a) (w b) c -> h w", "mean", a=8, b=8).long() // 8
 fig, ax = plt.subplots(figsize=(7.4, 3.1))
@@ -75,8 +79,9 @@ ax.text(0, 4.9, "Stage 1: compress", weight="bold")
 ax.text(0, 0.75, "Stage 2: make new grids", weight="bold")
 ax.set(xlim=(-0.2, 11.3), ylim=(0, 5.3), aspect="equal")
 ax.axis("off")
-show(fig, alt="Stage 1: an encoder turns a clip, a deep box with two digits on its front, into a small grid of codes, "
-     "drawn as coloured squares; a decoder turns the grid into the clip again. Stage 2: a prior makes new grids.")
+show(fig, alt="Stage 1: an encoder turns a clip, a deep box with two digits on its front, into a "
+     "small grid of codes, drawn as coloured squares; a decoder turns the grid into the clip "
+     "again. Stage 2: a prior makes new grids.")
 
 # %% [markdown]
 # **What it costs.** A few seconds of computing, and 15 minutes of yours. **What it needs.** Nothing but
@@ -93,20 +98,25 @@ show(fig, alt="Stage 1: an encoder turns a clip, a deep box with two digits on i
 #
 # Try it on the next cell. It reads a clip from a video file, filmed by a real camera.
 
-# %%
+# %% jupyter={"source_hidden": true}
 def real_clip(name: str, start: int) -> Tensor:
-    """16 frames of a video file as uint8 (t, h, w, c), every second one; a generated clip if the file is missing."""
+    """Every second frame of a video file, 16 in all, as uint8 (t, h, w, c).
+
+    A generated clip if the file is missing.
+    """
     path = data_home() / "real_clips" / name
     if not path.exists():
-        print(f"{name} is not on this machine (run: lvlib lab, or make data). We go on with a generated clip.")
+        print(f"{name} is not on this machine (run: lvlib lab, or make data). "
+              "We go on with a generated clip.")
         return torch.tensor(MovingDigits(1, color=True, seed=start)[0]["video"])
     frames, _ = read_video(path, frames=16, start=start, stride=2, size=64)
     return torch.tensor(frames)
 
 
+# %%
 street = real_clip("bikes.mp4", start=190)
-show_video(street, fps=12,
-           alt="A bicycle leans against a house. A passer-by in dark trousers walks through the picture.")
+show_video(street, fps=12, alt="A bicycle leans against a house. A passer-by in dark trousers "
+           "walks through the picture.")
 
 # %% [markdown]
 # Press play. You can drag the slider, change the speed, and switch the loop off. The strip below the player
@@ -117,7 +127,8 @@ show_video(street, fps=12,
 
 # %%
 digits = torch.tensor(MovingDigits(1, frames=16, seed=3)[0]["video"])
-show_video(digits, alt="Two handwritten digits, white on black, move in straight lines and bounce off the sides.")
+show_video(digits, alt="Two handwritten digits, white on black, move in straight lines and bounce "
+           "off the sides.")
 
 # %% [markdown]
 # ## 2. How an exercise works
@@ -167,6 +178,8 @@ answer = check("0.1", second_try)
 #
 # <details><summary>Hint</summary>It is the line of <code>second_try</code>. Keep the four spaces before
 # <code>return</code>.</details>
+#
+# <details><summary>The call</summary><code>return frames.flip(0)</code></details>
 
 # %% tags=["exercise", "ex-0.1"]
 def backwards(frames: Tensor) -> Tensor:
@@ -181,11 +194,12 @@ backwards = check("0.1", backwards)
 
 # %%
 show_video([street, backwards(street)], ["forwards", "backwards"], fps=12,
-           alt="Two players side by side: the passer-by walks forwards in one and backwards in the other.")
+           alt="Two players side by side: the passer-by walks forwards in one and backwards in the "
+           "other.")
 
 # %% [markdown]
-# Stuck? Each exercise has a hint to open. The folder `solutions/` holds every notebook complete, with all its
-# results.
+# Stuck? Each exercise has a hint to open: the idea first, and below it the call that does the work. The folder
+# `solutions/` holds every notebook complete, with all its results.
 
 # %% [markdown]
 # ## 3. A clip is numbers
@@ -195,12 +209,16 @@ show_video([street, backwards(street)], ["forwards", "backwards"], fps=12,
 # around zero, and PyTorch's layers want the channels first. Turn uint8 `(t, h, w, c)` into floats `(c, t, h,
 # w)` from -1 to 1.
 #
-# <details><summary>Hint</summary>Two steps. <code>frames.permute(3, 0, 1, 2)</code> moves the last axis to the front.
-# For the values: what must you divide by so that 255 becomes 2? Then subtract 1.</details>
+# <details><summary>Hint</summary>Two steps, one for the axes and one for the values. The values are the
+# same for every clip: 0 becomes -1 and 255 becomes 1, whatever this clip holds. What must you divide by so
+# that 255 becomes 2? Then subtract 1.</details>
+#
+# <details><summary>The call</summary><code>frames.permute(3, 0, 1, 2)</code> moves the last axis to the
+# front, and <code>.float()</code> makes float32 of uint8. Then divide, then subtract.</details>
 
 # %% tags=["exercise", "ex-0.2"]
 def to_video(frames: Tensor) -> Tensor:
-    """uint8 (t, h, w, c) in 0..255 -> float (c, t, h, w) in -1..1."""
+    """uint8 (t, h, w, c) -> float32 (c, t, h, w): 0 becomes -1 and 255 becomes 1, in every clip."""
     ### BEGIN SOLUTION
     return frames.permute(3, 0, 1, 2).float() / 127.5 - 1
     ### END SOLUTION
@@ -218,11 +236,14 @@ print(f"from {video.min():g} to {video.max():g}")
 # ### Exercise 0.3 · how big is a clip? (about 3 min)
 # How many *bits* hold a clip of uint8 values? A value from 0 to 255 takes 8 bits.
 #
-# <details><summary>Hint</summary><code>frames.numel()</code> is the number of values in a tensor.</details>
+# <details><summary>Hint</summary>How many values does the clip hold, all axes together?</details>
+#
+# <details><summary>The call</summary><code>frames.numel()</code> is the number of values in a tensor of any
+# shape.</details>
 
 # %% tags=["exercise", "ex-0.3"]
 def bits_in(frames: Tensor) -> int:
-    """Bits that hold a clip of uint8 values, any shape."""
+    """Bits that hold a clip of uint8 values, any shape. A Python int."""
     ### BEGIN SOLUTION
     return 8 * frames.numel()
     ### END SOLUTION
@@ -249,12 +270,15 @@ for name, frames in (("street", street), ("digits", digits)):
 # Turn `(c, t, h, w)` into `(c, t/2, h/4, w/4)`. The library einops says such things in words: `reduce(x, "c
 # (t a) h w -> c t h w", "mean", a=2)` takes the mean of every two frames.
 #
-# <details><summary>Hint</summary>Split all three axes in the pattern, each with a letter of its own:
-# <code>(t a) (h b) (w d)</code>, and give the sizes a=2, b=4, d=4.</details>
+# <details><summary>Hint</summary>Split all three axes in the pattern, each with a letter of its own for
+# what is left within a block. What is split on the left, and missing on the right, is averaged.</details>
+#
+# <details><summary>The call</summary>The left side of the pattern is <code>c (t a) (h b) (w d)</code>, the
+# sizes are <code>a=2, b=4, d=4</code>.</details>
 
 # %% tags=["exercise", "ex-0.4"]
 def block_means(video: Tensor) -> Tensor:
-    """Means of blocks of 2 frames x 4 x 4 pixels: (c, t, h, w) -> (c, t/2, h/4, w/4)."""
+    """Means of blocks of 2 frames x 4 x 4 pixels: floats (c, t, h, w) -> (c, t/2, h/4, w/4)."""
     ### BEGIN SOLUTION
     return reduce(video, "c (t a) (h b) (w d) -> c t h w", "mean", a=2, b=4, d=4)
     ### END SOLUTION
@@ -281,13 +305,14 @@ def decode(codes: Tensor) -> Tensor:
 
 codes = encode(video)
 print(f"clip {tuple(video.shape)}: {bits_in(digits):,} bits")
-print(f"grid {tuple(codes.shape)}: {4 * codes.numel():,} bits, {bits_in(digits) / (4 * codes.numel()):.0f} times fewer")
+fewer = bits_in(digits) / (4 * codes.numel())
+print(f"grid {tuple(codes.shape)}: {4 * codes.numel():,} bits, {fewer:.0f} times fewer")
 
 # %%
 blocks = F.interpolate((codes[None] / 7.5 - 1), scale_factor=(2, 4, 4))[0]
 show_video([video, blocks, decode(codes)], ["clip", "codes", "decoded"], frames=6,
-           alt="Three clips in step: the moving digits; their codes, coarse grey blocks; and the decoded clip, the "
-           "digits again but blurred.")
+           alt="Three clips in step: the moving digits; their codes, coarse grey blocks; and the "
+           "decoded clip, the digits again but blurred.")
 
 # %% [markdown]
 # Blurred, but you can follow it, at 1/64 of the bits. That was stage 1. The autoencoders that you will build
@@ -300,9 +325,10 @@ show_video([video, blocks, decode(codes)], ["clip", "codes", "decoded"], frames=
 generator = torch.Generator().manual_seed(0)
 dice = torch.randint(0, 16, codes.shape, generator=generator)
 shuffled = codes.flatten()[torch.randperm(codes.numel(), generator=generator)].reshape(codes.shape)
-show_video([decode(codes), decode(shuffled), decode(dice)], ["real grid", "right codes, any order", "dice"], frames=6,
-           alt="Three decoded clips: the digits; their codes in random order, dim spots on black; and codes from "
-           "dice, grey noise everywhere.")
+show_video([decode(codes), decode(shuffled), decode(dice)],
+           ["real grid", "right codes, any order", "dice"], frames=6,
+           alt="Three decoded clips: the digits; their codes in random order, dim spots on black; "
+           "and codes from dice, grey noise everywhere.")
 
 # %% [markdown]
 # Three grids of the same size, and only one is a video. Which codes come where, *given the others*: this is
@@ -327,14 +353,16 @@ for i in range(len(test_clips)):
     clip = to_video(torch.tensor(test_clips[i]["video"]))
     real = encode(clip)
     mixed = real.flatten()[torch.randperm(real.numel(), generator=generator)].reshape(real.shape)
-    rows.append([error(clip, other) for other in (decode(real), clip.mean(1, keepdim=True), decode(mixed))])
+    guesses = decode(real), clip.mean(1, keepdim=True), decode(mixed)
+    rows.append([error(clip, guess) for guess in guesses])
 through_grid, still, wrong_grid = torch.tensor(rows).mean(0).tolist()
 
 # %%
-show(bars({"through\nthe grid": through_grid, "still picture": still, "same codes,\nany order": wrong_grid},
+show(bars({"through\nthe grid": through_grid, "still picture": still,
+           "same codes,\nany order": wrong_grid},
           "mean squared error", f"{len(test_clips)} clips of digits never seen"),
-     alt=f"Bars: error {through_grid:.2f} through the grid, {still:.2f} for a still picture, {wrong_grid:.2f} for the "
-     "same codes in any order.")
+     alt=f"Bars: error {through_grid:.2f} through the grid, {still:.2f} for a still picture, "
+     f"{wrong_grid:.2f} for the same codes in any order.")
 assert through_grid < 0.8 * still, "a grid with 1/64 of the bits should beat a still picture"
 assert wrong_grid > 1.5 * through_grid, "the order of the codes should matter"
 
@@ -351,8 +379,10 @@ assert wrong_grid > 1.5 * through_grid, "the order of the codes should matter"
 # | our toy, digits | 16 x 64 x 64, grey | 65,536 | 8 x 16 x 16 | 2,048 | 32 times |
 #
 # The difference in scale is large. LVT's Table 1 gives a mean squared error of 0.0016 with one codebook and
-# of 0.0004 with four, on pictures of a robot at a table, after 500,000 training steps. Ours is 0.07, for a
-# mean over blocks that blurs two digits on black. What carries over is the plan.
+# of 0.0004 with four, on pictures of a robot at a table, after 500,000 training steps. Each of these numbers is
+# in its own scale: ours is for values from -1 to 1, and the paper does not say which it takes. With values from
+# 0 to 1 the same error would count a quarter. Even so ours, the first bar above, is many times larger: a mean
+# over blocks blurs two digits on black. What carries over is the plan.
 
 # %% [markdown]
 # ## 6. The map of the five systems
@@ -368,7 +398,7 @@ assert wrong_grid > 1.5 * through_grid, "the order of the codes should matter"
 # | **MeBT**, 2023 | the VQGAN of TATS | transformer that sees both ways | many codes at once, linear cost |
 # | **PVDM**, 2023 | three flat grids of real numbers | diffusion with a 2D U-Net | latents without codes; denoising |
 
-# %%
+# %% jupyter={"source_hidden": true}
 systems = {  # name: clip (t, h, w), grids (t, h, w)
     "LVT": ((16, 64, 64), [(16, 16, 16)]), "VideoGPT": ((16, 64, 64), [(8, 32, 32)]),
     "TATS": ((16, 128, 128), [(4, 16, 16)]), "MeBT": ((128, 128, 128), [(32, 16, 16)]),
@@ -384,11 +414,13 @@ for ax, (name, (clip, grids)) in zip(axes, systems.items(), strict=True):
         left += 0.35
     labels = "\n+ ".join(" x ".join(map(str, grid)) for grid in grids)
     ax.text(0.5, 2.4, name, ha="center", weight="bold")
-    ax.text(0.5, 0.15, f"{' x '.join(map(str, clip))}\nto {labels}", ha="center", va="top", fontsize=8)
+    shapes = f"{' x '.join(map(str, clip))}\nto {labels}"
+    ax.text(0.5, 0.15, shapes, ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.05, 1.5), ylim=(-0.8, 2.6), aspect="equal")
     ax.axis("off")
-show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as time x height x width. Below each, to "
-     "the same scale, a far smaller yellow box: its grid. PVDM has three flat grids.")
+show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as time x height x "
+     "width. Below each, to the same scale, a far smaller yellow box: its grid. PVDM has three "
+     "flat grids.")
 
 # %% [markdown]
 # Above the clip, below its grid in yellow, to one scale within each column. The first chapter, notebooks 01
@@ -400,7 +432,7 @@ show(fig, alt="Five boxes, the clips of LVT, VideoGPT, TATS, MeBT and PVDM as ti
 #
 # | place | what is there |
 # |---|---|
-# | `notebooks/` | the notebooks to work in, like this one |
+# | `my/` | the notebooks to work in, like this one: your own copy, which an update of the course leaves to you |
 # | `solutions/` | the same notebooks complete, with results: to look at when you are stuck |
 # | `lvlib/` | the library. What you build in a notebook is there too, and the next notebook imports it |
 # | `data/` | clips. `lvlib lab` or `make data` fills it; no notebook needs the network |
@@ -440,11 +472,31 @@ print("this notebook runs at size:", profile)
 #
 # 1. Our toy code keeps the mean of each block. Which other number could a block be given, and what would it
 #    keep better?
+#
+#    <details><summary>An answer</summary>The brightest value, for one: thin strokes stay white, where the
+#    mean makes them pale. Or the number of a pattern in a list of patterns: then a code can say "an edge,
+#    rising to the right". Notebook 02 learns such a list.</details>
+#
 # 2. A still picture would be hard to beat in a clip of a parked car. Which clips are hard for a still
 #    picture, and which for our grid?
+#
+#    <details><summary>An answer</summary>Hard for a still picture is whatever moves far: a camera that
+#    pans, a runner. Hard for our grid is whatever is finer than its blocks: grass, print, a light that
+#    flickers from one frame to the next. A slow pan over a smooth sky is easy for the grid and hard for the
+#    picture; a still photograph of a newspaper is the reverse.</details>
+#
 # 3. The decoder never sees the clip, only its codes. What must the decoder then know by itself?
-# 4. PVDM's three grids grow with the sum of the sides, a cube of codes grows with their product. What might
-#    get lost?
+#
+#    <details><summary>An answer</summary>All that the clips have in common: here that the ground is black,
+#    that strokes are smooth and thin, what an 8 looks like. What is the same in every clip needs no bits in
+#    the code. It is in the decoder's weights instead.</details>
+#
+# 4. A box of codes grows with its volume, PVDM's three grids only with the faces of the box. What might get
+#    lost?
+#
+#    <details><summary>An answer</summary>The box has a place for every (t, h, w). Three flat grids have one
+#    for every (h, w), (t, h) and (t, w), and each of these places is shared by a whole row of the box. What
+#    is special at one place <em>and</em> one moment, such as a spark, has no place of its own.</details>
 
 # %%
 progress()

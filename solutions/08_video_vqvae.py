@@ -27,13 +27,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import code_bits, perplexity, usage
 from lvlib.runs import load_checkpoint
-from lvlib.viz import curves, set_style, show, show_codes, show_video, strip
+from lvlib.viz import curves, maps, set_style, show, show_codes, show_video, strip
 
 set_style()
 
@@ -45,14 +46,17 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # squares, 4x4 in each of four frames, become **one** code out of 256. The whole clip of 16 frames of 32x32
 # pixels, 16,384 numbers, becomes 4 x 8 x 8 = 256 codes.
 
-# %% jupyter={"source_hidden": true}
+# %%
 def digit_clips(split: str, clips: int, seed: int = 0) -> Tensor:
     """Clips of one grey digit of 20 pixels, (clips, 1, 16, 32, 32) in [-1, 1]."""
-    digits = MovingDigits(clips, size=32, digits=1, digit_size=20, speeds=(1,), seed=seed, split=split)
+    digits = MovingDigits(clips, size=32, digits=1, digit_size=20, speeds=(1,), seed=seed,
+                          split=split)
     return to_video(torch.tensor(digits.batch(slice(0, clips))["video"]))
 
 
 clip = digit_clips("test", 8)[4]
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 4, figsize=(6.4, 3.4))
 for t, ax in enumerate(axes.flat):
     ax.imshow(clip[0, t], cmap="gray", vmin=-1, vmax=1)
@@ -63,8 +67,9 @@ for t, ax in enumerate(axes.flat):
     ax.grid(color="#555555", lw=0.5)
     colour = "#E69F00" if t < 4 else "#56B4E9"
     ax.add_patch(plt.Rectangle((11.5, 15.5), 4, 4, fill=False, color=colour, lw=2))
-show(fig, alt="Eight frames of a moving digit under a grid of 4 by 4 pixels. The same cell of the grid is marked "
-          "orange in frames 0 to 3 and blue in frames 4 to 7: two blocks, each of which becomes one code.")
+show(fig, alt="Eight frames of a moving digit under a grid of 4 by 4 pixels. The same cell of the "
+              "grid is marked orange in frames 0 to 3 and blue in frames 4 to 7: two blocks, each "
+              "of which becomes one code.")
 
 # %% [markdown]
 # **What it costs.** A minute and a half on one CPU core. **What it needs.** Notebooks 02 and 03 (vector
@@ -85,15 +90,12 @@ with_torch = F.conv1d(pixel[None, None], weights[None, None], padding=1)[0, 0]
 every_second = F.conv1d(pixel[None, None], weights[None, None], padding=1, stride=2)[0, 0]
 assert torch.allclose(by_hand, with_torch, atol=1e-6) and torch.equal(every_second, with_torch[::2])
 
-fig, ax = plt.subplots(figsize=(6.4, 2.6))
-ax.plot(pixel, ".-", label="the pixel")
-ax.plot(by_hand, ".-", label="convolved in time")
-ax.plot(range(0, 16, 2), every_second, "o", mfc="none", ms=10, label="with stride 2")
-ax.set(xlabel="frame", ylabel="brightness", xticks=range(0, 16, 2))
-ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-show(fig, alt="The brightness of one pixel over 16 frames rises and falls twice as the digit passes, then stays at -1. "
-          "Its convolution is highest on the long rise, negative on the long fall, then 0, but 0.5 in the last frame. "
-          "Circles mark every second value of it: stride 2.")
+show(curves({"the pixel": pixel.tolist(), "convolved in time": by_hand.tolist(),
+             "with stride 2": {2 * i: float(v) for i, v in enumerate(every_second)}},
+            xlabel="frame", ylabel="brightness"),
+     alt="The brightness of one pixel over 16 frames rises and falls twice as the digit passes, "
+         "then stays at -1. Its convolution is highest on the long rise, negative on the long "
+         "fall, then 0, but 0.5 in the last frame. Stride 2 gives every second value of it.")
 
 # %% [markdown]
 # At the ends the convolution reads the zeros that we put there. Black is -1 here, so zero is a grey, and the
@@ -102,21 +104,8 @@ show(fig, alt="The brightness of one pixel over 16 frames rises and falls twice 
 #
 # With **stride** 2 every second result is left out, and 16 frames give 8. This is all that "downsampling in
 # time" means. A **3D convolution** has 3x3x3 weights in place of three, and every output looks at three
-# frames, three rows and three columns. Our three weights are the 3D kernel that is zero everywhere else:
-
-# %%
-kernel = torch.zeros(1, 1, 3, 3, 3)
-kernel[0, 0, :, 1, 1] = weights
-moving = F.conv3d(clip[None], kernel, padding=1)
-assert torch.allclose(moving[0, 0, :, 16, 14], by_hand, atol=1e-6)
-inside = moving[0, :, 1:15]  # the first and the last frame see the zeros outside the clip
-show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
-     alt="Two rows of frames: a digit that moves, and the same digit as an edge picture. On grey, where nothing moves, "
-         "edges that arrive are white and edges that leave are black.")
-
-# %% [markdown]
-# A frame autoencoder cannot compute this picture: no frame alone knows where its digit is going. This one
-# kernel does.
+# frames, three rows and three columns. A frame autoencoder cannot compute what our three weights have found: no
+# frame alone knows where its digit is going.
 #
 # ### Exercise 8.1 · which frames does a latent frame see? (about 15 min)
 # Stack such convolutions, and each output sees more and more frames. Output `i` of one convolution reads the
@@ -124,8 +113,11 @@ show(strip([clip[:, 1:15], inside], titles=["clip", "change in time"]),
 # one position see through a whole stack? Give the first and the last, and forget where the clip ends: numbers
 # below 0 or beyond the last frame are fine.
 #
-# <details><summary>Hint</summary>Go backwards, from the last layer to the first. Keep the first and the last
-# index that are seen; each layer moves both.</details>
+# <details><summary>Hint: the idea</summary>Go backwards, from the last layer to the first: what does the
+# position read there, and what do those positions read one layer below?</details>
+# <details><summary>Hint: the call</summary>Start with <code>first = last = position</code>, and loop over
+# <code>reversed(layers)</code>. The rule above moves the first index, and with <code>+ kernel - 1</code> the
+# last.</details>
 
 # %% tags=["exercise", "ex-8.1"]
 def frames_seen(position: int, layers: list[tuple[int, int, int]]) -> tuple[int, int]:
@@ -173,36 +165,32 @@ for j in range(4):
 # next halves those that want more. Here is the beginning of the module that this notebook writes.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
-"""VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
+"""VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and
+Table 8.
 
 Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import ema_quantizer
-from lvlib.models.common.volume import AxialPositions, Triple, check_reach
+from lvlib.models.common.volume import AxialPositions, Triple
 from lvlib.models.videogpt.axial_attention import AxialAttention
-from lvlib.stages import LatentSpec, VideoShape
+from lvlib.models.videogpt.vqvae import VideoVQVAEConfig, hold_last  # in notebook 10
 
 BlockKind = Literal["attention", "official", "plain"]
 
 # %% tags=["export:models.videogpt.vqvae"]
 def strides(downsample: Triple) -> list[Triple]:
-    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
+    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2,
+    1, 1)]."""
     halvings = max(downsample).bit_length() - 1
     return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
-
-# %%
-for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
-    print(downsample, "takes convolutions with strides", strides(downsample))
 
 # %% [markdown]
 # > **In the official code** the downsampling (2, 2, 2) crashes. The paper's own robot and Doom models have it.
@@ -212,14 +200,17 @@ for downsample in ((4, 4, 4), (2, 2, 2), (4, 2, 2), (1, 8, 8)):
 # the convolutions would run, and the decoder would return 16 frames. Raise `ValueError` with one line that
 # names the axis (`frames`, `height` or `width`), and the sizes nearby that are fine.
 #
-# <details><summary>Hint</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The multiple
-# below is <code>length // factor * factor</code>. Zero frames are no clip.</details>
+# <details><summary>Hint: the idea</summary>Go through the three axes. Where a length is no multiple, name
+# the multiple below and the one above. Zero frames are no clip.</details>
+# <details><summary>Hint: the call</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The
+# multiple below is <code>length // factor * factor</code>.</details>
 
 # %% tags=["exercise", "ex-8.2", "export:models.videogpt.vqvae"]
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
-    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it does.
+    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it
+    does.
     """
     ### BEGIN SOLUTION
     for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
@@ -234,13 +225,6 @@ def latent_grid(size: Triple, downsample: Triple) -> Triple:
 # %% tags=["check", "ex-8.2"]
 latent_grid = check("8.2", latent_grid)
 
-# %%
-print("16 frames of 64x64, downsampling (4, 2, 2):", latent_grid((16, 64, 64), (4, 2, 2)))
-try:
-    latent_grid((15, 64, 64), (4, 2, 2))
-except ValueError as error:
-    print("ValueError:", error)
-
 # %% [markdown]
 # The way up is the **transposed convolution**: each input writes its multiple of the kernel into the output,
 # `stride` apart, and what overlaps adds up. Table 8 has filters of 3 on the way down and of 4 on the way up.
@@ -253,9 +237,8 @@ for size in (3, 4):
     print(f"kernel {size}: {len(up)} outputs, written by {up.int().tolist()}")
 
 # %% [markdown]
-# With a kernel of 3, every second output gets two contributions and the others one: a pattern of stripes, in
-# pictures a checkerboard, that the network must unlearn. With 4 it is even (but for the ends), and the length
-# is exactly twice.
+# With a kernel of 3, every second output gets two contributions and the others one: a checkerboard that the
+# network must unlearn. With 4 it is even (but for the ends), and the length is exactly twice.
 #
 # ## 3. Attention along the axes
 #
@@ -265,20 +248,22 @@ for size in (3, 4):
 # Latents of 8 x 32 x 32 have 67 million.
 #
 # **Axial attention** (Ho et al. 2019) lets a position look along the three lines that go through it: the same
-# place in all frames, its column, its row. VideoGPT adds up what the three find. A position has t + h + w
-# scores, not t · h · w.
+# place in all frames, its column, its row. The official code adds up what the three find (the paper does not
+# say how they are joined). A position has t + h + w scores, not t · h · w.
 #
 # ### Exercise 8.3 · attention along one axis (about 15 min)
 # `F.scaled_dot_product_attention` takes `(batch, heads, length, d)`. For attention along t, every place (h,
 # w) of every clip is a batch of its own, of length t. Bring the axes into that order, attend, and bring them
 # back.
 #
-# <details><summary>Hint</summary>For t: <code>"b m t h w d -> (b h w) m t d"</code>, and back with
-# <code>b=, h=, w=</code>. Write down the pattern of the lines for each axis, and use it for both
-# directions.</details>
+# <details><summary>Hint: the idea</summary>Everything that is not the line is a batch. Write down the
+# pattern of the lines for each axis, and use it for both directions.</details>
+# <details><summary>Hint: the call</summary>For t: <code>rearrange(x, "b m t h w d -> (b h w) m t d")</code>, and
+# back with <code>b=, h=, w=</code>.</details>
 
 # %% tags=["export:models.videogpt.axial_attention"]
-"""Attention along the axes of a volume: of each position to its row, its column, and its place in all frames.
+"""Attention along the axes of a volume: of each position to its row, its column, and its place in
+all frames.
 
 VideoGPT, section 3, after Ho et al. 2019.
 """
@@ -290,14 +275,16 @@ from torch import Tensor, nn
 
 # %% tags=["exercise", "ex-8.3", "export:models.videogpt.axial_attention"]
 def attend_along(axis: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT, section 3.
+    """Attention of each position to those on its line along one axis, "t", "h" or "w". VideoGPT,
+    section 3.
 
     q, k, v (b, heads, t, h, w, d) -> (b, heads, t, h, w, d).
     """
     ### BEGIN SOLUTION
     lines = {"t": "(b h w) m t d", "h": "(b t w) m h d", "w": "(b t h) m w d"}[axis]
     b, _, t, h, w, _ = q.shape
-    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}") for x in (q, k, v)))
+    out = F.scaled_dot_product_attention(*(rearrange(x, f"b m t h w d -> {lines}")
+                                           for x in (q, k, v)))
     return rearrange(out, f"{lines} -> b m t h w d", b=b, t=t, h=h, w=w)
     ### END SOLUTION
 
@@ -319,18 +306,22 @@ class AxisAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b t h w (three m d) -> three b m t h w d", three=3, m=self.heads)
-        return self.out_proj(rearrange(attend_along(self.axis, q, k, v), "b m t h w d -> b t h w (m d)"))
+        q, k, v = rearrange(self.qkv(x), "b t h w (three m d) -> three b m t h w d", three=3,
+                            m=self.heads)
+        return self.out_proj(rearrange(attend_along(self.axis, q, k, v),
+                                       "b m t h w d -> b t h w (m d)"))
 
 # %% [markdown]
 # ### Exercise 8.4 · three axes (about 5 min)
-# Put the three together, as VideoGPT does: each layer reads `x`, and what they find is added up.
+# Put the three together, as the official code does: each layer reads `x`, and what they find is added up.
 #
-# <details><summary>Hint</summary>One line. The three work side by side, none reads another's result.</details>
+# <details><summary>Hint: the idea</summary>The three work side by side, none reads another's result.</details>
+# <details><summary>Hint: the call</summary><code>sum(...)</code> over <code>self.axes</code>.</details>
 
 # %% tags=["exercise", "ex-8.4", "export:models.videogpt.axial_attention"]
 class AxialAttention(nn.Module):
-    """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two heads."""
+    """The sum of three attentions, along w, h and t. Volumes (b, t, h, w, dim). Official code, two
+    heads."""
 
     def __init__(self, dim: int, heads: int = 2):
         super().__init__()
@@ -354,74 +345,36 @@ layers = nn.Sequential(*(AxialAttention(8) for _ in range(3)))
 quiet = torch.randn(1, 4, 7, 7, 8)
 loud = quiet.clone()
 loud[0, 1, 3, 2] += 1
-fig, axes = plt.subplots(3, 4, figsize=(5.4, 4.2))
+seen, crosses = {}, {}
 for depth in range(1, 4):
+    layer = f"{depth} layer{'s' * (depth > 1)}"
     changed = (layers[:depth](loud) - layers[:depth](quiet)).abs().amax(-1)[0] > 1e-7
-    print(f"{depth} layer{'s' * (depth > 1)}: {changed.sum()} of {changed.numel()} positions notice")
-    for t, ax in enumerate(axes[depth - 1]):
-        ax.imshow(changed[t], cmap="Blues", vmin=0, vmax=1.3)
-        ax.set(xticks=[], yticks=[], title=f"frame {t}" if depth == 1 else "")
-        ax.grid(False)
-    axes[depth - 1, 0].set_ylabel(f"{depth} layer{'s' * (depth > 1)}")
-    axes[depth - 1, 1].plot(2, 3, "x", color="black", ms=8, mew=2)
-    if depth == 1:
-        assert changed.sum() == 4 + 7 + 7 - 2
-assert changed.all()
-show(fig, alt="Three rows of four frames of 7 by 7 positions. After one layer the cross's row and column in its own "
-          "frame have changed, and one position in each other frame. After two layers its whole frame, and a cross in "
-          "each other frame. After three layers everything.")
+    print(f"{layer}: {changed.sum()} of {changed.numel()} positions notice")
+    seen |= {f"{layer}, frame {t}": changed[t] for t in range(4)}
+    crosses[f"{layer}, frame 1"] = (3, 2)
+assert seen["1 layer, frame 1"].sum() == 7 + 7 - 1 and changed.all()
+show(maps(seen, crosses),
+     alt="Three rows of four frames of 7 by 7 positions. After one layer the cross's row and "
+         "column in its own frame have changed, and one position in each other frame. After two "
+         "layers its whole frame, and a cross in each other frame. After three layers everything.")
 
 # %% [markdown]
 # One layer sees a cross in space and time. Three layers see everything: any position is reached in three
 # steps, one on each axis.
 #
 # ### What it costs
-# Scores, and CPU seconds for one layer without projections, on latents of growing size. The last is the
-# paper's size for robots and Doom.
-
-# %%
-def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(*(x.flatten(2, 4) for x in (q, k, v))).reshape(q.shape)
-
-
-def axial(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return sum(attend_along(axis, q, k, v) for axis in "wht")
-
-
-def cpu_seconds(attend, *qkv: Tensor) -> float:
-    """The fastest of three calls."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        attend(*qkv)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-sizes = [(4, 8, 8), (4, 16, 16), (4, 32, 32), (8, 32, 32)][:{"smoke": 1, "course": 4}[profile]]
-full_seconds, axial_seconds = {}, {}
-print("latents        full: scores   seconds   axial: scores   seconds   fewer scores  faster")
-for t, h, w in sizes:
-    n = t * h * w
-    qkv = torch.randn(3, 1, 2, t, h, w, 32)  # two heads of 32
-    full_seconds[n], axial_seconds[n] = cpu_seconds(full, *qkv), cpu_seconds(axial, *qkv)
-    print(f"{t} x {h:>2} x {w:>2} {n * n:>17,} {full_seconds[n]:>9.4f} {n * (t + h + w):>15,} {axial_seconds[n]:>9.4f}"
-          f" {n / (t + h + w):>12.0f}x {full_seconds[n] / axial_seconds[n]:>6.1f}x")
-show(curves({"full": full_seconds, "axial": axial_seconds}, xlabel="positions", ylabel="CPU seconds", log=True),
-     alt="Seconds against positions, log scale. Full attention starts below axial attention and grows much faster.")
-print(f"for {n:,} positions axial attention is {full_seconds[n] / axial_seconds[n]:.1f} times as fast as full")
-
-# %% [markdown]
-# At the paper's size axial attention has 114 times fewer scores. It is faster by much less (the last column): it
-# goes through the volume three times and reorders it each time, and many short lines keep a processor less
-# busy than one long one. For 256 positions full attention is the faster one. Axial attention pays where
-# latents are large.
+# Of n = t · h · w positions full attention computes n² scores, axial attention n · (t + h + w). At the paper's
+# size for robots and Doom, 8 x 32 x 32, these are 114 times fewer. It is faster by less: it goes through the
+# volume three times and reorders it each time, and many short lines keep a processor less busy than one long
+# one. (On one core we measured 18 times as fast at that size, and 0.7 times for 4 x 8 x 8.) Axial attention
+# pays where latents are large.
 #
 # ## 4. The residual block of Fig. 4
 #
 # Attention does not know where a position is. Shuffle the frames, and its results are shuffled, too. So
-# VideoGPT adds **position embeddings**: a learned vector for each time, each row and each column. Their sum
-# tells a position where it is. All attention layers in encoder and decoder share them.
+# VideoGPT adds **position embeddings**, "learned spatio-temporal embeddings that are shared between all axial
+# attention layers" (section 3). Ours are a vector for each time, each row and each column, and a position's is
+# their sum; the paper does not say how the axes are joined.
 
 # %% tags=["export:models.common.volume"]
 import torch
@@ -432,21 +385,26 @@ def check_reach(shape: tuple[int, ...], largest: tuple[int, ...]) -> None:
     """Raises ValueError if a volume of latents is larger than position embeddings reach."""
     for axis, size, end in zip(("frames", "height", "width"), shape, largest, strict=False):
         if size > end:
-            raise ValueError(f"latent {axis} must be at most {end}, where position embeddings end, not {size}")
+            raise ValueError(f"latent {axis} must be at most {end}, where position embeddings end, "
+                             f"not {size}")
 
 
 class AxialPositions(nn.Module):
-    """A learned vector for each place on each axis; a position's is the sum over its axes. VideoGPT, section 3.
+    """A learned vector for each place on each axis; a position's is the sum over its axes (ours;
+    the paper says learned embeddings, shared by all layers: VideoGPT, section 3).
 
-    shape: of the largest volume, (t, h, w), or (t, h, w, k) where each code has a position of its own.
+    shape: of the largest volume, (t, h, w), or (t, h, w, k) where each code has a position of its
+    own.
     """
 
     def __init__(self, shape: tuple[int, ...], dim: int):
         super().__init__()
-        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim)) for size in shape)
+        self.tables = nn.ParameterList(nn.Parameter(0.02 * torch.randn(size, dim))
+                                       for size in shape)
 
     def forward(self, shape: tuple[int, ...]) -> Tensor:
-        """(*shape, dim), for a volume of this shape. Raises ValueError if the tables do not reach that far."""
+        """(*shape, dim), for a volume of this shape. Raises ValueError if the tables do not reach
+        that far."""
         check_reach(shape, tuple(map(len, self.tables)))
         first, *others = (table[:size] for table, size in zip(self.tables, shape, strict=True))
         for table in others:
@@ -473,20 +431,24 @@ class ChannelNorm(nn.LayerNorm):
 
 def block_norm(kind: BlockKind, channels: int) -> nn.Module:
     """The norm in residual blocks of this kind, for volumes (b, channels, t, h, w)."""
-    return {"attention": ChannelNorm, "official": nn.BatchNorm3d, "plain": nn.Identity}[kind](channels)
+    return {"attention": ChannelNorm, "official": nn.BatchNorm3d,
+            "plain": nn.Identity}[kind](channels)
 
 
 class VideoBlock(nn.Module):
-    """x plus a correction: a 3x3x3 and a 1x1x1 convolution, axial attention, each after a norm and a ReLU. Fig. 4.
+    """x plus a correction: a 3x3x3 and a 1x1x1 convolution, axial attention, each after a norm and
+    a ReLU. Fig. 4.
 
-    Volumes (b, channels, t, h, w). "official": BatchNorm in place of LayerNorm. "plain": neither norm nor attention.
+    Volumes (b, channels, t, h, w). "official": BatchNorm in place of LayerNorm. "plain": neither
+    norm nor attention.
     """
 
     def __init__(self, channels: int, hidden: int, kind: BlockKind):
         super().__init__()
         bias = kind == "plain"  # as in the official code, none next to a norm
         self.convolutions = nn.Sequential(
-            block_norm(kind, channels), nn.ReLU(), nn.Conv3d(channels, hidden, 3, padding=1, bias=bias),
+            block_norm(kind, channels), nn.ReLU(),
+                                          nn.Conv3d(channels, hidden, 3, padding=1, bias=bias),
             block_norm(kind, hidden), nn.ReLU(), nn.Conv3d(hidden, channels, 1, bias=bias))
         self.norm = block_norm(kind, channels)
         self.attention = None if kind == "plain" else AxialAttention(channels)
@@ -515,21 +477,7 @@ class VideoBlocks(nn.Module):
         return F.relu(self.norm(x))
 
 # %% [markdown]
-# Does its attention know the order of the frames? We shuffle them and look whether the results are just
-# shuffled.
-
-# %%
-torch.manual_seed(0)
-shuffled, x = torch.tensor([2, 0, 3, 1]), torch.randn(1, 8, 4, 6, 6)
-block, positions = VideoBlock(8, 4, "attention"), AxialPositions((4, 6, 6), 8)
-for name, where in {"without positions": None, "with positions": positions((4, 6, 6))}.items():
-    volume = block.norm(x).movedim(1, -1)
-    straight, mixed = (block.attention(v if where is None else v + where) for v in (volume, volume[:, shuffled]))
-    print(f"attention {name}: off by {(straight[:, shuffled] - mixed).abs().max():.6f} when frames are shuffled")
-
-# %% [markdown]
-# Without positions the order of frames makes no difference at all. (The convolutions of a block do notice the
-# order, so the official code works without.)
+# (The convolutions of a block do notice where they are, so the official code works without positions.)
 #
 # ### Encoder and decoder
 # The encoder is: one convolution for each halving, one more, and the blocks. The decoder is its reverse.
@@ -538,7 +486,8 @@ for name, where in {"without positions": None, "with positions": positions((4, 6
 class VideoEncoder(nn.Module):
     """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w')."""
 
-    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int,
+                 downsample: Triple,
                  kind: BlockKind):
         super().__init__()
         steps = strides(downsample)
@@ -555,7 +504,8 @@ class VideoEncoder(nn.Module):
 class VideoDecoder(nn.Module):
     """The encoder's reverse: vectors (b, hidden, t', h', w') -> video (b, channels, t, h, w)."""
 
-    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int,
+                 downsample: Triple,
                  kind: BlockKind):
         super().__init__()
         self.blocks = VideoBlocks(hidden, residual_hidden, blocks, kind)
@@ -563,7 +513,8 @@ class VideoDecoder(nn.Module):
         widths = [hidden] * len(steps) + [channels]
         layers = []
         for stride, width, next_width in zip(steps, widths, widths[1:], strict=False):
-            kernel = tuple(step + 2 for step in stride)  # 4 where it doubles, 3 where it keeps the size
+            # 4 where it doubles, 3 where it keeps the size
+            kernel = tuple(step + 2 for step in stride)
             layers += [nn.ConvTranspose3d(width, next_width, kernel, stride, padding=1), nn.ReLU()]
         self.upsample = nn.Sequential(*layers[:-1])
 
@@ -581,12 +532,14 @@ class VideoDecoder(nn.Module):
 # ### Exercise 8.5 · normalised mean squared error (about 5 min)
 # `variance` is a number, measured once on the data.
 #
-# <details><summary>Hint</summary>One line. Everything is a mean over all pixels: no square root, no mean by
+# <details><summary>Hint: the idea</summary>Everything is a mean over all pixels: no square root, no mean by
 # clip.</details>
+# <details><summary>Hint: the call</summary><code>F.mse_loss</code>, divided.</details>
 
 # %% tags=["exercise", "ex-8.5", "export:models.videogpt.vqvae"]
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
-    """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
+    """Mean squared error over the data's variance, (): 1 for the best picture in one grey.
+    VideoGPT, section 4.1."""
     ### BEGIN SOLUTION
     return F.mse_loss(video, target) / variance
     ### END SOLUTION
@@ -597,22 +550,27 @@ normalized_mse = check("8.5", normalized_mse)
 # %%
 train = digit_clips("train", {"smoke": 64, "course": 2000}[profile])
 variance = train.var().item()
-constant, black = torch.full_like(train, train.mean().item()), torch.full_like(train, -1)
-print(f"variance of our pixels {variance:.3f}; the official code has 0.06 in [-0.5, 0.5], which is 0.24 in [-1, 1]")
-for name, guess in {"one grey": constant, "black": black}.items():
-    print(f"always {name}: MSE {F.mse_loss(guess, train):.3f}, "
-          f"normalised {normalized_mse(guess, train, variance):.2f}, PSNR {psnr(guess, train).mean():.1f} dB")
+grey, black = torch.full_like(train, train.mean().item()), torch.full_like(train, -1)
+print(f"variance of our pixels {variance:.3f}")
+for name, guess in {"one grey": grey, "black": black}.items():
+    print(f"always {name}: normalised error {normalized_mse(guess, train, variance):.2f}, PSNR "
+          f"{psnr(guess, train).mean():.1f} dB")
 
 # %% [markdown]
 # The best picture in one grey has a normalised error of exactly 1. Whatever the data, a model below 1 has
-# learned something: this is what makes the number useful. The PSNR of a black picture is a warning. Most of
-# each clip *is* black, so even nothing at all has 14.7 dB, and the 20 dB that we are after are not far above.
+# learned something: this is what makes the number useful. The PSNR of a black picture is a warning: most of
+# each clip *is* black, so even nothing at all is not far below the 20 dB that we are after.
+#
+# > **In the official code** the variance is 0.06 in [-0.5, 0.5], 0.24 in [-1, 1], for every data set. The paper
+# > means the variance of the data set at hand. Where pixels vary less (our Doom clips: 0.035) 0.24 makes the
+# > reconstruction count 7 times too little: measure yours, and give `--autoencoder.variance`.
 #
 # ## 6. All of it
 #
 # The quantizers are those of notebooks 03 and 04: their codes start on encoder outputs of the first batch,
 # and dead ones are restarted. Both are what VideoGPT asks for (section 4.1). A 1x1x1 convolution before and
-# after brings the vectors to the dimension of the codes.
+# after brings the vectors to the dimension of the codes. All sizes stand in a dataclass,
+# `VideoVQVAEConfig` (its definition is in notebook 10, where it is scaled up).
 #
 # `encode_start` is for a clip of which only the beginning is known. Section 1 has said why that takes care:
 # the last codes look at frames that are not there yet.
@@ -675,116 +633,6 @@ class VideoVQVAE(nn.Module):
         error = normalized_mse(self.video(q), video, self.config.variance)
         return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
 
-# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
-def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
-    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
-    last frame stands in for those to come, or else the codes would say that the clip ends here.
-
-    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
-    """
-    given = frames.shape[2]
-    if not 0 < given <= clip_frames or given % rate:
-        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
-                         f"not {given}")
-    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-    return torch.cat([frames, still], 2)
-
-# %% [markdown]
-# All sizes stand in a dataclass: the same one in this notebook and at the paper's size.
-
-# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
-@dataclass(frozen=True)
-class VideoVQVAEConfig:
-    """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x
-    downsampling. Raises ValueError for sizes that do not fit together.
-    """
-
-    renamed: ClassVar[dict[str, str]] = {"out": "out_proj"}
-    """What parts of the names of weights in older checkpoints are called now."""
-    frame_by_frame: ClassVar[bool] = False
-    channels: int = 3
-    """Colour channels of the video: 1 or 3."""
-    hidden: int = 240
-    """Channels of the encoder and the decoder."""
-    residual_hidden: int = 128
-    """Channels inside a residual block."""
-    residual_blocks: int = 4
-    """Residual blocks in the encoder, and as many in the decoder."""
-    downsample: Triple = (4, 4, 4)
-    """How many times fewer latents than frames, rows and columns: 1, 2, 4, 8 or 16 each."""
-    codes: int = 1024
-    """Codes of each codebook."""
-    code_dim: int = 256
-    """Dimension of the quantized vectors, over all codebooks."""
-    codebooks: int = 1
-    """Number of codebooks; the paper tries up to 8 (Table 7)."""
-    block: BlockKind = "attention"
-    """attention: LayerNorm, axial attention, position embeddings (Fig. 4); official: BatchNorm,
-    axial attention, no positions (official code); plain: neither (Moving MNIST in Table 8)."""
-    positions: Triple = (16, 64, 64)
-    """The largest latents that the position embeddings reach (block "attention" alone)."""
-    variance: float = 0.24
-    """Of the data's pixels in [-1, 1]; it divides the squared error (official: 0.06 in [-.5, .5])."""
-    commitment: float = 0.25
-    """Weight of the commitment loss."""
-    decay: float = 0.99
-    """Decay of the codebook's running means (official code)."""
-    restart: float = 0.05
-    """A code used less than this share of the mean is restarted; 0 for no restarts."""
-
-    def __post_init__(self):
-        check_sizes(self)
-
-    def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of a clip (c, t, h, w): codes (t', h', w'), or (t', h', w', k) for k codebooks.
-
-        Raises ValueError for a clip that does not fit.
-        """
-        grid = grid_of(self, video_shape)
-        shape = grid if self.codebooks == 1 else (*grid, self.codebooks)
-        return LatentSpec(shape, self.codes, self.downsample[0])
-
-    def build(self) -> VideoVQVAE:
-        """The model, with new weights."""
-        return VideoVQVAE(self)
-
-# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.vqvae"]
-def check_sizes(config: VideoVQVAEConfig) -> None:
-    """Raises ValueError for sizes that do not fit together."""
-    names = "channels", "hidden", "residual_hidden", "codes", "code_dim", "codebooks"
-    check_numbers(config, *names, least=1)
-    check_numbers(config, "residual_blocks", "commitment", least=0)
-    check_numbers(config, "variance", above=0)
-    check_numbers(config, "decay", above=0, below=1)
-    check_numbers(config, "restart", least=0, below=1)
-    check_choice(config, "block", get_args(BlockKind))
-    factors = config.downsample
-    if any(factor not in (1, 2, 4, 8, 16) for factor in factors) or max(factors) == 1:
-        raise ValueError("downsample must be 1, 2, 4, 8 or 16 an axis and more than 1 on one of "
-                         f"them, not {factors}")
-    if config.block != "plain" and config.hidden % 2:
-        raise ValueError(f"hidden must be even, for two attention heads, not {config.hidden}")
-    if not all(size >= 1 for size in config.positions):
-        raise ValueError(f"positions must be at least 1 an axis, not {config.positions}")
-    if config.code_dim % config.codebooks:
-        raise ValueError(f"code_dim must be a multiple of codebooks ({config.codebooks}), "
-                         f"not {config.code_dim}")
-
-
-def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
-    """(t', h', w') of a clip (c, t, h, w).
-
-    Raises ValueError if the downsampling does not divide the clip, if the position embeddings do
-    not reach that far, or for another number of channels.
-    """
-    channels, *size = video_shape
-    if channels != config.channels:
-        raise ValueError(f"the video must have {config.channels} channels, not {channels}")
-    grid = latent_grid(tuple(size), config.downsample)
-    if config.block == "attention":
-        check_reach(grid, config.positions)
-    return grid
-
 # %% [markdown]
 # > **In the official code** a codebook does not remember that it has begun: after loading a checkpoint, the
 # > first training step draws all codes anew. And a code is dead when fewer than *one* vector of a batch chooses
@@ -793,17 +641,14 @@ def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
 # A model for our clips:
 
 # %%
-config = VideoVQVAEConfig(channels=1, hidden=32, residual_hidden=16, residual_blocks=1, downsample=(4, 4, 4), codes=256,
+config = VideoVQVAEConfig(channels=1, hidden=32, residual_hidden=16, residual_blocks=1,
+                          downsample=(4, 4, 4), codes=256,
                           code_dim=16, variance=variance, decay=0.95)
-model = config.build()
+model = VideoVQVAE(config)
 spec = config.latents((1, 16, 32, 32))
 bits = code_bits(spec.shape, spec.num_codes)
 print(f"{sum(p.numel() for p in model.parameters()):,} weights; {spec}; {bits:.0f} bits a clip, "
       f"{16 * 32 * 32 * 8 / bits:.0f} times fewer than its pixels")
-try:
-    model.encode(torch.zeros(1, 1, 16, 30, 32))
-except ValueError as error:
-    print("ValueError:", error)
 
 # %% [markdown]
 # ### Training
@@ -815,13 +660,13 @@ test = digit_clips("test", {"smoke": 8, "course": 100}[profile])
 
 def new(config: VideoVQVAEConfig, seed: int = 0) -> VideoVQVAE:
     torch.manual_seed(seed)
-    return config.build()
+    return VideoVQVAE(config)
 
 
-def fit(model: nn.Module, steps: int, every: int) -> dict[int, Tensor]:
+def fit(model: nn.Module, steps: int, every: int, name: str) -> dict[int, Tensor]:
     """Trains the model; the test clips as it rebuilds them, by step."""
     optimizer, by_step = torch.optim.Adam(model.parameters(), lr=2e-3), {}
-    for step in range(1, steps + 1):
+    for step in tqdm(range(1, steps + 1), desc=name):
         loss, _ = model.train().loss(train[torch.randint(len(train), (4,))])
         optimizer.zero_grad()
         loss.backward()
@@ -838,18 +683,20 @@ def decibels(rebuilt: Tensor) -> float:
 
 steps, few, every = {"smoke": (3, 2, 1), "course": (800, 300, 100)}[profile]
 start, model = time.process_time(), new(config)
-by_step = fit(model, steps, every)
+by_step = fit(model, steps, every, "4 x 8 x 8")
 rebuilt, codes = by_step[steps], model.encode(test)
-print(f"{steps} steps in {time.process_time() - start:.0f} CPU seconds: PSNR {decibels(rebuilt):.1f} dB on digits "
-      f"never seen, {usage(codes, 256):.0%} of the codes in use, perplexity {perplexity(codes, 256):.0f}")
+print(f"{steps} steps in {time.process_time() - start:.0f} CPU seconds: PSNR "
+      f"{decibels(rebuilt):.1f} dB on digits never seen, {usage(codes, 256):.0%} of the codes in "
+      f"use, perplexity {perplexity(codes, 256):.0f}")
 if profile != "smoke":
     assert decibels(rebuilt) > 20, "three seeds: 20.6 to 21.1"
     assert usage(codes, 256) > 0.5, "three seeds: all"
 
 # %%
-show_video([test[1], rebuilt[1], test[7], rebuilt[7]], titles=["clip", "rebuilt", "clip", "rebuilt"],
-           alt="Two clips of moving digits, each beside its reconstruction: the same digit on the same path, with "
-               "softer strokes.")
+show_video([test[1], rebuilt[1], test[7], rebuilt[7]],
+           titles=["clip", "rebuilt", "clip", "rebuilt"],
+           alt="Two clips of moving digits, each beside its reconstruction: the same digit on the "
+               "same path, with softer strokes.")
 
 # %% [markdown]
 # The digits are where they should be, and they move smoothly. Strokes are soft: 2,048 bits for a clip are
@@ -860,7 +707,8 @@ by_frame = (10 * torch.log10(4 / (rebuilt - test).square().mean((0, 1, 3, 4)))).
 fig = curves({"PSNR": by_frame}, xlabel="frame", ylabel="PSNR (dB)")
 for border in (3.5, 7.5, 11.5):
     fig.axes[0].axvline(border, color="black", lw=1, ls="--")
-show(fig, alt="PSNR of each of the 16 frames. Dashed lines between groups of four frames. In each group the two middle "
+show(fig, alt="PSNR of each of the 16 frames. Dashed lines between groups of four frames. In each "
+              "group the two middle "
           "frames are best, and the first and the last frame of the clip are worst.")
 middle, edge = (sum(by_frame[t] for t in frames) / 4 for frames in ((5, 6, 9, 10), (4, 7, 8, 11)))
 if profile != "smoke":
@@ -874,9 +722,9 @@ if profile != "smoke":
 
 # %%
 show_codes(test[1], codes[1], n_codes=256, frames=16,
-           alt="Sixteen frames; below them the 8 by 8 codes of each group of four frames, as coloured squares; below "
-               "those, in yellow, codes that differ from the group before: nearly all of them, where it is black, "
-               "too.")
+           alt="Sixteen frames; below them the 8 by 8 codes of each group of four frames, as "
+               "coloured squares; below those, in yellow, codes that differ from the group before: "
+               "nearly all of them, where it is black, too.")
 
 # %% [markdown]
 # One picture of codes serves four frames. Did you expect yellow only where the digit is, as with LVT's codes
@@ -886,11 +734,14 @@ show_codes(test[1], codes[1], n_codes=256, frames=16,
 
 # %%
 shipped = load_checkpoint("videogpt-course/autoencoder")
+better = shipped.decode(shipped.encode(test))
+print(f"PSNR on the same clips: shipped {decibels(better):.1f} dB, ours {decibels(rebuilt):.1f} dB")
 black = rearrange(test, "b 1 (t i) (h j) (w k) -> b t h w (i j k)", i=4, j=4, k=4).amax(-1) < -0.98
 stays_black = black[:, 1:] & black[:, :-1]
 for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
     changed = its_codes[:, 1:] != its_codes[:, :-1]
-    print(f"{name:<8} {changed[stays_black].float().mean():.0%} of the codes change where black stays black")
+    print(f"{name:<8} {changed[stays_black].float().mean():.0%} of the codes change where black "
+          "stays black")
     if profile != "smoke":
         assert changed[stays_black].float().mean() > 0.6, "three seeds: 84% to 94%; shipped: 87%"
 
@@ -900,16 +751,6 @@ for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
 # its bits to use: the 256 codes describe the clip *together*. For rebuilding this is free room. For the model
 # that must predict the codes it is a burden: black is not easy any more. Keep it in mind in notebook 09.
 #
-# What does a longer training lead to?
-
-# %%
-better = shipped.decode(shipped.encode(test))
-print(f"PSNR on the same clips: shipped {decibels(better):.1f} dB, ours {decibels(rebuilt):.1f} dB")
-show(strip([test[1], rebuilt[1], better[1]], titles=["clip", f"{steps} steps", "shipped"]),
-     alt="Three rows of frames of a moving digit: the clip, our reconstruction with soft strokes, and that of the "
-         "shipped model, which is closer to the clip.")
-
-# %% [markdown]
 # ## 7. The experiment: where to spend the codes (Table 5)
 #
 # We have 256 codes for a clip. Should they be many in time and few in space, or the other way round? VideoGPT
@@ -928,20 +769,23 @@ downsampling = {"16 x 4 x 4": (1, 8, 8), "1 x 16 x 16": (16, 2, 2)}
 trade = {"4 x 8 x 8": by_step}
 for name in downsampling:
     start, other = time.process_time(), new(replace(config, downsample=downsampling[name]))
-    trade[name] = fit(other, few, every)
+    trade[name] = fit(other, few, every, name)
     print(f"{name:<11}: {sum(p.numel() for p in other.parameters()):,} weights, {few} steps in "
           f"{time.process_time() - start:.0f} CPU seconds")
 lines = {name: {step: decibels(made) for step, made in made_by_step.items() if step <= few}
          for name, made_by_step in trade.items()}
 show(curves(lines, xlabel="step", ylabel="PSNR (dB)", title="256 codes a clip, digits never seen"),
-     alt="PSNR against steps for three latent sizes: 4 x 8 x 8 is highest, 1 x 16 x 16 begins lowest.")
+     alt="PSNR against steps for three latent sizes: 4 x 8 x 8 is highest, 1 x 16 x 16 begins "
+         "lowest.")
 if profile != "smoke":
     assert lines["4 x 8 x 8"][few] > lines["1 x 16 x 16"][few] + 0.3, "three seeds: 0.8 to 1.5 dB"
 
 # %%
-show(strip([test[1], *(made_by_step[few][1] for made_by_step in trade.values())], titles=["clip", *trade]),
-     alt=f"Four rows of frames after {few} steps: the clip of a moving digit, and three reconstructions. All are "
-         "blurred. 4 x 8 x 8 is the most legible, 16 x 4 x 4 a blob in the right place, 1 x 16 x 16 is smeared.")
+show(strip([test[1], *(made_by_step[few][1] for made_by_step in trade.values())],
+           titles=["clip", *trade]),
+     alt=f"Four rows of frames after {few} steps: the clip of a moving digit, and three "
+         "reconstructions. All are blurred. 4 x 8 x 8 is the most legible, 16 x 4 x 4 a blob in "
+         "the right place, 1 x 16 x 16 is smeared.")
 
 # %% [markdown]
 # Each fails in its own way. 16 x 4 x 4 has 8 bits for an 8x8 square: the digit's place and weight in every
@@ -950,16 +794,16 @@ show(strip([test[1], *(made_by_step[few][1] for made_by_step in trade.values())]
 #
 # Beside the paper. Its group of 4,096 codes (BAIR, 16 frames of 64x64) has the same three kinds:
 #
-# | | ours, 256 codes | PSNR (dB), three seeds | paper, 4,096 codes | R-FVD | FVD |
-# |---|---|---|---|---|---|
-# | balanced | 4 x 8 x 8 | **19.2**, **18.6**, **18.5** | 4 x 32 x 32 | **28.3** | **104.6** |
-# | every frame kept | 16 x 4 x 4 | 18.5, 17.8, 18.4 | 16 x 16 x 16 | 32.8 | 113.4 |
-# | one latent frame | 1 x 16 x 16 | 18.5, 17.1, 17.4 | 1 x 64 x 64 | 41.6 | 126.7 |
+# | | ours, 256 codes | paper, 4,096 codes | R-FVD | FVD |
+# |---|---|---|---|---|
+# | balanced | 4 x 8 x 8 | 4 x 32 x 32 | **28.3** | **104.6** |
+# | every frame kept | 16 x 4 x 4 | 16 x 16 x 16 | 32.8 | 113.4 |
+# | one latent frame | 1 x 16 x 16 | 1 x 64 x 64 | 41.6 | 126.7 |
 #
-# (For PSNR higher is better, for R-FVD, the FVD of reconstructions, and for FVD lower.)
+# (For R-FVD, the FVD of reconstructions, and for FVD lower is better. FVD*, a third column, waits for notebook 12.)
 #
-# **What we can say.** After 300 steps balanced latents are best in each of three seeds, as in the paper. They
-# are ahead of one latent frame by 0.8 to 1.5 dB, and of 16 x 4 x 4 by 0.7, 0.8 and 0.1 dB: the second is a
+# **What we can say.** After 300 steps balanced latents are best in each of three seeds (19.2, 18.6, 18.5 dB), as
+# in the paper: ahead of one latent frame by 0.8 to 1.5 dB, and of 16 x 4 x 4 by 0.7, 0.8 and 0.1 dB, which is a
 # tendency.
 #
 # **What this scale does not show.** PSNR is not FVD: it does not ask whether a movement looks right. Equal
@@ -977,10 +821,12 @@ no_attention = new(replace(config, residual_blocks=2))
 for block in no_attention.modules():
     if isinstance(block, VideoBlock):
         block.attention = nn.Linear(config.hidden, config.hidden)
-without = fit(no_attention, few, every)
-for name, its_model, made in (("attention", model, by_step), ("no attention", no_attention, without)):
-    print(f"{name:<13} {sum(p.numel() for p in its_model.parameters()):,} weights: {decibels(made[few]):.1f} dB, "
-          f"normalised MSE {normalized_mse(made[few], test, variance):.3f} after {few} steps")
+without = fit(no_attention, few, every, "no attention")
+for name, its_model, made in (("attention", model, by_step),
+                              ("no attention", no_attention, without)):
+    print(f"{name:<13} {sum(p.numel() for p in its_model.parameters()):,} weights: "
+          f"{decibels(made[few]):.1f} dB, normalised MSE "
+          f"{normalized_mse(made[few], test, variance):.3f} after {few} steps")
 if profile != "smoke":
     assert decibels(without[few]) > decibels(by_step[few]) - 0.2, "three seeds: 0.4 dB ahead"
 
@@ -1023,10 +869,9 @@ if profile != "smoke":
 # lvlib evaluate runs/vqvae --data.root BAIR --metrics psnr
 # ```
 #
-# `lvlib describe videogpt-vqvae-bair` says 14.5M parameters, 8 x 32 x 32 latents, and about 41 GB for a batch
-# of 32 in fp32: spread it over several devices. A step is 23 TFLOP, 100,000 of them 2.3 x 10^18: about 25
-# hours at 25 TFLOP/s, if the data arrives in time. (These are counts. We have not run the full size.) The
-# paper had up to 8 Quadro RTX 6000 of 24 GB.
+# `lvlib describe videogpt-vqvae-bair` says 14.5M parameters, 8 x 32 x 32 latents, and about 41 GB for a batch of
+# 32 in fp32. A step is 23 TFLOP, 100,000 of them 2.3 x 10^18: about 25 hours at 25 TFLOP/s. (These are counts.
+# We have not run the full size.) The paper had up to 8 Quadro RTX 6000 of 24 GB.
 #
 # On two CPU cores, the course's own:
 #
@@ -1039,13 +884,18 @@ if profile != "smoke":
 # ### Questions to think about
 # 1. Latent frame 0 sees frames 0 to 7. Could a convolution be built whose latent frames never see later
 #    frames? What would the first latent frame lose?
+#    <details><summary>Answer</summary>Yes: pad in front only, by kernel - 1 frames. A frame's code then knows the
+#    past alone, which is what a model that goes on needs. The first latent frame would see padding in place of
+#    a past, and its last frames must be described without a look at the next.</details>
 # 2. Where it is black codes change although nothing happens there. How would you build or train an
 #    autoencoder whose codes stay? What would it cost?
+#    <details><summary>Answer</summary>Let each code see its own block only: kernels as large as their stride.
+#    Notebook 07 tries this for frames. Then a black block can spend nothing on its neighbours, and details
+#    that they could have shared are lost, unless there are more codes.</details>
 # 3. Axial attention sums three attentions that work side by side. Another way is one after the other: along
 #    t, then h, then w, each reading what the last one found. What can one such layer see?
-# 4. A clip of 32 frames goes through this model without any change, if the position embeddings reach. What
-#    does it take to make them reach?
-# 5. With K = 256 a code has 8 bits. Is every code worth its 8 bits? (You have its perplexity.)
+#    <details><summary>Answer</summary>Everything: along w it reads positions that have read their columns, which
+#    have read all frames. The price is that the three must wait for each other.</details>
 
 # %%
 progress()

@@ -19,7 +19,7 @@
 # Below, the model that ships with the course got ten wishes, the digits 0 to 9, and the same random numbers
 # for each.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import math
 import os
 
@@ -30,6 +30,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from lvlib.course import check, progress
+from lvlib.course.experiments import fit
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.evaluation.flow import horizontal_shift, turn_agreement
 from lvlib.metrics.pixels import psnr
@@ -44,13 +45,17 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
-prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+prior = load_checkpoint("videogpt-course")
+autoencoder = load_checkpoint("videogpt-course/autoencoder")
 likely, wishes = VideoGPTSampling(top_p=0.9), []
 for label in range({"smoke": 2, "course": 10}[profile]):
     torch.manual_seed(3)
-    wishes.append(autoencoder.decode(prior.sample(1, {"label": torch.tensor([label])}, sampling=likely)))
-show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(len(wishes))]), limit=40_000,
-     alt="One row of 16 frames for each digit from 0 to 9. Most rows show a moving digit of the class asked for.")
+    wishes.append(autoencoder.decode(prior.sample(1, {"label": torch.tensor([label])},
+                                                  sampling=likely)))
+show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(len(wishes))]),
+     limit=40_000,
+     alt="One row of 16 frames for each digit from 0 to 9. Most rows show a moving digit of the "
+         "class asked for.")
 
 # %% [markdown]
 # **What it costs.** About a minute and a half on one core. **What it needs.** Notebook 09 (the prior without a
@@ -68,11 +73,15 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
 # order. The result is the normalised x times (1 + scale), plus the shift.
 #
-# <details><summary>Hint</summary><code>F.layer_norm(x, x.shape[-1:])</code> and <code>.chunk(2, -1)</code>.</details>
+# <details><summary>Hint: the idea</summary>Two steps: normalise without any gain or bias, then let the
+# condition scale and shift.</details>
+# <details><summary>Hint: the call</summary><code>F.layer_norm(x, x.shape[-1:])</code> and
+# <code>.chunk(2, -1)</code>.</details>
 
 # %% tags=["exercise", "ex-11.1"]
 def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
-    """x (b, n, dim), cond_vector (b, n, cond_dim), weight (2 * dim, cond_dim) -> (b, n, dim). VideoGPT, section 3."""
+    """x (b, n, dim), cond_vector (b, n, cond_dim), weight (2 * dim, cond_dim) -> (b, n, dim).
+    VideoGPT, section 3."""
     ### BEGIN SOLUTION
     scale, shift = (cond_vector @ weight.T).chunk(2, -1)
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
@@ -131,19 +140,23 @@ print(f"the label 1 changes it by {(norm(x, label_1) - told_nothing).abs().mean(
 
 # %%
 count = {"smoke": 4, "course": 60}[profile]
-clips = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, count))
-codes, label = autoencoder.encode(to_video(torch.tensor(clips["video"]))), torch.tensor(clips["label"])
-labels = {"the true label": label, "the next digit": (label + 1) % 10, "the one after": (label + 2) % 10}
+data = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+clips = data.batch(slice(0, count))
+codes = autoencoder.encode(to_video(torch.tensor(clips["video"])))
+label = torch.tensor(clips["label"])
+labels = {"the true label": label, "the next digit": (label + 1) % 10,
+          "the one after": (label + 2) % 10}
 bits = {}
 for name, given_label in labels.items():
-    bits[name] = prior.scores(codes, {"label": given_label})["bits_per_dim"].mean().item() * codes[0].numel()
+    scores = prior.scores(codes, {"label": given_label})["bits_per_dim"]
+    bits[name] = scores.mean().item() * codes[0].numel()
     print(f"told {name:<15} {bits[name]:6.1f} bits a clip")
 if profile != "smoke":
     assert bits["the true label"] < min(bits["the next digit"], bits["the one after"]) - 3
 
 # %% [markdown]
-# A wrong label costs about 60 bits a clip (this one model, 60 test clips), far more than the 3.3 bits that
-# name one digit of ten: the model expects other strokes, and is surprised by each.
+# A wrong label costs far more than the 3.3 bits that name one digit of ten: the model expects other strokes, and
+# is surprised by each.
 #
 # ## 2. An action for each frame
 #
@@ -156,12 +169,15 @@ if profile != "smoke":
 # Cut the t frames into `latent_frames` runs of s neighbours, and join the actions of each run: all numbers of its
 # first frame, then all of its second.
 #
-# <details><summary>Hint</summary>One <code>rearrange</code>. Which of t and s moves slower? And which of s and
-# a?</details>
+# <details><summary>Hint: the idea</summary>Time is cut in two axes, t runs of s frames, and s is then
+# joined with a. Which of t and s moves slower? And which of s and a?</details>
+# <details><summary>Hint: the call</summary>One <code>rearrange</code>: <code>"b (t s) a -&gt; ..."</code>
+# with <code>t=latent_frames</code>.</details>
 
 # %% tags=["exercise", "ex-11.2", "export:models.common.conditioning"]
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
-    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
+    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t /
+    latent_frames."""
     ### BEGIN SOLUTION
     return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
     ### END SOLUTION
@@ -184,25 +200,31 @@ by_latent_frame = check("11.2", by_latent_frame)
 #
 # > **In the official code** there is another ReLU on the correction, before the sum. Then a block can only add.
 #
-# <details><summary>Hint</summary>Two terms, one <code>F.relu</code>.</details>
+# <details><summary>Hint: the idea</summary>Shortcut and correction are two ways from the same input; their
+# sum goes on.</details>
+# <details><summary>Hint: the call</summary>Two terms, one <code>F.relu</code>.</details>
 
 # %% tags=["exercise", "ex-11.3", "export:models.common.conditioning"]
 class ResidualBlock3d(nn.Module):
-    """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
+    """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) ->
+    (b, width, t, h', w').
 
-    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms are of each channel
-    of a clip: over all channels together, a frame that is mostly black looks like any other.
+    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms
+    are of each channel of a clip: over all channels together, a frame that is mostly black looks
+    like any other.
     """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.correction = nn.Sequential(
-            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(width, width), nn.ReLU(),
+            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False),
+                                        nn.GroupNorm(width, width), nn.ReLU(),
             nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
         nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False)
+        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1,
+                                                             (1, stride, stride), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         ### BEGIN SOLUTION
@@ -217,7 +239,8 @@ ResidualBlock3d = check("11.3", ResidualBlock3d)
 # axis stays.
 
 # %% tags=["export:models.common.conditioning"]
-STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each width, as in the 2D networks of that depth
+# blocks of each width, as in the 2D networks of that depth
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def described(value: Tensor) -> str:
@@ -225,7 +248,8 @@ def described(value: Tensor) -> str:
 
 
 class FrameEncoder(nn.Module):
-    """A 3D ResNet over the given frames: (b, channels, n, h, w) in [-1, 1] -> (b, n * h/4 * w/4, units).
+    """A 3D ResNet over the given frames: (b, channels, n, h, w) in [-1, 1] -> (b, n * h/4 * w/4,
+    units).
 
     depth: 18 or 34. units: width of the last stage; the first has an eighth of it.
     """
@@ -237,7 +261,8 @@ class FrameEncoder(nn.Module):
         before = units // 8
         for stage, blocks in enumerate(STAGES[depth]):
             for block in range(blocks):
-                layers.append(ResidualBlock3d(before, units * 2**stage // 8, 2 if stage == 1 and block == 0 else 1))
+                layers.append(ResidualBlock3d(before, units * 2**stage // 8,
+                                              2 if stage == 1 and block == 0 else 1))
                 before = units * 2**stage // 8
         self.layers = nn.Sequential(*layers)
         self.places = frames, -(-height // 4), -(-width // 4)
@@ -246,8 +271,8 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         if frames.shape[1:] != self.shape or not frames.is_floating_point():
-            raise ValueError(f"the given frames must be float (b, {', '.join(map(str, self.shape))}), "
-                             f"not {described(frames)}")
+            raise ValueError("the given frames must be float (b, "
+                             f"{', '.join(map(str, self.shape))}), not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
@@ -256,7 +281,8 @@ class FrameEncoder(nn.Module):
 
 # %% tags=["export:models.common.conditioning"]
 class CrossAttention(nn.Module):
-    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT, section 3."""
+    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT,
+    section 3."""
 
     def __init__(self, dim: int, heads: int, memory_dim: int):
         super().__init__()
@@ -266,7 +292,8 @@ class CrossAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def memory_kv(self, memory: Tensor) -> Tensor:
-        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
+        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many
+        codes look."""
         return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
 
     def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:
@@ -279,10 +306,8 @@ class CrossAttention(nn.Module):
 look = CrossAttention(dim=16, heads=2, memory_dim=64)
 encoder = FrameEncoder(channels=1, frames=1, height=32, width=32, depth=18, units=64)
 first = to_video(torch.tensor(clips["video"][:2]))[:, :, :1]
-memory = encoder(first)
-memory_kv = look.memory_kv(memory)
-print(f"first frames {tuple(first.shape)} -> memory {tuple(memory.shape)} -> keys and values {tuple(memory_kv.shape)}")
-print("what 5 codes read from it", tuple(look(torch.randn(2, 5, 16), memory_kv).shape))
+read = look(torch.randn(2, 5, 16), look.memory_kv(encoder(first)))
+print(f"first frames {tuple(first.shape)}; what 5 codes read from them {tuple(read.shape)}")
 
 # %% [markdown]
 # ## 4. One place for all conditions
@@ -402,7 +427,7 @@ from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 AttentionKind = Literal["full", "sparse"]
 
-
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 @dataclass(frozen=True)
 class VideoGPTConfig:
     """Sizes of a `VideoGPT`. The defaults are those for BAIR, Table 9, without its condition.
@@ -514,7 +539,8 @@ for spec in small.conditions((1, 8, 16, 16)):
     print(f"{spec.name:<8} {spec.kind:<13} {spec.shape}")
 model = small.build(LatentSpec((4, 2, 2), 16), (1, 8, 16, 16)).eval()
 latents = torch.randint(16, (1, 4, 2, 2))
-condition = {"label": torch.tensor([3]), "actions": torch.zeros(1, 8, 3), "frames": torch.randn(1, 1, 1, 16, 16)}
+condition = {"label": torch.tensor([3]), "actions": torch.zeros(1, 8, 3),
+             "frames": torch.randn(1, 1, 1, 16, 16)}
 before = model.logits(latents, condition)
 
 
@@ -530,7 +556,8 @@ heard = {"another label": changed("label", torch.tensor([4])),
          "another given frame": changed("frames", torch.randn(1, 1, 1, 16, 16)),
          "a button in frame 5": changed("actions", pressed)}
 for name, frames in heard.items():
-    print(f"{name:<20} changes latent frames", [frame for frame, hears in enumerate(frames) if hears])
+    print(f"{name:<20} changes latent "
+          "frames", [frame for frame, hears in enumerate(frames) if hears])
 assert heard["a button in frame 5"] == [False, False, True, True]
 assert all(heard["another label"]) and all(heard["another given frame"])
 
@@ -544,16 +571,19 @@ assert all(heard["another label"]) and all(heard["another given frame"])
 # comes in on the other. We need no autoencoder: the code of a frame is the dot's place, 0 to 63.
 
 # %%
-WAYS = torch.tensor([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)])  # rows down, columns right
+# rows down, columns right
+WAYS = torch.tensor([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)])
 
 
 def dot_world(n: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Codes of n clips, int64 (n, 4, 1, 1), and what can be told of them: way (n,), first frame (n, 1, 1, 8, 8)."""
+    """Codes of n clips, int64 (n, 4, 1, 1), and what can be told of them: way (n,), first frame (n,
+    1, 1, 8, 8)."""
     way = torch.randint(8, (n,))
     places = (torch.randint(8, (n, 1, 2)) + torch.arange(4)[:, None] * WAYS[way][:, None]) % 8
     codes = 8 * places[..., 0] + places[..., 1]
     first_frame = 2 * F.one_hot(codes[:, 0], 64).float() - 1
-    return codes[..., None, None], {"label": way, "frames": rearrange(first_frame, "n (h w) -> n 1 1 h w", h=8)}
+    return codes[..., None, None], {"label": way,
+                                    "frames": rearrange(first_frame, "n (h w) -> n 1 1 h w", h=8)}
 
 # %% [markdown]
 # Now count. Where is the dot in the first frame? 64 places, 6 bits. Which way does it go? 8 ways, 3 bits, and
@@ -571,19 +601,16 @@ test_dots, test_truth = dot_world(512)
 dot_priors, dot_bits = {}, {}
 for name, telling in tellings.items():
     torch.manual_seed(0)
-    sizes = VideoGPTConfig(dim=64, heads=4, layers=2, hidden=128, dropout=0.0, resnet_units=64, **telling)
+    sizes = VideoGPTConfig(dim=64, heads=4, layers=2, hidden=128, dropout=0.0, resnet_units=64,
+                           **telling)
     dot_prior = sizes.build(LatentSpec((4, 1, 1), 64), (1, 4, 8, 8))
     fields = [spec.name for spec in sizes.conditions((1, 4, 8, 8))]
-    optimizer = torch.optim.AdamW(dot_prior.parameters(), betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    for _ in range(steps):
+
+    def loss(model=dot_prior, fields=fields) -> Tensor:
         dots, truth = dot_world(64)
-        optimizer.zero_grad()
-        dot_prior.loss(dots, {field: truth[field] for field in fields})[0].backward()
-        torch.nn.utils.clip_grad_norm_(dot_prior.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    dot_prior.eval()
+        return model.loss(dots, {field: truth[field] for field in fields})[0]
+
+    fit(dot_prior, loss, steps, f"told {name}", rate=3e-3)
     with torch.no_grad():
         condition = {field: test_truth[field] for field in fields}
         dot_bits[name] = dot_prior.nll(test_dots, condition).mean(0) / math.log(2)
@@ -593,16 +620,6 @@ for name, telling in tellings.items():
 if profile != "smoke":
     for name, bits in zip(tellings, (9, 6, 3, 0), strict=True):
         assert -0.2 < dot_bits[name].sum() - bits < 0.5
-
-# %%
-fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.3), sharey=True)
-for ax, (name, bits) in zip(axes, dot_bits.items(), strict=True):
-    ax.bar_label(ax.bar(range(4), bits, width=0.6), fmt="{:.1f}", padding=2)
-    ax.set(title=f"told {name}", xlabel="frame", xticks=range(4), ylim=(0, 7))
-    ax.grid(axis="x", visible=False)
-axes[0].set_ylabel("bits")
-show(fig, alt="Four bar charts of the bits that each of the four frames costs. Told nothing: 6, 3, 0, 0. Told the way: "
-              "6, 0, 0, 0. Told the first frame: 0, 3, 0, 0. Told both: nothing.")
 
 # %% [markdown]
 # The label takes its 3 bits from the second frame, where the way would show. The given frame takes its 6 from
@@ -617,21 +634,23 @@ shown_frame = test_truth["frames"][:1]
 futures = dot_priors["the first frame"].sample(16, {"frames": shown_frame}).flatten(1)
 video = 2 * F.one_hot(futures, 64).float() - 1
 show(strip(rearrange(video, "n t (h w) -> n 1 t h w", h=8)[:6], frames=4),
-     alt="Six rows of four frames of 8 by 8 pixels with one white dot. The first frame is the same in all rows; from "
-         "there the dots go different ways, and one of them turns at its last step.")
-print(f"{(futures[:, 0] == shown_frame.flatten().argmax()).sum()} of 16 begin where the given frame says; "
-      f"{len(futures[:, 1].unique())} different second frames")
+     alt="Six rows of four frames of 8 by 8 pixels with one white dot. The first frame is the same "
+         "in all rows; from there the dots go different ways, and one of them turns at its last "
+         "step.")
 
 # %% [markdown]
-# One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last frames
-# are such mistakes.
-
-# %% [markdown]
+# One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last
+# frames are such mistakes.
+#
+# (Digits with one given frame, one frame and many futures, are VideoGPT's first result: Moving MNIST, section 4.2
+# and Fig. 3. A shipped model of it would stand here: `lvlib train videogpt-course --prior.frames 1`.)
+#
 # ## 7. A world with buttons
 #
 # VideoGPT's section 4.4 learns ViZDoom: a maze, and the buttons *turn left*, *turn right*, *move forward*.
-# `make data` records such clips, with the buttons that were held. The player sees a frame, holds some buttons
-# for 4 ticks of the game's clock, and sees the next frame.
+# `make data` records such clips, with the buttons that were held. (The paper's are played by policies *trained*
+# for each map; ours by a scripted walk.) The player sees a frame, holds some buttons for 4 ticks of the game's
+# clock, and sees the next frame.
 
 # %%
 doom = data_home() / "doom"
@@ -641,12 +660,11 @@ if (doom / "meta.json").exists():
     recorded = [val[2 * index] for index in range(many)]  # every other one
     clips = torch.stack([to_video(torch.as_tensor(clip["video"])) for clip in recorded])
     held = torch.stack([torch.as_tensor(clip["actions"]) for clip in recorded])
-    show_video(clips[:many:10], alt="Recorded clips of a walk through a maze with green ground and grey walls.")
-    for clip in held[:many:10]:
-        words = ["".join(button for button, on in zip("LRF", frame, strict=True) if on) or "-" for frame in clip]
-        print("buttons held in the 16 frames:", " ".join(words))
+    show_video(clips[:many:10], alt="Recorded clips of a walk through a maze with green ground and "
+                                    "grey walls.")
 else:
-    print(f"no clips in {doom}: `lvlib data vizdoom --out {doom}` records them (it needs the package vizdoom)")
+    print(f"no clips in {doom}: `lvlib data vizdoom --out {doom}` records them (it needs the "
+          "package vizdoom)")
     clips = held = None
 
 # %% [markdown]
@@ -664,10 +682,12 @@ if clips is None:  # what the model makes up then is where we begin
     clips = doom_autoencoder.decode(codes)
 codes = doom_autoencoder.encode(clips)
 rebuilt = doom_autoencoder.decode(codes)
-print(f"a clip is {tuple(codes.shape[1:])} codes; rebuilt at {psnr(rebuilt, clips).mean():.1f} dB PSNR")
-show(strip([video[i] for i in range(2) for video in (clips, rebuilt)], titles=["recorded", "rebuilt"] * 2),
-     alt="Two recorded clips, each above its reconstruction. Large shapes keep their places; bricks, grass and edges "
-         "are blurred, and the corner that begins the second clip is gone.")
+print(f"a clip is {tuple(codes.shape[1:])} codes; rebuilt at {psnr(rebuilt, clips).mean():.1f} dB "
+      "PSNR")
+show(strip([video[i] for i in range(2) for video in (clips, rebuilt)],
+           titles=["recorded", "rebuilt"] * 2),
+     alt="Two recorded clips, each above its reconstruction. Large shapes keep their places; "
+         "bricks, grass and edges are blurred, and the corner that begins the second clip is gone.")
 
 # %% [markdown]
 # Bricks and grass are gone, walls and ways remain. No sample can be sharper than this.
@@ -683,27 +703,31 @@ torch.manual_seed(0)
 shifts = {}
 for name, buttons in HOLD.items():
     actions = held.clone()
-    actions[:, 7:] = torch.tensor(buttons).float()  # frame 7 is the last given one: what is held there shows in frame 8
-    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": actions}, codes[:, :4], likely))
+    # frame 7 is the last given one: what is held there shows in frame 8
+    actions[:, 7:] = torch.tensor(buttons).float()
+    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": actions}, codes[:, :4],
+                                                     likely))
     shifts[name] = horizontal_shift(made)[:, 8:]  # the first of them is from frame 8 to 9
 fig = curves({f"told {name}": shift.mean(0).tolist() for name, shift in shifts.items()},
              xlabel="step from one made frame to the next", ylabel="to the right (px)")
 fig.axes[0].set(ylim=(-11, 9), xticks=range(shifts["left"].shape[1]))
 fig.axes[0].legend(loc="lower center", ncols=3)
-show(fig, alt="Three curves over the frames that the model makes. Told left the picture moves right by several pixels "
-              "a frame, told right it moves left by as many, told forward it stays near zero.")
+show(fig, alt="Three curves over the frames that the model makes. Told left the picture moves "
+              "right by several pixels a frame, told right it moves left by as many, told forward "
+              "it stays near zero.")
 share = {}
 for name, sign in {"left": 1, "right": -1}.items():
     share[name] = (sign * shifts[name] > 0).float().mean()
     whole = (sign * shifts[name].mean(1) > 0).float().mean()
-    print(f"told {name:<6} {whole:4.0%} of clips turn the right way, {share[name]:4.0%} of single frames do")
-print(f"the same measure on the buttons of recorded clips: {turn_agreement(clips, held):4.0%} of single frames, "
-      f"rebuilt ones {turn_agreement(rebuilt, held):4.0%}")
+    print(f"told {name:<6} {whole:4.0%} of clips turn the right way, {share[name]:4.0%} of single "
+          "frames do")
+print(f"the same measure on the buttons of recorded clips: {turn_agreement(clips, held):4.0%} of "
+      f"single frames, rebuilt ones {turn_agreement(rebuilt, held):4.0%}")
 if profile != "smoke":
     assert min(share.values()) > 0.8
 
 # %% [markdown]
-# It obeys: of 30 clips told left and 30 told right at most one or two do not. The starts are the same for each
+# It obeys. The starts are the same for each
 # button, so it is the button that decides. The model was never told what a button means.
 #
 # ### The window moves on
@@ -716,16 +740,48 @@ if profile != "smoke":
 # The actions go along. But not the last one that belongs to the kept frames: the frame that we stand in still
 # waits for its button.
 #
+# The timeline shows it: what is kept of one window, and where it stands in the next.
+
+# %% jupyter={"source_hidden": true}
+fig, axes = plt.subplots(2, 1, figsize=(7.2, 3.4), sharex=True)
+BLUE, ORANGE, GREY, GREEN = "#56B4E9", "#E69F00", "#D9D9D9", "#009E73"
+windows = {"one window": ([GREY] * 2 + [BLUE] * 4 + [GREY] * 2,
+                          [GREY] * 4 + [BLUE] * 7 + [GREY] * 5),
+           "the next": ([BLUE] * 4 + [GREEN] * 4, [BLUE] * 7 + [ORANGE] * 9)}
+for ax, (title, (latent_colours, action_colours)) in zip(axes, windows.items(), strict=True):
+    ax.bar(range(0, 16, 2), 0.8, 1.9, 1, align="edge", color=latent_colours)
+    ax.bar(range(16), 0.6, 0.4, 0.2, color=action_colours)
+    for i in range(8):
+        ax.text(2 * i + 0.95, 1.4, f"{i}", ha="center", va="center")
+    ax.set(title=title, yticks=[0.5, 1.4], yticklabels=["actions", "latents"], ylim=(0, 2.2),
+           xlim=(-0.6, 16.2), xticks=range(16))
+    ax.grid(False)
+for ax, x, words in ((axes[0], 10, "shown last"), (axes[0], 14, "thrown away"),
+                     (axes[1], 4, "given"), (axes[1], 10, "shown next")):
+    ax.text(x, 1.93, words, ha="center", fontsize=8)
+axes[1].set_xlabel("video frame of the window")
+show(fig, alt="Two windows of 16 video frames, each with 8 latent frames above and 16 actions "
+              "below. In the first the latent frames 2 to 5 and the actions of frames 4 to 10 are "
+              "blue: they are kept. In the next they are the latent frames 0 to 3 and the actions "
+              "0 to 6; the actions from 7 on are orange, the buttons held now, and the latent "
+              "frames 4 to 7 are green: what the model makes. Frames 8 to 11 are shown.")
+
+# %% [markdown]
 # ### Exercise 11.4 · the window moves on (about 10 min)
 # From the latents of a window and its actions make what `sample` needs for the next one: `keep` latent frames
 # from number `first` on, and the actions of a whole window. `held` are the buttons from now on.
 #
-# <details><summary>Hint</summary>A latent frame has s = t / latent frames of video. You keep keep * s - 1
-# actions, and the first of them is that of video frame first * s.</details>
+# <details><summary>Hint: the idea</summary>Look at the timeline: which actions are blue in both windows?
+# One fewer than the frames that are kept.</details>
+# <details><summary>Hint: the call</summary>A latent frame has s = t / latent frames of video. Slice the
+# actions from <code>first * s</code>, <code>keep * s - 1</code> of them; <code>held.expand(...)</code> and
+# <code>torch.cat</code> fill the window up.</details>
 
 # %% tags=["exercise", "ex-11.4"]
-def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep: int) -> tuple[Tensor, Tensor]:
-    """latents (b, t', h, w), actions (b, t, a), held (a,) -> given latents (b, keep, h, w), actions (b, t, a)."""
+def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int,
+                keep: int) -> tuple[Tensor, Tensor]:
+    """latents (b, t', h, w), actions (b, t, a), held (a,) -> given latents (b, keep, h, w), actions
+    (b, t, a)."""
     ### BEGIN SOLUTION
     s = actions.shape[1] // latents.shape[1]
     kept = actions[:, first * s:(first + keep) * s - 1]
@@ -742,7 +798,8 @@ next_window = check("11.4", next_window)
 # %%
 @torch.no_grad()
 def walk_on(latents: Tensor, actions: Tensor, buttons: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The next window, and the 4 frames that come after those of the last one: (b, 3, 4, 64, 64)."""
+    """The next window, and the 4 frames that come after those of the last one: (b, 3, 4, 64,
+    64)."""
     given, window = next_window(latents, actions, torch.tensor(buttons).float(), first=2, keep=4)
     latents = doom_prior.sample(len(given), {"actions": window}, given, likely)
     return latents, window, doom_autoencoder.decode(latents)[:, :, 8:12]
@@ -754,15 +811,16 @@ plans = {"left": ["left"] * 4, "right": ["right"] * 4, "forward": ["forward"] * 
 walks = []
 for plan in plans.values():
     torch.manual_seed(0)
-    latents, window, frames = codes[begin:begin + 1], held[begin:begin + 1], [rebuilt[begin:begin + 1, :, 8:12]]
+    latents, window = codes[begin:begin + 1], held[begin:begin + 1]
+    frames = [rebuilt[begin:begin + 1, :, 8:12]]
     for name in plan:
         latents, window, answer = walk_on(latents, window, HOLD[name])
         frames.append(answer)
     walks.append(torch.cat(frames, 2)[0])
 show_video(torch.stack(walks), titles=list(plans), frames=10,
-           alt="Four walks from the same start. Told left, walls and ground slide to the right; told right, to the "
-               "left; told forward, what is ahead grows; told left, then right, the picture slides there and back, but "
-               "the start does not come again.")
+           alt="Four walks from the same start. Told left, walls and ground slide to the right; "
+               "told right, to the left; told forward, what is ahead grows; told left, then right, "
+               "the picture slides there and back, but the start does not come again.")
 
 # %% [markdown]
 # ### Drive
@@ -770,7 +828,8 @@ show_video(torch.stack(walks), titles=list(plans), frames=10,
 # kernel.)
 
 # %%
-PAD = {"left": [1, 0, 0], "left + forward": [1, 0, 1], "forward": [0, 0, 1], "right + forward": [0, 1, 1],
+PAD = {"left": [1, 0, 0], "left + forward": [1, 0, 1], "forward": [0, 0, 1],
+       "right + forward": [0, 1, 1],
        "right": [0, 1, 0], "wait": [0, 0, 0]}
 where = codes[begin:begin + 1], held[begin:begin + 1]
 
@@ -784,7 +843,8 @@ def press(name: str) -> Tensor:
 
 
 pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
-    alt="What the player sees; at first the way ahead between two grey walls, with white boxes on green ground.")
+    alt="What the player sees; at first the way ahead between two grey walls, with white boxes on "
+        "green ground.")
 
 # %% [markdown]
 # ### What it has learned, and what not
@@ -802,13 +862,15 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 # | ViZDoom | actions | norms |
 # | UCF-101, TGIF | nothing | |
 #
-# The scale is another: their ViZDoom prior has 16 layers of width 512 and reads 8,192 codes a clip, ours 4 of
+# (Table 9 has actions as one vector of 60 or 315 numbers a clip; ours come by latent frame, so that one can
+# drive.) The scale is another: their ViZDoom prior has 16 layers of width 512 and reads 8,192 codes a clip, ours 4 of
 # width 192 and 512 codes.
 #
 # ## 9. What you built
 #
 # | name | what it does | in |
 # |---|---|---|
+# | `ConditionalNorm`, `CrossAttention` | how a transformer hears them | `lvlib.models.common.conditioning` |
 # | `by_latent_frame`, `Conditioner` | conditions, ready for the transformer | `lvlib.models.common.conditioning` |
 # | `ResidualBlock3d`, `FrameEncoder` | given frames as a memory | `lvlib.models.common.conditioning` |
 # | `VideoGPTConfig` | all sizes; builds the prior with its conditions | `lvlib.models.videogpt.prior` |
@@ -826,9 +888,15 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 #
 # ### Questions to think about
 # 1. In the world of dots, what would it be worth to be given the first *two* frames?
+#    <details><summary>Answer</summary>All 9 bits: the second frame shows the way. Nothing is left to say.</details>
 # 2. Actions reach a code through its norms. Could they be a memory for cross attention? What would it cost?
+#    <details><summary>Answer</summary>Yes, if it is masked: a code may look at actions up to its own latent frame
+#    only, or driving is impossible. It costs a cross attention in each layer, and positions for the actions;
+#    the norm gets the right action without a search.</details>
 # 3. A code knows the actions of its own latent frame, also of the later frames in it. Is that a fault?
-# 4. What does the model do with a label of a class that it has never seen?
+#    <details><summary>Answer</summary>No: a code stands for all frames of its latent frame, and what is done in
+#    the second of them changes it. It is why a button must be held for whole latent frames when one
+#    drives.</details>
 
 # %%
 progress()

@@ -18,9 +18,14 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def requirements() -> set[str]:
-    lists = [project()["dependencies"], *project()["optional-dependencies"].values()]
-    return {requirement for requirements in lists for requirement in requirements if "lvlib[" not in requirement}
+def requirements(*extras: str) -> set[str]:
+    """Of the core and of these extras, and of the extras that they name."""
+    found = set(project()["dependencies"])
+    for extra in extras:
+        for requirement in project()["optional-dependencies"][extra]:
+            more = re.fullmatch(r"lvlib\[(.+)\]", requirement)
+            found |= requirements(*more[1].split(",")) if more else {requirement}
+    return found
 
 
 def pins() -> dict[str, str]:
@@ -32,17 +37,25 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_environment_yml_lists_what_pyproject_lists():
+def test_environment_yml_lists_what_a_learner_needs():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     assert conda == ["python=3.11", "pip"]
     options = {line for line in pip["pip"] if line.startswith("--")}
     assert options == {"--constraint constraints.txt", "--editable ."}
-    assert set(pip["pip"]) - options == requirements()
+    assert set(pip["pip"]) - options == requirements("course")
+
+
+def test_nbgrader_is_for_teachers_and_maintainers():
+    """It puts its buttons into every JupyterLab that it is installed beside."""
+    named = {extra: {re.match(r"[\w-]+", requirement)[0] for requirement in requirements(extra)}
+             for extra in project()["optional-dependencies"]}
+    assert {extra for extra, names in named.items() if "nbgrader" in names} == {"teach", "dev"}
 
 
 def test_every_requirement_has_a_tested_pin():
-    names = {canonical(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements()}
+    everything = requirements(*project()["optional-dependencies"])
+    names = {canonical(re.match(r"[\w.-]+", requirement)[0]) for requirement in everything}
     assert names - set(pins()) == set()
 
 

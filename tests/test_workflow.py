@@ -144,11 +144,13 @@ def test_make_reads_the_makefile(program):
 
 
 def test_the_hooks_call_what_make_lint_and_make_check_call():
+    """What is committed is what the build wrote; what lies in a checkout may have been opened and run."""
     config = load_config(ROOT / ".pre-commit-config.yaml")
     assert [repository["repo"] for repository in config["repos"]] == ["local"]  # nothing is fetched
     hooks = {hook["entry"] for hook in config["repos"][0]["hooks"]}
     made = set(re.findall(r"\$\(BIN\)/(python -m (?:ruff check|mypy|lvlib\.course check))$", makefile(), re.MULTILINE))
-    assert hooks == made
+    assert hooks == {command + " --strict" * command.endswith("course check") for command in made}
+    assert "python -m lvlib.course check --strict\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_editors_and_ruff_agree():

@@ -11,6 +11,10 @@ from lvlib.training.config import TrainingConfig
 adam = TrainingConfig(steps=100_000, batch=32, learning_rate=7e-4)
 vqvae_bair = Config(DataConfig(), VideoVQVAEConfig(downsample=(2, 2, 2)), adam)  # also RoboNet's and ViZDoom's
 vqvae_ucf101 = Config(DataConfig(), VideoVQVAEConfig(downsample=(4, 2, 2)), adam)  # also TGIF's
+# Section 4.5 trains UCF-101 at 64 and at 128 pixels (Fig. 7 is 128). Table 8 has one column, with an input of
+# 16 x 64 x 64 and latents of 4 x 32 x 32. They fit 64 pixels at (4, 2, 2), and 128 pixels at (4, 4, 4).
+vqvae_ucf101_128 = replace(vqvae_ucf101, data=DataConfig(size=128),
+                           autoencoder=replace(vqvae_ucf101.autoencoder, downsample=(4, 4, 4)))
 vqvae_moving_mnist = Config(
     DataConfig(),
     VideoVQVAEConfig(channels=1, residual_blocks=2, downsample=(4, 4, 4), codes=512, code_dim=64, block="plain"),
@@ -36,6 +40,7 @@ bair = Config(DataConfig(), vqvae_bair.autoencoder, cosine, replace(large, frame
 vizdoom = Config(DataConfig(), vqvae_bair.autoencoder, cosine, replace(large, actions=3))
 ucf101 = Config(DataConfig(), vqvae_ucf101.autoencoder, replace(cosine, steps=200_000),
                 replace(large, dim=1024, heads=8, layers=20, hidden=4096))
+ucf101_128 = replace(ucf101, data=vqvae_ucf101_128.data, autoencoder=vqvae_ucf101_128.autoencoder)
 tgif = replace(ucf101, training=replace(ucf101.training, steps=600_000))
 
 # One digit in grey, labels 0 to 9.
@@ -72,12 +77,15 @@ CONFIGS = {
     "videogpt-vqvae-bair": Named(vqvae_bair, "video VQ-VAE for BAIR, RoboNet and ViZDoom",
                                  "VideoGPT Table 8"),
     "videogpt-vqvae-ucf101": Named(vqvae_ucf101, "video VQ-VAE for UCF-101 and TGIF", "VideoGPT Table 8"),
+    "videogpt-vqvae-ucf101-128": Named(vqvae_ucf101_128, "the same at 128x128: Table 8's latents, not its input",
+                                       "VideoGPT 4.5"),
     "videogpt-moving-mnist": Named(moving_mnist, "VideoGPT's prior for Moving MNIST, given one frame",
                                    "VideoGPT Table 9"),
     "videogpt-bair": Named(bair, "VideoGPT's prior for BAIR and RoboNet, given one frame",
                            "VideoGPT Table 9"),
     "videogpt-vizdoom": Named(vizdoom, "VideoGPT's prior for ViZDoom, conditioned on the buttons", "VideoGPT Table 9"),
     "videogpt-ucf101": Named(ucf101, "VideoGPT's prior for UCF-101, unconditional", "VideoGPT Table 9"),
+    "videogpt-ucf101-128": Named(ucf101_128, "the same at 128x128 pixels", "VideoGPT 4.5"),
     "videogpt-tgif": Named(tgif, "VideoGPT's prior for TGIF, unconditional", "VideoGPT Table 9"),
     "bench-videogpt": Named(bench, "video VQ-VAE and prior at the size of the speed comparison",
                             "VideoGPT A"),

@@ -7,6 +7,9 @@ def __getattr__(name: str):
     """Loads the exercises, and with them torch, only in a notebook: the tool starts without them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lvlib.course import left_open
+
+    left_open.go_on()
     from lvlib.course import exercises
 
     return getattr(exercises, name)

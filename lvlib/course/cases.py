@@ -93,7 +93,6 @@ def observe(answer: Callable, case: Case, state: dict[str, Tensor] | None = None
 
 
 def _observed(answer: Callable, case: Case, state: dict[str, Tensor], seen: Observation) -> Observation:
-    torch.manual_seed(0)
     function, instance = _callable(answer, case)
     own = _load(instance, state)
     inputs = _Inputs(case)
@@ -133,7 +132,9 @@ def _callable(answer: Callable, case: Case) -> tuple[Callable, Any]:
 
 
 def _called(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)  # a frame by which `explain` knows where the answer's own lines begin
+    """Calls an answer, always with the same random numbers; `explain` knows by this frame where its lines begin."""
+    torch.manual_seed(0)
+    return function(*args, **kwargs)
 
 
 def _with_written(result: Any, inputs: "_Inputs", case: Case) -> Any:
@@ -229,9 +230,10 @@ def _tensors(values: dict, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def copied(x: Any) -> Any:
-    """A copy that shares no memory, of inputs of any kind."""
+    """A copy that shares no memory, of inputs of any kind. A tensor keeps its strides: `view` fails where it would."""
     if isinstance(x, Tensor):
-        return x.detach().clone()
+        x = x.detach()
+        return x.clone() if 0 in x.stride() else torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(x)
     if isinstance(x, torch.Generator):
         return torch.Generator(x.device).set_state(x.get_state())
     if type(x) in (tuple, list):

@@ -38,6 +38,8 @@ def test_the_papers_numbers():
     assert (bair.autoencoder.codes, bair.autoencoder.codebooks) == (512, 1)
     assert nc4.autoencoder.codes * nc4.autoencoder.codebooks == 2048
     assert kinetics.autoencoder.codebooks == 4
+    one = named_config("lvt-frames-kinetics-nc1")
+    assert one == replace(kinetics, autoencoder=replace(kinetics.autoencoder, codebooks=1))
     assert [c.autoencoder.residual_blocks for c in (bair, nc4, kinetics)] == [2, 2, 4]
     assert [c.training.steps for c in (bair, nc4, kinetics)] == [500_000, 500_000, 1_000_000]
 

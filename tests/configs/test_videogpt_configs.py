@@ -9,6 +9,7 @@ from lvlib.models.videogpt.vqvae import VideoVQVAE
 TABLE_8 = {  # input, latent size, beta, batch, rate, hidden, residual units and layers, attention, codes, dim, steps
     "moving-mnist": ((16, 64, 64), (4, 16, 16), 0.25, 32, 7e-4, 240, 128, 2, False, 512, 64, 20_000),
     "bair": ((16, 64, 64), (8, 32, 32), 0.25, 32, 7e-4, 240, 128, 4, True, 1024, 256, 100_000),
+    "ucf101-128": ((16, 128, 128), (4, 32, 32), 0.25, 32, 7e-4, 240, 128, 4, True, 1024, 256, 100_000),  # section 4.5
     "ucf101": ((16, 64, 64), (4, 32, 32), 0.25, 32, 7e-4, 240, 128, 4, True, 1024, 256, 100_000),
 }
 TABLE_9 = {  # input, batch, rate, vocabulary, heads, layers, width, feedforward, ResNet (depth, units), dropout, steps
@@ -16,12 +17,13 @@ TABLE_9 = {  # input, batch, rate, vocabulary, heads, layers, width, feedforward
     "bair": ((8, 32, 32), 32, 3e-4, 1024, 4, 16, 512, 2048, (34, 512), 0.2, 150_000),
     "vizdoom": ((8, 32, 32), 32, 3e-4, 1024, 4, 16, 512, 2048, None, 0.2, 150_000),
     "ucf101": ((4, 32, 32), 32, 3e-4, 1024, 8, 20, 1024, 4096, None, 0.2, 200_000),
+    "ucf101-128": ((4, 32, 32), 32, 3e-4, 1024, 8, 20, 1024, 4096, None, 0.2, 200_000),  # section 4.5
     "tgif": ((4, 32, 32), 32, 3e-4, 1024, 8, 20, 1024, 4096, None, 0.2, 600_000),
 }
 AUTOENCODER_OF = {"moving-mnist": "moving-mnist", "bair": "bair", "vizdoom": "bair", "ucf101": "ucf101",
-                  "tgif": "ucf101"}
+                  "ucf101-128": "ucf101-128", "tgif": "ucf101"}
 CONDITIONS = {"moving-mnist": {"frames": (1, 1, 64, 64)}, "bair": {"frames": (3, 1, 64, 64)},
-              "vizdoom": {"actions": (16, 3)}, "ucf101": {}, "tgif": {}}
+              "vizdoom": {"actions": (16, 3)}, "ucf101": {}, "ucf101-128": {}, "tgif": {}}
 
 
 @pytest.mark.parametrize("name", TABLE_8)

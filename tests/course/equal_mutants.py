@@ -26,7 +26,10 @@ EQUAL: dict[str, dict[str, str]] = {
         "return (10 * torch.log10(4 / mse(video, other))).double()": FLOAT64,
         "return 10 * torch.log10(4 / mse(other, video))": SQUARE,
     },
-    "1.4": {"return nll_nats / (dims * 0.6931471805599453)": "this number is math.log(2)"},
+    "1.4": {
+        "return (nll_nats / (dims * math.log(2))).double()": FLOAT64,
+        "return nll_nats / (dims * 0.6931471805599453)": "this number is math.log(2)",
+    },
     "1.5": {
         "return (counts / counts.sum(1, keepdim=True)).float()": FLOAT64,
         "counts = pairs.reshape(256, 256) + 1": PROMOTED,

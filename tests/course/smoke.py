@@ -23,6 +23,8 @@ def said_by_checks(path: Path, tmp_path: Path, monkeypatch) -> list[tuple[str, s
         kernel_name="python3",
         progress_bar=False,
         execution_timeout=TIME_LIMIT,
+        request_save_on_cell_execute=False,
+        autosave_cell_every=0,
     )
     run = nbformat.read(tmp_path / "run.ipynb", as_version=4)
     cells = [cell for cell in code_cells(run) if "check" in tags(cell)]

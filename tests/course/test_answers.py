@@ -18,7 +18,7 @@ from smoke import said_by_checks
 
 from lvlib.course.exercises import Exercise, examine, exercises_of
 from lvlib.course.tool.forms import dumps
-from lvlib.course.tool.notebook import Source, read_sources, tagged, tags
+from lvlib.course.tool.notebook import Source, code_cells, read_sources, tagged, tags
 
 FOLDER = Path(__file__).parent / "answers"
 MODULES = {int(path.stem[1:]): importlib.import_module(f"answers.{path.stem}") for path in sorted(FOLDER.glob("a*.py"))}
@@ -64,7 +64,7 @@ def with_right_answers(source: Source):
     notebook = copy.deepcopy(source.notebook)
     notebook.cells = []
     for turn in range(max(map(len, right.values()))):
-        for cell in copy.deepcopy(source.notebook.cells):
+        for cell in copy.deepcopy(code_cells(source.notebook)):
             if "exercise" in tags(cell):
                 texts = right[tagged(cell, "ex-")]
                 cell.source = texts[turn % len(texts)]

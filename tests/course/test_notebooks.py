@@ -38,6 +38,16 @@ def test_saving_a_source_from_jupyterlab_adds_nothing(source):
     assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text(encoding="utf-8")
 
 
+@by_notebook
+def test_a_notebook_is_one_sitting_and_its_code_fits_the_screen(source):
+    lines = (ROOT / source.path).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 900
+    for cell in code_cells(source.notebook):
+        code = cell.source.splitlines()
+        assert len(code) <= 60, cell.source[:300]
+        assert [line for line in code if len(line) > 100] == []
+
+
 @pytest.mark.slow
 @by_notebook
 def test_the_student_form_runs_unsolved(source, tmp_path, monkeypatch):

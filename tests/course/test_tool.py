@@ -40,7 +40,7 @@ def edit_notebook(root: Path, path: str, change) -> None:
 
 
 def problems(root: Path) -> list[str]:
-    return list(verify.disagreements(root))
+    return list(verify.disagreements(root, strict=True))
 
 
 # ---- what build makes
@@ -170,8 +170,9 @@ def test_a_source_with_a_problem_makes_nothing(course):
 # ---- what check refuses: every line names the file and the reason
 
 
-def test_what_was_built_agrees(built, capsys):
-    assert main(["check"], root=built) == 0
+@pytest.mark.parametrize("strict", [[], ["--strict"]])
+def test_what_was_built_agrees(built, capsys, strict):
+    assert main(["check", *strict], root=built) == 0
     assert capsys.readouterr().out == "all generated files agree\n"
 
 
@@ -193,6 +194,7 @@ def spoil_error(cells):
 
 def drop_cell(cells):
     cells[0].cell_type = "raw"
+    del cells[0]["outputs"], cells[0]["execution_count"]
 
 
 SPOILED = [
@@ -225,13 +227,59 @@ def write_new(root: Path, path: str) -> None:
     (root / path).touch()
 
 
-@pytest.mark.parametrize("spoil, path, reason", [case[1:] for case in SPOILED], ids=[case[0] for case in SPOILED])
-def test_check_names_file_and_reason(course, capsys, spoil, path, reason):
+RUN_AGAIN = {"a missing executed cell", "edited outputs", "cells out of order", "an error output"}
+
+
+@pytest.mark.parametrize("name, spoil, path, reason", SPOILED, ids=[case[0] for case in SPOILED])
+def test_check_names_file_and_reason(course, capsys, name, spoil, path, reason):
     spoil(course)
+    for strict in [["--strict"]] if name in RUN_AGAIN else [[], ["--strict"]]:
+        assert main(["check", *strict], root=course) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.startswith(f"{path}: ") and reason in line for line in lines), lines
+        named = {line.split(":")[0] for line in lines}
+        assert named <= {path, STUDENT}  # an edited source makes the student form old too
+
+
+def open_in_jupyterlab(notebook):
+    notebook.metadata.language_info.update(version="3.11.7", file_extension=".py")
+    notebook.metadata.kernelspec.display_name = "Python 3"
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+
+
+def run_in_jupyterlab(notebook):
+    open_in_jupyterlab(notebook)
+    *_, first, last = code_cells(notebook)
+    first.outputs, first.execution_count = [], 17
+    last.outputs = [nbformat.v4.new_output("display_data", {"text/html": f"<img src=a>{'x' * 500_000}"})]
+    last.metadata.execution = {"iopub.execute_input": "2026-01-01T00:00:00Z"}
+    first.metadata.collapsed = True
+
+
+def interrupt_in_jupyterlab(notebook):
+    run_in_jupyterlab(notebook)
+    code_cells(notebook)[-1].outputs = [nbformat.v4.new_output("error", ename="KeyboardInterrupt", evalue="")]
+
+
+@pytest.mark.parametrize("path", [EXECUTED, STUDENT])
+@pytest.mark.parametrize("change", [open_in_jupyterlab, run_in_jupyterlab, interrupt_in_jupyterlab])
+def test_who_opens_or_runs_a_notebook_breaks_nothing_and_ci_still_sees_it(course, capsys, path, change):
+    notebook = nbformat.read(course / path, as_version=4)
+    change(notebook)
+    (course / path).write_text(dumps(notebook), encoding="utf-8")
+    assert main(["check"], root=course) == 0
+    assert main(["check", "--strict"], root=course) == 1
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("path", [EXECUTED, STUDENT])
+def test_run_again_and_edited_is_edited(course, capsys, path):
+    notebook = nbformat.read(course / path, as_version=4)
+    run_in_jupyterlab(notebook)
+    notebook.cells[0].source += " of all"
+    (course / path).write_text(dumps(notebook), encoding="utf-8")
     assert main(["check"], root=course) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith(f"{path}: ") and reason in line for line in lines), lines
-    assert {line.split(":")[0] for line in lines} <= {path, STUDENT}  # an edited source makes the student form old too
+    assert capsys.readouterr().out.startswith(f"{path}: edited, or older than solutions/91_first.py: it differs from")
 
 
 FIRST_PY, SECOND_PY = "solutions/91_first.py", "solutions/92_second.py"

@@ -12,9 +12,10 @@ from matplotlib import pyplot
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
+from torch import eye, rand
 
 from lvlib.errors import UserError
-from lvlib.viz import bars, curves, set_style, show, slider
+from lvlib.viz import bars, cell_lines, curves, maps, set_style, show, slider
 
 matplotlib.use("Agg")
 
@@ -77,6 +78,31 @@ def test_curves_are_over_steps_or_over_their_own_x():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "loss", "Title")
     assert axes.get_yscale() == "log"
     pyplot.close(figure)
+
+
+def test_maps_have_lines_between_cells_and_a_cross_where_it_is_asked_for():
+    figure = maps({"mask": eye(3).bool(), "numbers": rand(2, 5)}, cross={"mask": (2, 1)}, columns=1)
+    mask, numbers = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["mask", "numbers"]
+    assert list(mask.get_xticks()) == list(mask.get_yticks()) == [-0.5, 0.5, 1.5, 2.5]
+    assert list(numbers.get_yticks()) == [-0.5, 0.5, 1.5] and len(numbers.get_xticks()) == 6
+    assert mask.lines[0].get_xydata().tolist() == [[1, 2]] and not numbers.lines
+    assert mask.images[0].get_cmap().name == "Blues" and numbers.images[0].get_clim()[1] < 1
+    assert all(len(ax.lines) == 1 for ax in maps({str(i): eye(2).bool() for i in range(5)}, (0, 0)).axes)
+    pyplot.close("all")
+
+
+def test_lines_run_between_cells_and_not_through_them():
+    figure, axes = pyplot.subplots(figsize=(5, 4), dpi=100)
+    axes.set_position([0.2, 0.25, 0.6, 0.5])  # from pixel 100 to 400, and from 100 to 300: a cell is 100 pixels
+    axes.imshow([[1, 1, 1], [1, 1, 1]], cmap="gray", vmin=0, vmax=1)
+    cell_lines(axes, 2, 3, colour="red")
+    figure.canvas.draw()
+    red = np.asarray(figure.canvas.buffer_rgba())[95:305, 95:405, 1] < 250
+    pyplot.close(figure)
+    rows, columns = ((red.mean(axis) > 0.9).nonzero()[0] - 5 for axis in (1, 0))
+    assert {round(y / 100) for y in rows} == {0, 1, 2} and len(rows) <= 6
+    assert {round(x / 100) for x in columns} == {0, 1, 2, 3} and len(columns) <= 8
 
 
 def test_bars_carry_their_values():

@@ -86,6 +86,7 @@ def _frames_cases(draw):
     for t, h, w, c in sizes:
         about = "the notebook's clip" if t == 16 else f"{t} frames of {h} x {w} pixels and {c} channels"
         yield Case(about, (draw.integers(0, 256, t, h, w, c, dtype=torch.uint8),))
+    yield Case("a part of a clip", (draw.integers(0, 256, 6, 7, 8, 3, dtype=torch.uint8)[::2, 1:, 2:],))
     yield Case("black after white", (torch.tensor([255, 0, 255], dtype=torch.uint8).reshape(3, 1, 1, 1),))
 
 
@@ -140,7 +141,8 @@ def _video_cases(draw):
         other = video + noise * draw.normal(*shape, dtype=dtype)
         return Case(about, (video, other), gradients=False, loose=True, batch=(0, 1))
 
-    yield case("the notebook's clip", 1, 3, 16, 64, 64)
+    frames = [2 * draw.uniform(1, 16, 64, 64, 3) - 1 for _ in range(2)]  # in memory the channels are last
+    yield Case("the notebook's clip", tuple(x.movedim(-1, 1) for x in frames), gradients=False, loose=True)
     for shape in (3, 1, 4, 8, 8), (draw.size(2, 5), 2, draw.size(1, 4), draw.size(3, 6), 7), (1, 1, 1, 1, 1):
         yield case(f"shape {shape}", *shape)
     yield case("float64", 2, 1, 2, 4, 4, dtype=torch.float64)
@@ -248,7 +250,7 @@ def _pairs_cases(draw):
         return Case(about, (context, value), loose=True)
 
     clip = draw.integers(0, 256, 5, 64, 64, 3)
-    yield case("the notebook's frames and those before", clip[:-1], clip[1:])
+    yield case("the notebook's frames and those before", clip[:-1, :, 1:], clip[1:, :, 1:])
     for shape in (4, 5), (300,), (2, draw.size(2, 5), draw.size(2, 5), 1):
         yield case(f"shape {shape}", draw.integers(0, 256, *shape), draw.integers(0, 256, *shape))
     yield case("one context, often", torch.zeros(400, dtype=torch.int64), draw.integers(0, 3, 400))

@@ -14,6 +14,7 @@ def _codes_cases(draw):
     yield case("the notebook's 512 codes", 512, draw.integers(0, 512, 512))
     for num_codes, shape in (8, (2, 3)), (5, (40,)), (draw.size(20, 90), (2, 3, 4, 4, 2)), (3, (1,)):
         yield case(f"{num_codes} codes in shape {shape}", num_codes, draw.integers(0, num_codes, *shape))
+    yield case("the codes of one codebook of two", 6, draw.integers(0, 6, 3, 4, 4, 2)[..., 1])
     yield case("a single code", 1, torch.zeros(6, dtype=torch.int64))
     yield case("codes that never occur", 9, draw.integers(2, 5, 4, 6))
     yield case("a code that occurs once", 6, torch.tensor([5, 0, 0, 0, 3, 3]))
@@ -141,15 +142,18 @@ def _(fn, expect):
 
 
 def _count_cases(draw):
-    yield Case("the notebook's 64 codes", (draw.integers(0, 40, 64) + 0.25, 0.05))
+    def case(about, count, share):
+        return Case(about, (count, share), gradients=False)  # counts are no numbers to train
+
+    yield case("the notebook's 64 codes", draw.integers(0, 40, 64) + 0.25, 0.05)
     for k, share in (8, 0.25), (draw.size(20, 40), 0.75):
-        yield Case(f"{k} codes and share {share}", (9 * draw.uniform(k), share))
-    yield Case("a single code", (draw.uniform(1), 0.5))
-    yield Case("float64", (draw.uniform(9, dtype=torch.float64), 0.5))
-    yield Case("codes that were never chosen", (torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 9.0]), 0.5))
-    yield Case("counts that are all 0", (torch.zeros(5), 0.05))
-    yield Case("a count of exactly share times the mean", (torch.tensor([2.0, 4.0, 1.0, 9.0]), 0.5))
-    yield Case("share 0", (torch.tensor([0.0, 4.0, 1.0]), 0.0))
+        yield case(f"{k} codes and share {share}", 9 * draw.uniform(k), share)
+    yield case("a single code", draw.uniform(1), 0.5)
+    yield case("float64", draw.uniform(9, dtype=torch.float64), 0.5)
+    yield case("codes that were never chosen", torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 9.0]), 0.5)
+    yield case("counts that are all 0", torch.zeros(5), 0.05)
+    yield case("a count of exactly share times the mean", torch.tensor([2.0, 4.0, 1.0, 9.0]), 0.5)
+    yield case("share 0", torch.tensor([0.0, 4.0, 1.0]), 0.0)
 
 
 def dead_codes(count, share):

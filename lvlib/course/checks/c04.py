@@ -12,6 +12,7 @@ from lvlib.models.common import quantize
 
 def _grid_cases(draw):
     yield Case("the notebook's grid of 8 x 8 x 4 and 32 codes", ((8, 8, 4), 32))
+    yield Case("the notebook's codes of a clip", (torch.Size((16, 16, 16, 4)), 128))
     for shape, num_codes in (((16, 16, 16, 4), 512), ((4, 4), 8), ((7,), 10), ((3, 5, 2), draw.size(3, 900)),
                              ((2, 3, 1, 1, 2), draw.size(3, 900)), ((4, 9), 1)):
         yield Case(f"shape {shape} and {num_codes} codes", (shape, num_codes))
@@ -80,7 +81,8 @@ def _quantizer_cases(draw):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.size(0, 9999))  # codebooks draw their codes themselves
         ema, gradient = quantize.EMACodebook, quantize.GradientCodebook
-        yield case("the notebook's four codebooks of 32", [ema(32, 16) for _ in range(4)], draw.normal(2, 1, 8, 8, 64))
+        grid = draw.normal(2, 1, 64, 8, 8).movedim(2, -1)  # as an encoder leaves it
+        yield case("the notebook's four codebooks of 32", [ema(32, 16) for _ in range(4)], grid)
         yield case("one codebook", [gradient(5, 4)], draw.normal(3, 4))
         yield case("two codebooks", [gradient(5, 3), gradient(7, 3)], draw.normal(1, 2, 6))
         n, width = draw.size(3, 5), draw.size(1, 5)
@@ -116,7 +118,7 @@ def _(fn, expect):
 
 
 def _combination_cases(draw):
-    yield Case("the notebook's two codebooks of 32", (draw.integers(0, 32, 64, 8, 8, 2), 32))
+    yield Case("the notebook's two codebooks of 32", (draw.integers(0, 32, 64, 8, 8, 4)[..., :2], 32))
     for shape, num_codes in (((9, 4), 3), ((5, 3), draw.size(5, 99)), ((2, 3, 4, 4, 4), 8), ((1, 1), 7), ((6, 5), 128)):
         yield Case(f"codes {shape}, each below {num_codes}", (draw.integers(0, num_codes, *shape), num_codes))
     yield Case("numbers that float32 cannot hold", (512 - draw.integers(1, 9, 5, 4), 512))

@@ -7,14 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
 from lvlib.course.tool.forms import dumps, executed_form, output_problems, stale, student_form, tidy_outputs
-from lvlib.course.tool.notebook import Source, read_sources
+from lvlib.course.tool.notebook import Source, read_notebook, read_sources
 
 BUDGET = 150  # seconds for one notebook, on two quiet cores
 TIME_LIMIT = 10 * BUDGET  # a slow machine is not a fault; what takes longer than this hangs
@@ -64,10 +63,7 @@ def build(root: Path, numbers: set[int], run: bool = True, force: bool = False) 
 
 def read_executed(root: Path, source: Source) -> NotebookNode | None:
     """The executed form on disk, or None if there is none that can be read."""
-    try:
-        return nbformat.reads((root / executed_path(source)).read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError):
-        return None
+    return read_notebook(root / executed_path(source))
 
 
 def _execute_if_needed(root: Path, source: Source, force: bool) -> list[str]:

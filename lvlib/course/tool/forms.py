@@ -57,10 +57,19 @@ def outputs_digest(notebook: NotebookNode) -> str:
 
 def stale(run: NotebookNode, source: Source) -> str | None:
     """Why the outputs of an executed notebook are not those of its source, or None if they are."""
-    recorded = run.metadata.get("lvlib", {})
-    if recorded.get("code") != code_digest(source.notebook):
+    if _recorded(run).get("code") != code_digest(source.notebook):
         return "stale output: the code has changed since it was run"
-    return None if recorded.get("outputs") == outputs_digest(run) else "its outputs were edited"
+    return "its outputs were edited, or it was run again" if run_again(run, source) else None
+
+
+def run_again(run: NotebookNode, source: Source) -> bool:
+    """Are the outputs not those of the build, though it ran the code of the source?"""
+    recorded = _recorded(run)
+    return recorded.get("code") == code_digest(source.notebook) and recorded.get("outputs") != outputs_digest(run)
+
+
+def _recorded(run: NotebookNode) -> dict:
+    return run.metadata.get("lvlib", {})
 
 
 def tidy_outputs(notebook: NotebookNode) -> None:

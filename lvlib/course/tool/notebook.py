@@ -43,6 +43,16 @@ def read_sources(root: Path) -> list[Source]:
     ]
 
 
+def read_notebook(path: Path) -> NotebookNode | None:
+    """The notebook in a file, or None if there is none that can be read."""
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, ValidationError):
+        return None
+    return notebook
+
+
 def relative_path(path: Path, root: Path) -> PurePosixPath:
     return PurePosixPath(path.relative_to(root).as_posix())
 

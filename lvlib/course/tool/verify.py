@@ -1,18 +1,33 @@
-"""Do the generated files agree with their sources? Rebuilds all of them in memory; runs nothing, writes nothing."""
+"""Do the generated files agree with their sources? Rebuilds all of them in memory; runs nothing, writes nothing.
+
+Whoever opens a notebook in JupyterLab and saves it changes its metadata; whoever runs it, its outputs. Neither is a
+fault of the course: of a notebook the cells count, unless `strict` asks for what the build wrote, byte for byte.
+"""
 
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
+from nbformat import NotebookNode
+
 from lvlib.course.tool.build import executed_path, read_executed, student_path
 from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
-from lvlib.course.tool.forms import code_digest, dumps, executed_form, output_problems, stale, student_form
-from lvlib.course.tool.notebook import PACKAGES, Source, code_cells, read_sources, relative_path, tagged
+from lvlib.course.tool.forms import code_digest, dumps, executed_form, output_problems, run_again, stale, student_form
+from lvlib.course.tool.notebook import (
+    PACKAGES,
+    Source,
+    code_cells,
+    read_notebook,
+    read_sources,
+    relative_path,
+    tagged,
+    tags,
+)
 
 REMEDY = "change the source, then run `python -m lvlib.course build`"
 
 
-def disagreements(root: Path) -> Iterator[str]:
+def disagreements(root: Path, strict: bool = False) -> Iterator[str]:
     """A line for each rule that a source breaks, and for each file that is not what its source makes."""
     sources = read_sources(root)
     for source in sources:
@@ -22,8 +37,8 @@ def disagreements(root: Path) -> Iterator[str]:
 
     sound = [source for source in sources if not source.problems]
     for source in sound:
-        yield from _difference(root, student_path(source), dumps(student_form(source)), str(source.path))
-        yield from _executed(root, source)
+        yield from _student(root, source, strict)
+        yield from _executed(root, source, strict)
     for module, cells in modules.items():
         paths = {cell.path for cell in cells}
         if paths <= {source.path for source in sound} and not any(cell.problems for cell in cells):
@@ -31,18 +46,39 @@ def disagreements(root: Path) -> Iterator[str]:
     yield from _orphans(root, sources)
 
 
-def _executed(root: Path, source: Source) -> Iterator[str]:
+def _student(root: Path, source: Source, strict: bool) -> Iterator[str]:
+    path, expected = student_path(source), student_form(source)
+    if strict or not _same_cells(read_notebook(root / path), expected):
+        yield from _difference(root, path, dumps(expected), str(source.path))
+
+
+def _executed(root: Path, source: Source, strict: bool) -> Iterator[str]:
     path, notebook = executed_path(source), read_executed(root, source)
     if notebook is None:
         yield f"{path}: missing, or not a notebook; run `python -m lvlib.course build`"
         return
+    same_code = code_digest(notebook) == code_digest(source.notebook)
+    if run_again(notebook, source) and not strict and same_code:
+        if not _same_cells(notebook, source.notebook):
+            yield from _difference(root, path, dumps(executed_form(source, notebook)), str(source.path))
+        return
     if reason := stale(notebook, source):
         yield f"{path}: {reason}; run `python -m lvlib.course build`"
-    elif code_digest(notebook) != code_digest(source.notebook):
+    elif not same_code:
         yield f"{path}: its code is not that of {source.path}; {REMEDY}"
-    else:
+    elif strict or not _same_cells(notebook, source.notebook):
         yield from _difference(root, path, dumps(executed_form(source, notebook)), str(source.path))
     yield from (f"{path}: {problem}" for problem in output_problems(notebook))
+
+
+def _same_cells(found: NotebookNode | None, expected: NotebookNode) -> bool:
+    """Are text, type, tags and id of all cells the same?"""
+    found_cells = [] if found is None else found.cells
+    return [_told(cell) for cell in found_cells] == [_told(cell) for cell in expected.cells]
+
+
+def _told(cell: NotebookNode) -> tuple:
+    return cell.cell_type, cell.source, tags(cell), cell.get("id")
 
 
 def _difference(root: Path, path: PurePosixPath, expected: str, origin: str) -> Iterator[str]:

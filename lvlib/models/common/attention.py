@@ -1,5 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/09_one_row_of_codes.py.
-"""Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2 and 3."""
+"""Attention over codes in raster order, each of which sees those before it. VideoGPT, sections 2.2
+and 3."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +17,17 @@ from lvlib.models.common.flex import flex_attend
 
 @dataclass(frozen=True)
 class Sparse:
-    """Local and strided attention, VideoGPT, section 4.1: a code sees the `local` codes up to itself, and of all
-    that lie further back every `stride`-th. With the codes of one frame as the stride these are the same place in
-    earlier frames.
+    """Local and strided attention, VideoGPT, section 4.1: a code sees the `local` codes up to
+    itself, and of all that lie further back every `stride`-th. With the codes of one frame as the
+    stride these are the same place in earlier frames.
     """
 
     local: int
     stride: int
 
     def allows(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool: may the position `query` look at the position `key`? Both integers, of shapes that broadcast."""
+        """bool: may the position `query` look at the position `key`? Both integers, of shapes that
+        broadcast."""
         behind = query - key
         return (behind >= 0) & ((behind < self.local) | (behind % self.stride == 0))
 

@@ -32,32 +32,38 @@ class ConditionalNorm(nn.Module):
 
 
 def by_latent_frame(actions: Tensor, latent_frames: int) -> Tensor:
-    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t / latent_frames."""
+    """Each latent frame's own actions side by side: (b, t, a) -> (b, latent_frames, s * a), s = t /
+    latent_frames."""
     return rearrange(actions, "b (t s) a -> b t (s a)", t=latent_frames)
 
 
 class ResidualBlock3d(nn.Module):
-    """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) -> (b, width, t, h', w').
+    """Two 3x3x3 convolutions added to their input, ReLU after the sum. (b, channels, t, h, w) ->
+    (b, width, t, h', w').
 
-    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms are of each channel
-    of a clip: over all channels together, a frame that is mostly black looks like any other.
+    stride: 2 halves height and width. The time axis stays. The correction begins at zero. Its norms
+    are of each channel of a clip: over all channels together, a frame that is mostly black looks
+    like any other.
     """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.correction = nn.Sequential(
-            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False), nn.GroupNorm(width, width), nn.ReLU(),
+            nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False),
+                                        nn.GroupNorm(width, width), nn.ReLU(),
             nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
         nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False)
+        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1,
+                                                             (1, stride, stride), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.correction(x))
 
 
-STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks of each width, as in the 2D networks of that depth
+# blocks of each width, as in the 2D networks of that depth
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def described(value: Tensor) -> str:
@@ -65,7 +71,8 @@ def described(value: Tensor) -> str:
 
 
 class FrameEncoder(nn.Module):
-    """A 3D ResNet over the given frames: (b, channels, n, h, w) in [-1, 1] -> (b, n * h/4 * w/4, units).
+    """A 3D ResNet over the given frames: (b, channels, n, h, w) in [-1, 1] -> (b, n * h/4 * w/4,
+    units).
 
     depth: 18 or 34. units: width of the last stage; the first has an eighth of it.
     """
@@ -77,7 +84,8 @@ class FrameEncoder(nn.Module):
         before = units // 8
         for stage, blocks in enumerate(STAGES[depth]):
             for block in range(blocks):
-                layers.append(ResidualBlock3d(before, units * 2**stage // 8, 2 if stage == 1 and block == 0 else 1))
+                layers.append(ResidualBlock3d(before, units * 2**stage // 8,
+                                              2 if stage == 1 and block == 0 else 1))
                 before = units * 2**stage // 8
         self.layers = nn.Sequential(*layers)
         self.places = frames, -(-height // 4), -(-width // 4)
@@ -86,14 +94,15 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         if frames.shape[1:] != self.shape or not frames.is_floating_point():
-            raise ValueError(f"the given frames must be float (b, {', '.join(map(str, self.shape))}), "
-                             f"not {described(frames)}")
+            raise ValueError("the given frames must be float (b, "
+                             f"{', '.join(map(str, self.shape))}), not {described(frames)}")
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT, section 3."""
+    """Multi-head attention from codes to a memory that stays the same for the whole clip. VideoGPT,
+    section 3."""
 
     def __init__(self, dim: int, heads: int, memory_dim: int):
         super().__init__()
@@ -103,7 +112,8 @@ class CrossAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def memory_kv(self, memory: Tensor) -> Tensor:
-        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many codes look."""
+        """(b, m, memory_dim) -> its keys and values, (2, b, heads, m, d): once a clip, however many
+        codes look."""
         return rearrange(self.kv(memory), "b m (p h d) -> p b h m d", p=2, h=self.heads)
 
     def forward(self, x: Tensor, memory_kv: Tensor) -> Tensor:

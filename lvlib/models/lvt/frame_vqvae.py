@@ -1,6 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/02_vq_vae.py and
 # solutions/04_sliced_quantization.py.
-"""LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, sections 3.1 and 4.1."""
+"""LVT's frame autoencoder: a 2D VQ-VAE that works on each frame alone. LVT, 3.1 and 4.1."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,10 @@ from lvlib.stages import LatentSpec, VideoShape
 
 
 class ResidualBlock(nn.Module):
-    """x plus a correction: ReLU, 3x3 convolution, ReLU, 1x1 convolution. (n, channels, h, w) in and out."""
+    """x plus a correction: ReLU, 3x3 convolution, ReLU, 1x1 convolution.
+
+    (n, channels, h, w) in and out.
+    """
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -42,7 +45,10 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Vectors (n, hidden, h/4, w/4) -> frames (n, channels, h, w). No tanh at the end: it stalls on black frames."""
+    """Vectors (n, hidden, h/4, w/4) -> frames (n, channels, h, w).
+
+    No tanh at the end: it stalls on black frames.
+    """
 
     def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):
         super().__init__(
@@ -56,15 +62,17 @@ class Decoder(nn.Sequential):
 class FrameVQVAE(nn.Module):
     """An encoder, a quantizer and a decoder, frame by frame. `FrameVQVAEConfig.build` makes one.
 
-    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (), metrics by name),
-    and lookup(codes) -> vectors.
+    quantizer: vectors (..., d) -> (vectors to decode (..., d), codes (...) or (..., k), loss (),
+    metrics by name), and lookup(codes) -> vectors.
     """
 
     def __init__(self, config: "FrameVQVAEConfig", quantizer: nn.Module):
         super().__init__()
         self.config = config
         size = config.channels, config.hidden, config.residual_hidden, config.residual_blocks
-        self.encoder, self.quantizer, self.decoder = Encoder(*size), quantizer, Decoder(*size)
+        self.encoder = Encoder(*size)
+        self.quantizer = quantizer
+        self.decoder = Decoder(*size)
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> what the quantizer sees, (b, t, h/4, w/4, d).
@@ -82,14 +90,17 @@ class FrameVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4), or (..., k) for k codebooks.
+        """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t, h/4, w/4).
 
-        Raises ValueError as `FrameVQVAEConfig.latents` does.
+        Or (..., k) for k codebooks. Raises ValueError as `FrameVQVAEConfig.latents` does.
         """
         return self.quantizer(self.vectors(video))[1]
 
     def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
-        """Codes of the first frames (b, c, t0, h, w) of longer clips: those of `encode`, whatever comes after."""
+        """Codes of the first frames (b, c, t0, h, w) of longer clips.
+
+        Those of `encode`, whatever comes after.
+        """
         return self.encode(frames)
 
     @torch.no_grad()
@@ -101,7 +112,8 @@ class FrameVQVAE(nn.Module):
         """Mean squared error plus the quantizer's own loss, LVT eq. (1); and the parts by name."""
         q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
         reconstruction_loss = F.mse_loss(self.frames(q), video)
-        return reconstruction_loss + quantizer_loss, {"reconstruction_loss": reconstruction_loss, **metrics}
+        metrics = {"reconstruction_loss": reconstruction_loss, **metrics}
+        return reconstruction_loss + quantizer_loss, metrics
 
 
 # Introduced in solutions/04_sliced_quantization.py
@@ -130,7 +142,7 @@ class FrameVQVAEConfig:
     decay: float = 0.99
     """Decay of the codebook's running means (official code)."""
     restart: float = 0.05
-    """A code used less than this share of the mean is restarted; 0 for no restarts. Ours: LVT has none."""
+    """A code used less than this share of the mean is restarted; 0: never. Ours: LVT has none."""
 
     def __post_init__(self):
         check_numbers(self, "channels", "hidden", "residual_hidden", "codes", "codebooks", least=1)
@@ -138,7 +150,8 @@ class FrameVQVAEConfig:
         check_numbers(self, "decay", above=0, below=1)
         check_numbers(self, "restart", least=0, below=1)
         if self.hidden % 2 or self.hidden % self.codebooks:
-            raise ValueError(f"hidden must be even and a multiple of codebooks ({self.codebooks}), not {self.hidden}")
+            raise ValueError("hidden must be even and a multiple of codebooks "
+                             f"({self.codebooks}), not {self.hidden}")
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t, h/4, w/4), or (t, h/4, w/4, k) for k codebooks.
@@ -149,12 +162,12 @@ class FrameVQVAEConfig:
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
         if min(t, h, w) < 1 or h % 4 or w % 4:
-            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of 4, and none 0")
+            raise ValueError(f"{t} frames of {h}x{w} pixels: height and width must be multiples of "
+                             "4, and none 0")
         grid = t, h // 4, w // 4
         return LatentSpec(grid if self.codebooks == 1 else (*grid, self.codebooks), self.codes)
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""
-        quantizer = ema_quantizer(self.codes, self.hidden, self.codebooks, commitment=self.commitment,
-                                  decay=self.decay, restart=self.restart)
-        return FrameVQVAE(self, quantizer)
+        options = {"commitment": self.commitment, "decay": self.decay, "restart": self.restart}
+        return FrameVQVAE(self, ema_quantizer(self.codes, self.hidden, self.codebooks, **options))

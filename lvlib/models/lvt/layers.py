@@ -1,5 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/06_attention_and_one_slice.py.
-"""Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors as codes.
+"""Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors
+as codes.
 
 LVT, section 3.2. Codes are int64 (..., k), one of each codebook.
 """
@@ -14,13 +15,15 @@ from lvlib.models.common.volume import Triple
 
 
 def earlier_taps(kernel: Triple) -> Tensor:
-    """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster order."""
+    """bool, the kernel's shape (odd sizes): True at taps that come before the centre in raster
+    order."""
     taps = math.prod(kernel)
     return (torch.arange(taps) < taps // 2).reshape(kernel)
 
 
 class MaskedConv3d(nn.Conv3d):
-    """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size unchanged."""
+    """A 3x3x3 convolution that sees only positions before its own. (b, channels, t, h, w), size
+    unchanged."""
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__(channels, out_channels, 3, padding=1)
@@ -35,7 +38,8 @@ class CodeEmbedding(nn.Module):
 
     def __init__(self, num_codes: int, codebooks: int, dim: int):
         super().__init__()
-        self.table = nn.Parameter(torch.randn(codebooks * num_codes, dim))  # one table after the other
+        # one table after the other
+        self.table = nn.Parameter(torch.randn(codebooks * num_codes, dim))
         self.register_buffer("first_rows", num_codes * torch.arange(codebooks), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -44,7 +48,8 @@ class CodeEmbedding(nn.Module):
 
 
 def sinusoid(shape: Triple, dim: int) -> Tensor:
-    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the rest stays 0."""
+    """(t*h*w, dim): for each axis waves of falling frequency, a third of the channels each; the
+    rest stays 0."""
     waves = dim // 6
     frequency = 10000 ** (-torch.arange(waves) / max(waves, 1))
     grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
@@ -53,7 +58,8 @@ def sinusoid(shape: Triple, dim: int) -> Tensor:
 
 
 class CodeHeads(nn.Module):
-    """Predicts the k codes of a position one by one, each from the position's vector and the codes before it."""
+    """Predicts the k codes of a position one by one, each from the position's vector and the codes
+    before it."""
 
     def __init__(self, num_codes: int, codebooks: int, dim: int):
         super().__init__()

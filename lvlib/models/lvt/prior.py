@@ -102,9 +102,11 @@ def check_fit(config: LVTConfig, latents: LatentSpec) -> None:
 
 
 class ContextEncoder(nn.Module):
-    """What is known besides the slice itself: earlier slices and priming frames, one vector for each of its positions.
+    """What is known besides the slice itself: earlier slices and priming frames, one vector for
+    each of its positions.
 
-    A convolution with the subscale factor as its stride brings the volume to the size of a slice (LVT, Fig. 2).
+    A convolution with the subscale factor as its stride brings the volume to the size of a slice
+    (LVT, Fig. 2).
     """
 
     def __init__(self, config: LVTConfig, shape: Triple, num_codes: int, codebooks: int):
@@ -128,7 +130,8 @@ class ContextEncoder(nn.Module):
 
 
 class SliceDecoder(nn.Module):
-    """One slice: a vector for each position that knows the context, and of the slice only what comes before."""
+    """One slice: a vector for each position that knows the context, and of the slice only what
+    comes before."""
 
     def __init__(self, config: LVTConfig, shape: Triple, num_codes: int, codebooks: int):
         super().__init__()
@@ -147,14 +150,16 @@ class SliceDecoder(nn.Module):
         return self.norm(x)
 
     def enter(self, embedded: Tensor, known: Tensor) -> Tensor:
-        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b, n, dim)."""
+        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b,
+        n, dim)."""
         x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
         return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
 
 
 # Introduced in solutions/07_lvt_writes_video.py
 class SliceTransformer(nn.Module):
-    """Predicts the codes of one slice of a clip from all that is written before it. LVT, section 3.2.
+    """Predicts the codes of one slice of a clip from all that is written before it. LVT, section
+    3.2.
 
     latents: of the clips, int64 (t, h, w), or (t, h, w, k) for k codebooks.
     """

@@ -1,5 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/06_attention_and_one_slice.py.
-"""Attention over a small volume whose weights know how far apart two positions are. LVT, sections 3.2 and 4.4."""
+"""Attention over a small volume whose weights know how far apart two positions are. LVT, sections
+3.2 and 4.4."""
 
 from typing import Literal
 
@@ -12,15 +13,17 @@ Kind = Literal["query-key", "key", "relative"]
 
 
 class RelativeBias(nn.Module):
-    """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4 (b_kq).
+    """One learned number for each head, axis and distance, summed over the axes. LVT, section 4.4
+    (b_kq).
 
-    shape is (t, h, w) of the volume, n = t*h*w in raster order. Each head begins by preferring one neighbour in the
-    frame (ours: the official code begins without any preference).
+    shape is (t, h, w) of the volume, n = t*h*w in raster order. Each head begins by preferring one
+    neighbour in the frame (ours: the official code begins without any preference).
     """
 
     def __init__(self, shape: tuple[int, int, int], heads: int):
         super().__init__()
-        # How far the query stands behind the key; keys that come before it first, a masked layer sees no others.
+        # How far the query stands behind the key; keys that come before it first, a masked layer
+        # sees no others.
         neighbours = torch.tensor([(0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1),
                                    (0, 0, -1), (0, -1, 0), (0, -1, -1), (0, -1, 1)])
         preferred = neighbours[torch.arange(heads) % len(neighbours)]
@@ -32,29 +35,37 @@ class RelativeBias(nn.Module):
     def forward(self) -> Tensor:
         """(heads, n, n): the bias of query (row) and key (column)."""
         t, h, w = (self.by_distance(table) for table in self.tables)
-        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None, None, :, None, None]
+        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None,
+                                                                                           None, :,
+                                                                                           None,
+                                                                                           None]
         return rearrange(bias, "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
 
     def by_distance(self, table: Tensor) -> Tensor:
-        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q - k."""
+        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q -
+        k."""
         position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
         return table[:, position[:, None] - position + len(position) - 1]
 
 
 class Attention(nn.Module):
-    """Multi-head attention over a volume, with one of the three kinds of weights of LVT, section 4.4.
+    """Multi-head attention over a volume, with one of the three kinds of weights of LVT, section
+    4.4.
 
-    kind: "query-key" compares contents and distances, "key" gives each key one weight for all queries besides the
-    distance, "relative" looks at distances alone. causal: a position sees itself and those before it in raster order.
+    kind: "query-key" compares contents and distances, "key" gives each key one weight for all
+    queries besides the distance, "relative" looks at distances alone. causal: a position sees
+    itself and those before it in raster order.
     """
 
-    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int],
+                 kind: Kind, causal: bool):
         super().__init__()
         self.heads, self.kind, self.causal = heads, kind, causal
         self.parts = {"query-key": 3, "key": 2, "relative": 1}[kind]
-        self.in_proj = nn.Linear(dim, self.parts * heads * head_dim, bias=False)  # values, then keys, then queries
-        if kind == "key":
-            self.query = nn.Parameter(torch.randn(heads, head_dim))  # u_m: one query for all positions
+        # Values, then keys, then queries.
+        self.in_proj = nn.Linear(dim, self.parts * heads * head_dim, bias=False)
+        if kind == "key":  # u_m: one query for all positions
+            self.query = nn.Parameter(torch.randn(heads, head_dim))
         self.relative = RelativeBias(shape, heads)
         self.out_proj = nn.Linear(heads * head_dim, dim, bias=False)
 
@@ -73,19 +84,23 @@ class Attention(nn.Module):
         return bias
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has none."""
-        # "b n (p m d) -> p b m n d". Sampling comes here for each position, and a view costs less than `rearrange`.
+        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has
+        none."""
+        # "b n (p m d) -> p b m n d". Sampling comes here often, and a view beats `rearrange`.
         parts = self.in_proj(x).unflatten(-1, (self.parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.kind == "relative":
             return parts[0], None, None
         query = self.query[:, None].expand_as(parts[1]) if self.kind == "key" else parts[2]
         return parts[0], parts[1], query
 
-    def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor, bias: Tensor) -> Tensor:
-        """Values averaged by the attention weights. query (b, heads, q, d), others (..., k, d), bias (heads, q, k)."""
+    def attend(self, query: Tensor | None, key: Tensor | None, value: Tensor,
+               bias: Tensor) -> Tensor:
+        """Values averaged by the attention weights: query (b, heads, q, d), others (..., k, d),
+        bias (heads, q, k)."""
         if key is None:
             return bias.softmax(-1) @ value
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
+        bias = bias[None].to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def join_heads(self, attended: Tensor) -> Tensor:
         """(b, heads, n, d) -> (b, n, dim)."""
@@ -93,9 +108,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of the transformer: attention, then two linear layers, each added to its input. (b, n, dim)."""
+    """One layer of the transformer: attention, then two linear layers, each added to its input. (b,
+    n, dim)."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind, causal: bool):
+    def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind,
+                 causal: bool):
         super().__init__()
         self.attention_norm, self.hidden_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = Attention(dim, heads, head_dim, shape, kind, causal)

@@ -1,5 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/07_lvt_writes_video.py.
-"""Sampling of LVT's prior, slice by slice, where all that does not change is kept. LVT, section 3.2."""
+"""Sampling of LVT's prior, slice by slice, where all that does not change is kept. LVT, section
+3.2."""
 
 import math
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ def decode_slice(decoder: nn.Module, codes: Tensor, known: Tensor,
     chooses.
     """
     batch, t, h, w, k = codes.shape
-    kept = [(slice_cache(layer.attention, batch), layer.attention.bias()) for layer in decoder.layers]
+    kept = [(slice_cache(layer.attention, batch), layer.attention.bias())
+            for layer in decoder.layers]
     embedded = decoder.embedding(codes)
     if start:
         x = decoder.enter(embedded, known)[:, :start]

@@ -1,6 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/09_one_row_of_codes.py and
 # solutions/11_conditioning.py.
-"""VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT, section 3."""
+"""VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT,
+section 3."""
 
 import math
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/10_writing_clips.py.
-"""Sampling of VideoGPT's prior: one code after another, with a cache, from the likely codes. VideoGPT, section 3."""
+"""Sampling of VideoGPT's prior: one code after another, with a cache, from the likely codes.
+VideoGPT, section 3."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/08_video_vqvae.py.
-"""VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and Table 8.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/08_video_vqvae.py and
+# solutions/10_writing_clips.py.
+"""VideoGPT's autoencoder: a 3D VQ-VAE that shrinks space and time. VideoGPT, section 3, Fig. 4 and
+Table 8.
 
 Volumes are (b, channels, t, h, w) for convolutions and (b, t, h, w, d) for attention and codes.
 """
@@ -22,7 +24,8 @@ BlockKind = Literal["attention", "official", "plain"]
 
 
 def strides(downsample: Triple) -> list[Triple]:
-    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2, 1, 1)]."""
+    """Strides of convolutions that halve each axis until it is done: (4, 2, 1) -> [(2, 2, 1), (2,
+    1, 1)]."""
     halvings = max(downsample).bit_length() - 1
     return [tuple(2 if factor > 2**i else 1 for factor in downsample) for i in range(halvings)]
 
@@ -30,7 +33,8 @@ def strides(downsample: Triple) -> list[Triple]:
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
-    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it does.
+    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it
+    does.
     """
     for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
         if length < 1 or length % factor:
@@ -50,20 +54,24 @@ class ChannelNorm(nn.LayerNorm):
 
 def block_norm(kind: BlockKind, channels: int) -> nn.Module:
     """The norm in residual blocks of this kind, for volumes (b, channels, t, h, w)."""
-    return {"attention": ChannelNorm, "official": nn.BatchNorm3d, "plain": nn.Identity}[kind](channels)
+    return {"attention": ChannelNorm, "official": nn.BatchNorm3d,
+            "plain": nn.Identity}[kind](channels)
 
 
 class VideoBlock(nn.Module):
-    """x plus a correction: a 3x3x3 and a 1x1x1 convolution, axial attention, each after a norm and a ReLU. Fig. 4.
+    """x plus a correction: a 3x3x3 and a 1x1x1 convolution, axial attention, each after a norm and
+    a ReLU. Fig. 4.
 
-    Volumes (b, channels, t, h, w). "official": BatchNorm in place of LayerNorm. "plain": neither norm nor attention.
+    Volumes (b, channels, t, h, w). "official": BatchNorm in place of LayerNorm. "plain": neither
+    norm nor attention.
     """
 
     def __init__(self, channels: int, hidden: int, kind: BlockKind):
         super().__init__()
         bias = kind == "plain"  # as in the official code, none next to a norm
         self.convolutions = nn.Sequential(
-            block_norm(kind, channels), nn.ReLU(), nn.Conv3d(channels, hidden, 3, padding=1, bias=bias),
+            block_norm(kind, channels), nn.ReLU(),
+                                          nn.Conv3d(channels, hidden, 3, padding=1, bias=bias),
             block_norm(kind, hidden), nn.ReLU(), nn.Conv3d(hidden, channels, 1, bias=bias))
         self.norm = block_norm(kind, channels)
         self.attention = None if kind == "plain" else AxialAttention(channels)
@@ -95,7 +103,8 @@ class VideoBlocks(nn.Module):
 class VideoEncoder(nn.Module):
     """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w')."""
 
-    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int,
+                 downsample: Triple,
                  kind: BlockKind):
         super().__init__()
         steps = strides(downsample)
@@ -112,7 +121,8 @@ class VideoEncoder(nn.Module):
 class VideoDecoder(nn.Module):
     """The encoder's reverse: vectors (b, hidden, t', h', w') -> video (b, channels, t, h, w)."""
 
-    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int, downsample: Triple,
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, blocks: int,
+                 downsample: Triple,
                  kind: BlockKind):
         super().__init__()
         self.blocks = VideoBlocks(hidden, residual_hidden, blocks, kind)
@@ -120,7 +130,8 @@ class VideoDecoder(nn.Module):
         widths = [hidden] * len(steps) + [channels]
         layers = []
         for stride, width, next_width in zip(steps, widths, widths[1:], strict=False):
-            kernel = tuple(step + 2 for step in stride)  # 4 where it doubles, 3 where it keeps the size
+            # 4 where it doubles, 3 where it keeps the size
+            kernel = tuple(step + 2 for step in stride)
             layers += [nn.ConvTranspose3d(width, next_width, kernel, stride, padding=1), nn.ReLU()]
         self.upsample = nn.Sequential(*layers[:-1])
 
@@ -129,7 +140,8 @@ class VideoDecoder(nn.Module):
 
 
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:
-    """Mean squared error over the data's variance, (): 1 for the best picture in one grey. VideoGPT, section 4.1."""
+    """Mean squared error over the data's variance, (): 1 for the best picture in one grey.
+    VideoGPT, section 4.1."""
     return F.mse_loss(video, target) / variance
 
 
@@ -191,20 +203,7 @@ class VideoVQVAE(nn.Module):
         return error + quantizer_loss, {"reconstruction_loss": error, **metrics}
 
 
-def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
-    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
-    last frame stands in for those to come, or else the codes would say that the clip ends here.
-
-    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
-    """
-    given = frames.shape[2]
-    if not 0 < given <= clip_frames or given % rate:
-        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
-                         f"not {given}")
-    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
-    return torch.cat([frames, still], 2)
-
-
+# Introduced in solutions/10_writing_clips.py
 @dataclass(frozen=True)
 class VideoVQVAEConfig:
     """Sizes of a `VideoVQVAE`; the defaults are those of Table 8 with attention, at 4x
@@ -236,7 +235,8 @@ class VideoVQVAEConfig:
     positions: Triple = (16, 64, 64)
     """The largest latents that the position embeddings reach (block "attention" alone)."""
     variance: float = 0.24
-    """Of the data's pixels in [-1, 1]; it divides the squared error (official: 0.06 in [-.5, .5])."""
+    """Of the data's pixels in [-1, 1]; it divides the squared error (official: 0.06 in [-.5,
+    .5])."""
     commitment: float = 0.25
     """Weight of the commitment loss."""
     decay: float = 0.99
@@ -259,6 +259,20 @@ class VideoVQVAEConfig:
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         return VideoVQVAE(self)
+
+
+def hold_last(frames: Tensor, clip_frames: int, rate: int) -> Tensor:
+    """The first frames (b, c, t0, h, w) made a clip of `clip_frames`. The encoder looks ahead: the
+    last frame stands in for those to come, or else the codes would say that the clip ends here.
+
+    Raises ValueError for frames that are no whole latent frames, of `rate` frames each.
+    """
+    given = frames.shape[2]
+    if not 0 < given <= clip_frames or given % rate:
+        raise ValueError(f"the first frames must be a multiple of {rate}, at most {clip_frames}, "
+                         f"not {given}")
+    still = frames[:, :, -1:].expand(-1, -1, clip_frames - given, -1, -1)
+    return torch.cat([frames, still], 2)
 
 
 def check_sizes(config: VideoVQVAEConfig) -> None:

@@ -1,0 +1,143 @@
+"""`python -m lvlib.course progress`: what of the working copy is done, from its files alone."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lvlib.course.__main__ import main
+from lvlib.course.copy import progress as my_progress
+from lvlib.course.copy.folder import update
+from lvlib.course.tool.forms import dumps
+from lvlib.course.tool.notebook import code_cells, read_sources, tags
+
+REPOSITORY = Path(__file__).parents[2]
+NOTEBOOK = "02_vq_vae"
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A copy of notebook 02, in which nothing is done."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(REPOSITORY / "notebooks" / f"{NOTEBOOK}.ipynb", tmp_path / "notebooks")
+    list(update(tmp_path))
+    return tmp_path
+
+
+def write(root: Path, answers: dict[str, str], helper: str = "") -> None:
+    """Writes answers into the copy, and a cell of the learner's own before the first of them."""
+    path = root / "my" / f"{NOTEBOOK}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        for id, source in answers.items():
+            if tags(cell)[:2] == ["exercise", f"ex-{id}"]:
+                cell.source = source
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(helper))
+    nbformat.write(notebook, path)
+
+
+def said(root: Path, capsys) -> list[str]:
+    assert main(["progress"], root=root) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("folder", [None, "my"])
+def test_without_a_copy_nothing_is_loaded(tmp_path, folder):
+    if folder:
+        (tmp_path / folder).mkdir()
+    code = ("import sys, pathlib; from lvlib.course.__main__ import main; "
+            "main(['progress'], pathlib.Path(sys.argv[1])); assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no working copy yet: `lvlib lab` makes my/\n"), done.stderr
+
+
+def test_stubs_are_not_run(root, capsys, monkeypatch):
+    monkeypatch.setattr(my_progress.subprocess, "Popen", None)
+    assert said(root, capsys) == [
+        f"my/{NOTEBOOK}.ipynb: 0 of 4 done", "  2.1 nearest_code  NOT YET: not written yet",
+        "  2.2 straight_through  NOT YET: not written yet", "  2.3 vq_losses  NOT YET: not written yet",
+        "  2.4 code_statistics  NOT YET: not written yet", "0 of 4 done"]  # fmt: skip
+
+
+STRAIGHT = "def straight_through(z, q):\n    return z + (q - z).detach()"
+
+
+def test_right_wrong_and_not_the_learners_own(root, capsys):
+    write(root, {
+        "2.1": "print(undefined)\nfind = lambda z, e: squared(z, e).argmin(-1)\nnearest_code = find\nfind(z, 3)",
+        "2.2": "def straight_through(z, q):\n    return q",
+        "2.3": "from lvlib.models.common.quantize import vq_losses",
+        "2.4": "def code_statistics(z, codes, num_codes)\n    return 1",
+    }, helper="%matplotlib inline\nTWO = 2\nraise SystemExit\n"
+              "def squared(z, e): return (z[..., None, :] - e).abs().pow(TWO).sum(-1)")
+    _, first, second, third, fourth, last = said(root, capsys)
+    assert first == "  2.1 nearest_code  done"
+    assert second.startswith("  2.2 straight_through  NOT YET: ") and "z" in second
+    assert third.startswith("  2.3 vq_losses  NOT YET: ") and "lvlib's own" in third
+    assert fourth.startswith("  2.4 code_statistics  NOT YET: not plain Python: ")
+    assert last == "1 of 4 done"
+
+
+@pytest.mark.slow
+def test_answers_that_end_python_hang_or_delete_stop_none_of_the_others(root, capsys, monkeypatch):
+    monkeypatch.setattr(my_progress, "ONE", 15.0)
+    write(root, {
+        "2.1": "import os\ndef nearest_code(z, codebook):\n    os._exit(0)",
+        "2.2": STRAIGHT,
+        "2.3": "def vq_losses(z, q):\n    while True:\n        try:\n            while True: pass\n"
+               "        except BaseException: pass",
+        "2.4": "import os, shutil\ndef code_statistics(z, codes, num_codes):\n    shutil.rmtree(os.getcwd(), True)\n"
+               "    print('x' * 100_000)\n    raise SystemExit",
+    })
+    before = sorted(path for path in root.rglob("*"))
+    lines = said(root, capsys)
+    assert lines[1:3] == ["  2.1 nearest_code  NOT YET: stopped: it ends Python, or takes over 15 s",
+                          "  2.2 straight_through  done"]
+    assert lines[3] == "  2.3 vq_losses  NOT YET: stopped: it ends Python, or takes over 15 s"
+    assert re.match(r"  2\.4 code_statistics  NOT YET: it raised SystemExit", lines[4])
+    assert sorted(path for path in root.rglob("*")) == before
+
+
+def test_what_is_no_exercise_of_this_course_says_so(root, capsys):
+    path = root / "my" / f"{NOTEBOOK}.ipynb"
+    write(root, {"2.1": "def nearest_code(z, codebook): ...", "2.2": STRAIGHT})
+    text = path.read_text(encoding="utf-8").replace("ex-2.1", "ex-2.77").replace('check(\\"2.1', 'check(\\"2.77')
+    path.write_text(text, encoding="utf-8")
+    _, first, second, *_ = said(root, capsys)
+    assert first == ("  2.77 nearest_code  NOT YET: not an exercise of this course: "
+                     "`python -m lvlib.course update` brings the notebook up to date")
+    assert second == "  2.2 straight_through  done"
+
+
+def test_a_broken_file_and_files_of_the_learners_own(root, capsys):
+    shutil.copy(root / "my" / f"{NOTEBOOK}.ipynb", root / "my" / "mine.ipynb")
+    (root / "my" / f"{NOTEBOOK}.ipynb").write_text("{")
+    assert said(root, capsys) == [f"my/{NOTEBOOK}.ipynb: not a notebook that can be read", "0 of 0 done"]
+
+
+@pytest.mark.slow
+def test_of_a_solved_course_all_is_done(tmp_path, capsys):
+    """Every exercise is judged without what its notebook computes."""
+    for folder in "notebooks", "my":
+        (tmp_path / folder).mkdir()
+    sources = read_sources(REPOSITORY)
+    for source in sources:
+        for folder in "notebooks", "my":
+            (tmp_path / folder / f"{source.name}.ipynb").write_text(dumps(source.notebook), encoding="utf-8")
+    exercises = sum("exercise" in tags(cell) for source in sources for cell in source.notebook.cells)
+    lines = said(tmp_path, capsys)
+    assert [line for line in lines if "NOT YET" in line] == [] and exercises > 0
+    assert lines[-1] == f"{exercises} of {exercises} done"
+
+
+def test_where_python_cannot_run_them_it_says_why(root, capsys, monkeypatch):
+    monkeypatch.setattr(my_progress.lvlib, "__file__", str(root / "nowhere" / "lvlib" / "__init__.py"))
+    (root / "nowhere" / "torch").mkdir(parents=True)
+    (root / "nowhere" / "torch" / "__init__.py").write_text("raise ImportError('no torch here')")
+    write(root, {"2.2": STRAIGHT})
+    assert main(["progress"], root=root) == 2
+    assert capsys.readouterr().err.startswith("lvlib.course: error: answers cannot be run: ")
