@@ -9,7 +9,8 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from einops import rearrange
+from torch import Tensor, cat, int64, nn
 
 from lvlib.models.common.attention import GPTBlock, Sparse
 from lvlib.models.common.checks import (
@@ -17,6 +18,7 @@ from lvlib.models.common.checks import (
     check_codes,
     check_given_latents,
     check_latent_frames,
+    check_no_condition,
     check_numbers,
     check_shape,
 )
