@@ -94,25 +94,31 @@ conditional_norm = check("11.1", conditional_norm)
 # Why 1 + scale, and not the scale alone? A vector of zeros then changes nothing: a model that is told nothing
 # behaves like one without a condition. As a module, it is in every layer of notebook 09:
 
-# %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
-"""What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
-
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
+
+from torch import nn
+
+from lvlib.models.common.checks import check_choice, check_numbers
+from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.models.videogpt.sampling import VideoGPTSampling
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
+
+AttentionKind = Literal["full", "sparse"]
+
+# %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
+"""What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, cat, int64, nn
 
-from lvlib.models.common.checks import check_choice, check_no_condition, check_numbers
-from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.common.checks import check_no_condition
 from lvlib.models.common.volume import AxialPositions
-from lvlib.models.videogpt.prior import VideoGPT
-from lvlib.models.videogpt.sampling import VideoGPTSampling
-from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
+from lvlib.stages import Condition
 
-AttentionKind = Literal["full", "sparse"]
 
 # %% tags=["export:models.common.conditioning"]
 class ConditionalNorm(nn.Module):

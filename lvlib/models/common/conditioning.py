@@ -1,6 +1,14 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/11_conditioning.py.
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
 
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, cat, int64, nn
+
+from lvlib.models.common.checks import check_no_condition
+from lvlib.models.common.volume import AxialPositions
+from lvlib.stages import Condition
+
 
 class ConditionalNorm(nn.Module):
     """LayerNorm; with a condition, its scale and shift are affine functions of it. VideoGPT,

@@ -9,8 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, cat, int64, nn
+from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock, Sparse
 from lvlib.models.common.checks import (
@@ -18,7 +17,6 @@ from lvlib.models.common.checks import (
     check_codes,
     check_given_latents,
     check_latent_frames,
-    check_no_condition,
     check_numbers,
     check_shape,
 )
