@@ -206,6 +206,8 @@ def _(cls, expect):
         torch.nn.init.normal_(narrow.correction[-1].weight)
         expect(not torch.allclose(narrow(x), _SeesNothing.forward(narrow, x), atol=1e-5),
                "what is added must depend on the input", look_at="self.correction(x)")
+        expect(torch.allclose(narrow(x)[:1], narrow(x[:1]), atol=1e-4), "each clip is normalised on its own",
+               look_at="the norms are right in __init__ as it stood")
 
 
 def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int, keep: int) -> tuple[Tensor, Tensor]:
