@@ -502,11 +502,11 @@ while len(far_apart) < 8:  # next comes the one that is farthest from all before
 fig, axes = plt.subplots(8, 11, figsize=(7.2, 5), width_ratios=[1] * 7 + [0.5] + [1] * 3)
 for row, code in zip(axes, far_apart, strict=True):
     order = distance[code].argsort()
-    shown = [*order[:7], None, *order[[len(order) // 3, len(order) // 2, -1]]]
-    for ax, other in zip(row, shown, strict=True):
+    ranks = [*range(7), None, len(order) // 3, len(order) // 2, len(order) - 1]
+    for ax, rank in zip(row, ranks, strict=True):
         ax.axis("off")
-        if other is not None:
-            ax.imshow(pictures[common[other]], cmap="gray", vmin=-1, vmax=1)
+        if rank is not None and rank < len(order):
+            ax.imshow(pictures[common[order[rank]]], cmap="gray", vmin=-1, vmax=1)
 for column, title in ((0, "a code"), (3, "the nearest"), (9, "far")):
     axes[0, column].set_title(title, fontsize=9)
 show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same blot, "
