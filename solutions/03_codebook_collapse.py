@@ -226,7 +226,8 @@ show(fig, alt="Two scatter plots. Before training all encoder vectors form one t
 
 # %% tags=["exercise", "ex-3.3", "export:models.common.quantize"]
 def restart_codes(
-    dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+    dead: Tensor, fresh: Tensor, fresh_count: Tensor,
+    embedding: Tensor, count: Tensor, total: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New (embedding (k, d), count (k,), total (k, d)), fresh (k, d) wherever dead (k,) is True.
 
@@ -509,8 +510,8 @@ for row, code in zip(axes, far_apart, strict=True):
             ax.imshow(pictures[common[order[rank]]], cmap="gray", vmin=-1, vmax=1)
 for column, title in ((0, "a code"), (3, "the nearest"), (9, "far")):
     axes[0, column].set_title(title, fontsize=9)
-show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same blot, "
-     "stroke or arc, a little moved or turned. The three at the end look different.")
+show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same "
+     "blot, stroke or arc, a little moved or turned. The three at the end look different.")
 
 # %% [markdown]
 # In most rows near codes stand for like pictures: the same stroke, a little moved or turned. Nobody told the
