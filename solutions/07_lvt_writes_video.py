@@ -777,9 +777,8 @@ if profile != "smoke":
 # a digit fades, or becomes another one. Once it is gone nothing brings it back, for the model reads what it has
 # written itself. This is the *error accumulation* that the paper reports of its Kinetics clips (section 4.3).
 #
-# What do the codes do to this? `lvt-course`, which ships too, is the same prior, wider (192), on codes of LVT's
-# encoder, of white digits. After 93 minutes of one core, in place of 42, it is 7 pixels off in the last frame,
-# and half of its digits cannot be recognised.
+# `lvt-course`, which ships too, is a wider prior (192) on codes of LVT's encoder, of white digits. After 93
+# minutes of one core, in place of 42, it is 7 pixels off in the last frame, and reads half of the digits.
 #
 # ## 6. What the codes look like
 #

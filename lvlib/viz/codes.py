@@ -42,12 +42,12 @@ def change_mask(codes: Tensor) -> Tensor:
 
 
 def changes(codes: Tensor, scale: int) -> Tensor:
-    """A clip of where codes change, to be shown beside their video.
+    """A clip of where codes change, to be shown beside their video: (t, h, w, k) -> (3, t, scale*h, scale*w).
 
-    (t, h, w, k) -> (3, t, scale*h, scale*w) in [-1, 1]: yellow where one of the k codes differs from the frame before, dark elsewhere.
+    Yellow where one of the k codes differs from the frame before, grey elsewhere; in [-1, 1], as video is.
     """
-    yellow = torch.tensor([0.9, 0.8, -0.8])[:, None, None, None]
-    clip = torch.where(change_mask(codes).any(-1), yellow, -0.7)
+    colours = (torch.tensor(np.array([STILL, CHANGED])) / 127.5 - 1).float()
+    clip = colours[change_mask(codes).any(-1).long()].permute(3, 0, 1, 2)
     return clip.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.errors import UserError
-from lvlib.evaluation.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
+from lvlib.evaluation.digits import digit_pictures, judge, locate, position_error, recognise, train_digit_classifier
 from lvlib.evaluation.flow import horizontal_shift
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.prior import LVTSampling
