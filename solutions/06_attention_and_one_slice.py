@@ -91,6 +91,30 @@ from torch import Tensor, nn
 
 from lvlib.models.common.volume import Triple
 
+# %% jupyter={"source_hidden": true} tags=["export:models.lvt.prior"]
+"""The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by
+position, code by code.
+
+LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvlib.models.common.checks import check_choice, check_numbers
+from lvlib.models.common.volume import Triple
+from lvlib.models.lvt.layers import CodeEmbedding, MaskedConv3d, sinusoid
+from lvlib.models.lvt.prior import LatentVideoTransformer  # notebook 07
+from lvlib.models.lvt.relative_attention import Block, Kind
+from lvlib.models.lvt.sampling import LVTSampling
+from lvlib.models.lvt.subscale import UNKNOWN, context, slice_shape, window_reach
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
+
 
 # %% tags=["exercise", "ex-6.1", "export:models.lvt.layers"]
 def earlier_taps(kernel: Triple) -> Tensor:
@@ -442,30 +466,6 @@ def sinusoid(shape: Triple, dim: int) -> Tensor:
     grid = torch.cartesian_prod(*(torch.arange(size).float() for size in shape))
     angle = (grid[..., None] * frequency).flatten(1)
     return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 6 * waves))
-
-# %% jupyter={"source_hidden": true} tags=["export:models.lvt.prior"]
-"""The Latent Video Transformer: a prior over the codes of a clip, slice by slice, position by
-position, code by code.
-
-LVT, section 3.2. Codes are int64 (b, t, h, w, k), or (b, t, h, w) with one codebook.
-"""
-
-import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
-
-import torch
-from einops import rearrange
-from torch import Tensor, nn
-
-from lvlib.models.common.checks import check_choice, check_numbers
-from lvlib.models.common.volume import Triple
-from lvlib.models.lvt.layers import CodeEmbedding, MaskedConv3d, sinusoid
-from lvlib.models.lvt.prior import LatentVideoTransformer  # notebook 07
-from lvlib.models.lvt.relative_attention import Block, Kind
-from lvlib.models.lvt.sampling import LVTSampling
-from lvlib.models.lvt.subscale import UNKNOWN, context, slice_shape, window_reach
-from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 # %% [markdown]
 # All sizes of LVT's model stand in one dataclass, `LVTConfig` (folded). `config.blocks` makes layers of

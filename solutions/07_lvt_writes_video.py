@@ -30,7 +30,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lvlib.course import progress
 from lvlib.course.experiments import fit, small_codes
 from lvlib.data import MovingDigits, to_video
 from lvlib.evaluation.baselines import count_codes, repeat_last_frame
@@ -71,7 +70,7 @@ show(strip(torch.cat([example, continued]), frames=16, titles=["true", "5 given,
 # %% [markdown]
 # **What it costs.** About two minutes on two CPU cores. **What it needs.** Notebook 06 (the parts). The model
 # above ships with the course; what you train below is smaller, on the codes of notebook 06: one small digit,
-# 4x4 positions a frame.
+# 4x4 positions a frame. There is nothing to write here: this notebook is one long experiment.
 
 # %%
 trained_for = {"smoke": 3, "course": 250}[profile]
@@ -847,6 +846,3 @@ if profile != "smoke":
 #    <details><summary>Answer</summary>Not literally: both are lower. But nothing is said of the scatter over
 #    seeds, and 0.01 or 0.02 bits is less than what our own seeds differ by. "No improvement that we could
 #    rely on" would be true, and a second seed would show it.</details>
-
-# %%
-progress()

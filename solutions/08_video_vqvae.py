@@ -261,7 +261,7 @@ for size in (3, 4):
 # <details><summary>Hint: the call</summary>For t: <code>rearrange(x, "b m t h w d -> (b h w) m t d")</code>, and
 # back with <code>b=, h=, w=</code>.</details>
 
-# %% tags=["export:models.videogpt.axial_attention"]
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.axial_attention"]
 """Attention along the axes of a volume: of each position to its row, its column, and its place in
 all frames.
 
@@ -551,7 +551,6 @@ normalized_mse = check("8.5", normalized_mse)
 train = digit_clips("train", {"smoke": 64, "course": 2000}[profile])
 variance = train.var().item()
 grey, black = torch.full_like(train, train.mean().item()), torch.full_like(train, -1)
-print(f"variance of our pixels {variance:.3f}")
 for name, guess in {"one grey": grey, "black": black}.items():
     print(f"always {name}: normalised error {normalized_mse(guess, train, variance):.2f}, PSNR "
           f"{psnr(guess, train).mean():.1f} dB")

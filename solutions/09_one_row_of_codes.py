@@ -186,7 +186,7 @@ if profile != "smoke":
 # VideoGPT takes the one that asks for no thought, *raster order*: frame by frame, row by row, from left to
 # right. In PyTorch it is `codes.flatten(1)`.
 
-# %%
+# %% jupyter={"source_hidden": true}
 order = torch.arange(256).reshape(4, 8, 8)
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.1))
 for t, ax in enumerate(axes):

@@ -92,7 +92,21 @@ conditional_norm = check("11.1", conditional_norm)
 
 # %% [markdown]
 # Why 1 + scale, and not the scale alone? A vector of zeros then changes nothing: a model that is told nothing
-# behaves like one without a condition. `ConditionalNorm` of notebook 09 is this norm.
+# behaves like one without a condition. As a module, it is in every layer of notebook 09:
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from torch import nn
+
+from lvlib.models.common.checks import check_choice, check_numbers
+from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
+from lvlib.models.videogpt.prior import VideoGPT
+from lvlib.models.videogpt.sampling import VideoGPTSampling
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
+
+AttentionKind = Literal["full", "sparse"]
 
 # %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
 """What a clip is conditioned on, turned into what a transformer can use. VideoGPT, section 3."""
@@ -414,20 +428,6 @@ def condition_tensors(conditioner: nn.Module | None, condition: Condition | None
 # kind, shape. `given_frames` says how many frames of video the model can go on from.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
-
-from torch import nn
-
-from lvlib.models.common.checks import check_choice, check_numbers
-from lvlib.models.common.conditioning import STAGES, Conditioner, FrameEncoder
-from lvlib.models.videogpt.prior import VideoGPT
-from lvlib.models.videogpt.sampling import VideoGPTSampling
-from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
-
-AttentionKind = Literal["full", "sparse"]
-
-# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 @dataclass(frozen=True)
 class VideoGPTConfig:
     """Sizes of a `VideoGPT`. The defaults are those for BAIR, Table 9, without its condition.
@@ -642,8 +642,8 @@ show(strip(rearrange(video, "n t (h w) -> n 1 t h w", h=8)[:6], frames=4),
 # One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last
 # frames are such mistakes.
 #
-# (Digits with one given frame, one frame and many futures, are VideoGPT's first result: Moving MNIST, section 4.2
-# and Fig. 3. A shipped model of it would stand here: `lvlib train videogpt-course --prior.frames 1`.)
+# (One given frame of digits, and many futures, is VideoGPT's first result: Moving MNIST, 4.2 and Fig. 3. `lvlib
+# train videogpt-course --prior.frames 1` learns it.)
 #
 # ## 7. A world with buttons
 #
@@ -793,7 +793,7 @@ def next_window(latents: Tensor, actions: Tensor, held: Tensor, first: int,
 next_window = check("11.4", next_window)
 
 # %% [markdown]
-# Here is one start under four sequences of buttons. Each button is held for 4 frames.
+# One start under four sequences of buttons, each held for 4 frames:
 
 # %%
 @torch.no_grad()
@@ -882,9 +882,7 @@ pad(press, list(PAD), rebuilt[begin, :, 4:12], fps=8.75,
 # lvlib train videogpt-vqvae-bair --out runs/vqvae --data.root data/doom --devices 8 --precision bf16-mixed
 # lvlib train videogpt-vizdoom --autoencoder runs/vqvae --out runs/doom --data.root data/doom --devices 8
 # ```
-#
-# `lvlib describe videogpt-vizdoom` tells parameters and memory. The paper took up to 8 GPUs of 24 GB. We have
-# not run it at that size.
+# We have not run it at that size (`lvlib describe videogpt-vizdoom` tells parameters and memory).
 #
 # ### Questions to think about
 # 1. In the world of dots, what would it be worth to be given the first *two* frames?
