@@ -13,7 +13,7 @@ from smoke import said_by_checks
 from lvlib.course.tool.build import student_path
 from lvlib.course.tool.extract import exports
 from lvlib.course.tool.forms import dumps
-from lvlib.course.tool.notebook import read_sources, tagged, tags
+from lvlib.course.tool.notebook import code_cells, read_sources, tagged, tags
 from lvlib.course.tool.verify import disagreements
 
 ROOT = Path(__file__).parents[2]
