@@ -49,36 +49,16 @@ def _(fn, expect):
     expect(not out.is_floating_point(), "frame numbers are whole numbers", "torch.arange of ints gives ints")
     expect(out.shape != (4, 11), "a row is a clip: the shape is (clips, frames)", f"got {tuple(out.shape)}")
     expect(out.ndim == 2 and out.shape[1] == 4, f"with frames=4 a row has 4 numbers, got {tuple(out.shape)}")
-    expect(
-        not (out.diff(dim=1) == 1).all(),
-        "the stride is ignored",
-        "with stride 3 a clip takes frames 0, 3, 6, 9",
-    )
+    expect(not (out.diff(dim=1) == 1).all(), "the stride is ignored", "with stride 3 a clip takes frames 0, 3, 6, 9")
     expect((out.diff(dim=1) == 3).all(), "with stride 3, the numbers in a row must be 3 apart")
-    expect(
-        out.max() <= 19,
-        "the last clip needs a frame that the video does not have",
-        f"20 frames are numbered 0 to 19, and this asks for frame {int(out.max())}",
-    )
-    expect(
-        (out[:, 0].diff() == 1).all(),
-        "clips may overlap: a new one begins at every frame",
-        f"the second clip begins at frame {int(out[1, 0])}, not 1",
-    )
-    expect(
-        out[-1, -1] == 19,
-        "a clip at the end is missing",
-        f"the last clip ends at frame {int(out[-1, -1])}, not 19",
-    )
-    expect(
-        out.equal(clip_indices(20, 4, 3)),
-        "the clips of clip_indices(20, 4, 3) are 0, 3, 6, 9 to 10, 13, 16, 19",
-    )
-    expect(
-        fn(4, 4, 1).equal(torch.arange(4)[None]),
-        "a video as long as the clip holds one clip",
-        "try clip_indices(4, 4, 1)",
-    )
+    expect(out.max() <= 19, "the last clip needs a frame that the video does not have",
+           f"20 frames are numbered 0 to 19, and this asks for frame {int(out.max())}")
+    expect((out[:, 0].diff() == 1).all(), "clips may overlap: a new one begins at every frame",
+           f"the second clip begins at frame {int(out[1, 0])}, not 1")
+    expect(out[-1, -1] == 19, "a clip at the end is missing", f"the last clip ends at frame {int(out[-1, -1])}, not 19")
+    expect(out.equal(clip_indices(20, 4, 3)), "the clips of clip_indices(20, 4, 3) are 0, 3, 6, 9 to 10, 13, 16, 19")
+    expect(fn(4, 4, 1).equal(torch.arange(4)[None]), "a video as long as the clip holds one clip",
+           "try clip_indices(4, 4, 1)")
 
 
 def _frames_cases(draw):
@@ -115,23 +95,13 @@ def _(fn, expect):
     expect(not inside, "these are differences inside a frame", "time is the first axis")
     expect(out.shape == right.shape, f"(4, 5, 6, 3) must become (3, 5, 6, 3), got {tuple(out.shape)}")
     wrapped = not out.long().equal(right.long()) and bool(((out.long() - right.long()) % 256 == 0).all())
-    expect(
-        not wrapped,
-        "a change from 10 to 7 must be -3, not 253",
-        "uint8 has no negative numbers: .short() on both frames, before you subtract",
-    )
+    expect(not wrapped, "a change from 10 to 7 must be -3, not 253",
+           "uint8 has no negative numbers: .short() on both frames, before you subtract")
     out = out.long()
     expect(not out.equal(-right.long()), "the sign is wrong", "the later frame minus the earlier one")
-    expect(
-        not out.equal(right.long().abs()),
-        "the direction of the change is lost",
-        "no abs(): darker is negative",
-    )
-    expect(
-        out.equal(right.long()),
-        "these are not the differences of neighbouring frames",
-        "frames[1:] and frames[:-1]",
-    )
+    expect(not out.equal(right.long().abs()), "the direction of the change is lost", "no abs(): darker is negative")
+    expect(out.equal(right.long()), "these are not the differences of neighbouring frames",
+           "frames[1:] and frames[:-1]")
 
 
 def _video_cases(draw):
@@ -180,24 +150,12 @@ def _(fn, expect):
     def close(wanted: Tensor) -> bool:
         return torch.allclose(out.double(), wanted.double(), atol=0.05)
 
-    expect(
-        out.numel() == 3,
-        "this is one number for the whole batch",
-        "mse gives one for each clip: keep them apart",
-    )
+    expect(out.numel() == 3, "this is one number for the whole batch", "mse gives one for each clip: keep them apart")
     expect(out.shape == (3,), f"the shape is (b,), one axis; got {tuple(out.shape)}", "the other axes go away")
-    expect(
-        not close(-right),
-        "the sign is wrong",
-        "a smaller error must give more dB: is the peak above the line?",
-    )
+    expect(not close(-right), "the sign is wrong", "a smaller error must give more dB: is the peak above the line?")
     expect(not close(right - 20 * math.log10(2)), "this is 6 dB too low", "from -1 to 1 is a peak of 2, not of 1")
     expect(not close(right + 20 * math.log10(255 / 2)), "this is 42 dB too high", "the peak is 2 here, not 255")
-    expect(
-        not close(2 * right),
-        "this is twice the right value",
-        "10 log10 for the squared error, 20 for its root",
-    )
+    expect(not close(2 * right), "this is twice the right value", "10 log10 for the squared error, 20 for its root")
     expect(not close(right * math.log(10)), "this uses the natural logarithm", "torch.log10")
     expect(close(right), "these are not the decibels of these errors", "10 log10(peak squared / mse)")
 
@@ -228,21 +186,11 @@ def _(fn, expect):
     out, right = fn(nats, dims).float(), torch.tensor([8.0, 4.0, 2.0])
     expect(out.numel() == 3, "this is one number for the whole batch", "keep the clips apart: no mean over them")
     expect(not torch.allclose(out, right * math.log(2)), "these are nats, not bits", "a bit is ln 2 nats")
-    expect(
-        not torch.allclose(out, right * math.log(2) ** 2),
-        "this multiplies by ln 2",
-        "8 bits are 5.5 nats: the number of bits is the larger one, so divide by ln 2",
-    )
-    expect(
-        not torch.allclose(out, right * dims),
-        "these are the bits of the whole clip",
-        "per dimension: divide by dims",
-    )
-    expect(
-        torch.allclose(out, right),
-        "256 equally likely values must give 8 bits",
-        f"this gives {float(out[0]):.3g}",
-    )
+    expect(not torch.allclose(out, right * math.log(2) ** 2), "this multiplies by ln 2",
+           "8 bits are 5.5 nats: the number of bits is the larger one, so divide by ln 2")
+    expect(not torch.allclose(out, right * dims), "these are the bits of the whole clip",
+           "per dimension: divide by dims")
+    expect(torch.allclose(out, right), "256 equally likely values must give 8 bits", f"this gives {float(out[0]):.3g}")
 
 
 def _pairs_cases(draw):
@@ -289,29 +237,13 @@ def _(fn, expect):
     value = (context + torch.randint(0, 30, context.shape)).clamp_max(255)
     out, right = fn(context, value), conditional_table(context, value)
     expect(out.shape == (256, 256), f"the table is (context, value) = (256, 256), got {tuple(out.shape)}")
-    expect(
-        (out > 0).all(),
-        "a pair that was never seen must not be impossible",
-        "add one to every count, then normalise",
-    )
-    expect(
-        not torch.allclose(out.double(), conditional_table(value, context), atol=1e-9),
-        "rows and columns have changed places",
-        "context picks the row, value the column",
-    )
+    expect((out > 0).all(), "a pair that was never seen must not be impossible",
+           "add one to every count, then normalise")
+    expect(not torch.allclose(out.double(), conditional_table(value, context), atol=1e-9),
+           "rows and columns have changed places", "context picks the row, value the column")
     ones = torch.ones(256, dtype=torch.double)
-    expect(
-        torch.allclose(out.sum(1).double(), ones, atol=1e-4),
-        "a row must sum to one",
-        "divide by the sum of each row, keepdim=True",
-    )
-    expect(
-        not torch.allclose(out[:1], out, atol=1e-9),
-        "the context makes no difference",
-        "count pairs, not values",
-    )
-    expect(
-        torch.allclose(out.double(), right, rtol=1e-4, atol=1e-7),
-        "these are not the frequencies of the pairs",
-        "count each pair (context, value), add one, divide by the row's sum",
-    )
+    expect(torch.allclose(out.sum(1).double(), ones, atol=1e-4), "a row must sum to one",
+           "divide by the sum of each row, keepdim=True")
+    expect(not torch.allclose(out[:1], out, atol=1e-9), "the context makes no difference", "count pairs, not values")
+    expect(torch.allclose(out.double(), right, rtol=1e-4, atol=1e-7), "these are not the frequencies of the pairs",
+           "count each pair (context, value), add one, divide by the row's sum")
