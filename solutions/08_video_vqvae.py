@@ -209,8 +209,8 @@ def strides(downsample: Triple) -> list[Triple]:
 def latent_grid(size: Triple, downsample: Triple) -> Triple:
     """(t, h, w) of a clip -> (t, h, w) of its latents.
 
-    Raises ValueError that names the axis which the downsampling does not divide, and sizes that it
-    does.
+    Raises ValueError whose one line names an axis (frames, height or width) that is 0 or that the
+    downsampling does not divide, and one or both of the nearest sizes that fit.
     """
     ### BEGIN SOLUTION
     for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):

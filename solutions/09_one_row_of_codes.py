@@ -276,8 +276,8 @@ def smallest_attention(x: Tensor, causal: bool) -> Tensor:
 
 # %% tags=["exercise", "ex-9.1"]
 def who_sees_whom(layer, x: Tensor) -> Tensor:
-    """bool (n, n): does the output at the row's position change with the input at the column's? x
-    (n, dim)."""
+    """bool (n, n): does the output at the row's position change with the input at the column's?
+    x (n, dim); layer: vectors (b, n, dim) -> (b, n, m)."""
     ### BEGIN SOLUTION
     n = len(x)
     change = layer(x + torch.eye(n)[:, :, None]) - layer(x[None])

@@ -81,7 +81,7 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # %% tags=["exercise", "ex-11.1"]
 def conditional_norm(x: Tensor, cond_vector: Tensor, weight: Tensor) -> Tensor:
     """x (b, n, dim), cond_vector (b, n, cond_dim), weight (2 * dim, cond_dim) -> (b, n, dim).
-    VideoGPT, section 3."""
+    VideoGPT, section 3. Normalised as by LayerNorm: the variance divides by dim, not dim - 1."""
     ### BEGIN SOLUTION
     scale, shift = (cond_vector @ weight.T).chunk(2, -1)
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift

@@ -147,11 +147,15 @@ def _state(instance: Any) -> dict[str, Tensor]:
 
 
 def _load(instance: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies `state` in if all names and shapes agree. Returns the state that the instance has then."""
+    """Copies `state` in if all names and shapes agree. Returns the state that the instance has then.
+
+    Buffers of the instance's own, such as a table of indices, stay and are left out.
+    """
     own = _state(instance)
-    if state and {n: x.shape for n, x in own.items()} == {n: x.shape for n, x in state.items()}:
-        instance.load_state_dict(state)
-        own = _state(instance)
+    if state and {n: x.shape for n, x in own.items() if n in state} == {n: x.shape for n, x in state.items()}:
+        if all(name in state for name, _ in instance.named_parameters()):
+            instance.load_state_dict(state, strict=False)
+            return {name: x for name, x in _state(instance).items() if name in state}
     return own
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -167,12 +168,63 @@ def test_classes():
         def forward(self, x):
             return self.scale(x)
 
+    class OwnBuffer(Scale):
+        def __init__(self, channels, factor=1.0):
+            super().__init__(channels)
+            self.register_buffer("factor", torch.tensor(factor))
+
+        def forward(self, x):
+            return self.factor * super().forward(x)
+
     x = torch.randn(2, 4)
+    assert told(Scale, OwnBuffer, x, init=(4,)) is None
+    assert told(Scale, lambda n: OwnBuffer(n, 2.0), x, init=(4,)) == "the values are twice as large"
     assert told(Scale, Scale, x, init=(4,)) is None  # each with the weights of the first
     assert told(Scale, Twice, x, init=(4,)) == "`calls` after the call: 2 where 1 is right"
     assert told(Scale, Detached, x, init=(4,)) == "the value is right, its gradient does not reach x"
     assert told(Scale, OwnNames, x, init=(4,)) is None  # other weights: shape, dtype and type alone
     assert told(Scale, lambda channels: lambda x: x[0], x, init=(4,)) is not None
+
+
+class Late(nn.Module):
+    """Its result is 0 as long as its weight is what it begins with."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def test_parameters_that_begin_at_zero_are_drawn_anew():
+    class Square(Late):
+        def forward(self, x):
+            return self.weight * x + self.weight**2
+
+    assert told(Late, Square, X, init=(2,)) is None
+    assert told(Late, Square, X, init=(2,), redrawn=True).startswith("4 of 4 values are wrong")
+
+
+@dataclass
+class Notes:
+    kept: Tensor
+
+
+def writes_down(x: Tensor, notes: Notes) -> Tensor:
+    notes.kept[0] = x
+    return 2 * x
+
+
+def test_what_is_written_into_an_argument_is_a_result():
+    def forgets(x, notes):
+        return 2 * x
+
+    inputs = torch.tensor(3.0), Notes(torch.zeros(2))
+    assert told(writes_down, writes_down, *inputs, writes=(1,)) is None
+    assert told(writes_down, forgets, *inputs, writes=(1,), gradients=False) == (
+        "result 2: kept: the values are all 0")
+    assert not inputs[1].kept.any()  # it got a copy
 
 
 def test_what_was_observed_is_plain_data():

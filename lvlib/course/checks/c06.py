@@ -72,7 +72,9 @@ def _attention_cases(draw):
 
     later = [(i, j) for i in range(10) for j in range(i + 1, 10)]
     yield case("the notebook's 2 clips, 4 heads and 10 positions", 2, 4, 10, 10, 16, 16, hidden=later)
-    yield case("values of another width than the keys", 1, 8, 6, 6, 4, 6)
+    query, key = (draw.normal(1, 6, 8, 4).transpose(1, 2) for _ in range(2))  # in memory a position's heads together
+    places = torch.eye(6).expand(1, 8, 6, 6)
+    yield Case("the weights of a layer, values of another width", (query, key, places, draw.normal(8, 6, 6)))
     yield case("one clip, one head, one query and one key", 1, 1, 1, 1, 3, 3)
     sizes = draw.size(1, 3), draw.size(2, 5), draw.size(2, 9), draw.size(2, 9), draw.size(2, 32)
     yield case("{} clips, {} heads, {} queries and {} keys of width {}".format(*sizes), *sizes, sizes[-1])

@@ -191,7 +191,8 @@ def _line_cases(draw):
         return Case(about, (axis, *(draw.normal(*shape, dtype=dtype) for _ in range(3))), batch=(1, 2, 3))
 
     for axis in "thw":
-        yield case(f"the notebook's volume along {axis}", axis, 1, 2, 4, 7, 7, 4)
+        heads = draw.normal(1, 4, 7, 7, 3, 2, 4).permute(4, 0, 5, 1, 2, 3, 6)  # as a layer splits its vectors
+        yield Case(f"the notebook's volume along {axis}", (axis, *heads))
     for axis in "thw":
         shape = draw.size(2, 3), draw.size(1, 4), draw.size(2, 5), draw.size(2, 5), draw.size(2, 5), draw.size(1, 6)
         yield case(f"shape {shape} along {axis}", axis, *shape)
@@ -261,7 +262,8 @@ class _Adds(nn.Module):
 
 
 def _layer_cases(draw):
-    yield Case("the notebook's layer of 8 channels", (draw.normal(1, 4, 7, 7, 8),), init=(8,), batch=(0,))
+    x = draw.normal(1, 8, 4, 7, 7).movedim(1, -1)  # in memory the channels are first
+    yield Case("the notebook's layer of 8 channels", (x,), init=(8,), batch=(0,))
     for dim, heads in (6, 3), (4, 1), (2 * draw.size(1, 4), 2):
         shape = draw.size(2, 3), draw.size(1, 4), draw.size(2, 4), draw.size(2, 5), dim
         yield Case(f"{heads} heads and a volume {shape}", (draw.normal(*shape),), init=(dim, heads), batch=(0,))

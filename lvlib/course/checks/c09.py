@@ -1,7 +1,10 @@
 """Checks of notebook 09: who sees whom, the sparse pattern."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
@@ -28,14 +31,16 @@ def _sums(weights):
     return lambda x: weights @ x * (-1.0) ** torch.arange(x.shape[-1])
 
 
-def _mixer(weights, channels=None):
+@dataclass(frozen=True)
+class _Mixer:
     """A layer that needs a batch: fixed sums over positions, and over channels where their weights are given."""
 
-    def layer(x):
-        mixed = torch.einsum("ij, bjd -> bid", weights.to(x.dtype), x)
-        return mixed if channels is None else mixed @ channels.to(x.dtype)
+    weights: Tensor
+    channels: Tensor | None = None
 
-    return layer
+    def __call__(self, x):
+        mixed = torch.einsum("ij, bjd -> bid", self.weights.to(x.dtype), x)
+        return mixed if self.channels is None else mixed @ self.channels.to(x.dtype)
 
 
 def _attends(x):
@@ -52,15 +57,15 @@ def _layer_cases(draw):
 
     yield case("the notebook's causal attention of 10 positions", _attends, 10, 4)
     n = draw.size(7, 12)
-    yield case(f"{n} positions", _mixer(some(n)), n, draw.size(2, 5))
-    yield case("one position", _mixer(torch.ones(1, 1)), 1, 3)
-    yield case("one channel", _mixer(some(5)), 5, 1)
-    yield case("a layer that reads the last channel alone", _mixer(some(6), torch.tensor([[0.0], [0.0], [1.0]])), 6, 3)
+    yield case(f"{n} positions", _Mixer(some(n)), n, draw.size(2, 5))
+    yield case("one position", _Mixer(torch.ones(1, 1)), 1, 3)
+    yield case("one channel", _Mixer(some(5)), 5, 1)
+    yield case("a layer that reads the last channel alone", _Mixer(some(6), torch.tensor([[0.0], [0.0], [1.0]])), 6, 3)
     last = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
-    yield case("a layer that writes into the last channel alone", _mixer(some(6), last), 6, 2)
-    yield case("changes of a thousandth", _mixer(some(5) * 1e-3), 5, 4)
-    yield case("changes that are too small to count", _mixer(some(5) * 1e-9), 5, 4)
-    yield case("float64", _mixer(some(4)), 4, 3, torch.float64)
+    yield case("a layer that writes into the last channel alone", _Mixer(some(6), last), 6, 2)
+    yield case("changes of a thousandth", _Mixer(some(5) * 1e-3), 5, 4)
+    yield case("changes that are too small to count", _Mixer(some(5) * 1e-9), 5, 4)
+    yield case("float64", _Mixer(some(4)), 4, 3, torch.float64)
 
 
 @exercise("9.1", reference=who_sees_whom, wrong={
