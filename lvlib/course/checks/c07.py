@@ -58,6 +58,18 @@ class _LooksAround(PatchEncoder):
         self.extend(ResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks))
 
 
+class _Gaps(nn.Sequential):
+    def __init__(self, channels, hidden, residual_hidden, residual_blocks):
+        super().__init__(nn.Conv2d(channels, hidden, 3, stride=4),
+                         *[PatchResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks)])
+
+
+class _OwnSizes(nn.Sequential):
+    def __init__(self, channels, hidden, residual_hidden, residual_blocks):
+        super().__init__(nn.Conv2d(channels, hidden, 4, stride=4),
+                         *[PatchResidualBlock(hidden, hidden) for _ in range(residual_blocks)])
+
+
 class _NoBlocks(PatchEncoder):
     def __init__(self, channels, hidden, residual_hidden, residual_blocks):
         super().__init__(channels, hidden, residual_hidden, 0)
@@ -98,7 +110,9 @@ def _patch_cases(draw):
     "a vector sees beyond its own 4x4 pixels": _LooksAround,
     "the first convolution's windows overlap": _Overlapping,
     "a vector for each 4x4 pixels is asked for": _HalfPatches,
+    "a vector does not see all of its 4x4 pixels": _Gaps,
     "one residual block is asked for, and there is none": _NoBlocks,
+    "`residual_hidden` channels are asked for inside a block": _OwnSizes,
 }, cases=_patch_cases)
 def _(fn, expect):
     shape = tuple(fn(2, 8, 4, 1)(torch.randn(3, 2, 8, 12)).shape)
@@ -108,9 +122,15 @@ def _(fn, expect):
            look_at="kernel and stride are the same, and there is no padding")
     seen, own = _vectors_that_see(fn(2, 8, 4, 2), 2, 5, 6)
     expect(seen == 1 and own, "a vector sees beyond its own 4x4 pixels", look_at="kernels of one position")
-    parameters = [len(list(fn(2, 8, 4, blocks).parameters())) for blocks in (0, 1)]
-    expect(parameters[1] > parameters[0], "one residual block is asked for, and there is none",
+    frames = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    fn(2, 8, 4, 0)(frames).sum().backward()
+    expect(bool(frames.grad.all()), "a vector does not see all of its 4x4 pixels", look_at="the kernel")
+    parameters = [sum(p.numel() for p in fn(2, 8, inside, 1).parameters()) - sum(
+        p.numel() for p in fn(2, 8, inside, 0).parameters()) for inside in (4, 5)]
+    expect(all(parameters), "one residual block is asked for, and there is none",
            look_at="`residual_blocks` of them, after the convolution")
+    expect(parameters == [8 * 4 + 4 + 4 * 8 + 8, 8 * 5 + 5 + 5 * 8 + 8],
+           "`residual_hidden` channels are asked for inside a block", look_at="PatchResidualBlock's second argument")
 
 
 class _Swapped(LayerEncoder):
