@@ -748,7 +748,7 @@ for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
 # A code does not describe its 64 pixels. It sees much more (exercise 8.1; through attention everything), the
 # decoder's layers look at its neighbours, and a black block needs hardly a bit of its own. So training puts
 # its bits to use: the 256 codes describe the clip *together*. For rebuilding this is free room. For the model
-# that must predict the codes it is a burden: black is not easy any more. Keep it in mind in notebook 09.
+# that must predict the codes it is a burden: black is not easy any more. Notebook 09 acts on it.
 #
 # ## 7. The experiment: where to spend the codes (Table 5)
 #

@@ -124,14 +124,32 @@ print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 # ### The tokenizer
 # The autoencoder of notebook 08, in small, trained here in about half a minute. It turns a clip into 4x8x8 =
 # 256 codes. Each is one of K = 256.
+#
+# One thing is new: the encoder. That of notebook 08 looks far beyond the 4 frames of 4x4 pixels that a code
+# stands for, and so nearly all codes change from one time step to the next, also where black stays black.
+# Notebook 07 has measured for LVT what a prior pays for this. So here, too, each code sees its own block
+# alone: one convolution whose kernel is as large as its stride, then layers that stay at their position.
 
 # %%
+class BlockEncoder(nn.Sequential):
+    """Video (b, 1, t, h, w) -> vectors (b, hidden, t/4, h/4, w/4), each of its own 4x4x4 block."""
+
+    def __init__(self, hidden: int):
+        super().__init__(nn.Conv3d(1, hidden, 4, stride=4), nn.ReLU(),
+                         nn.Conv3d(hidden, hidden, 1), nn.ReLU(),
+                         nn.Conv3d(hidden, hidden, 1), nn.ReLU())
+
+    def forward(self, video: Tensor, positions: Tensor | None) -> Tensor:
+        """positions: not used, so that a block has the same code wherever it lies."""
+        return super().forward(video)
+
+
 torch.manual_seed(0)
 codes = 256
 autoencoder = VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=1,
-                               downsample=(4, 4, 4),
-                               codes=codes, code_dim=32, variance=train_clips.var().item(),
-                               decay=0.95).build()
+                               downsample=(4, 4, 4), codes=codes, code_dim=32, decay=0.95,
+                               variance=train_clips.var().item()).build()
+autoencoder.encoder = BlockEncoder(64)
 steps = {"smoke": 3, "course": 380}[profile]
 optimizer = torch.optim.Adam(autoencoder.parameters(), 3e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
@@ -147,16 +165,21 @@ rebuilt = autoencoder.decode(test_codes)
 quality, used = psnr(rebuilt, test_clips).mean().item(), usage(test_codes, codes).item()
 print(f"codes of a clip {tuple(test_codes.shape[1:])}, {used:.0%} of all codes occur, rebuilt at "
       f"{quality:.1f} dB PSNR")
+changing = {name: (of[:, 1:] != of[:, :-1]).float().mean().item() for name, of in
+            {"ours": test_codes, "notebook 08's": trained_autoencoder.encode(test_clips)}.items()}
+print("of the codes change from one time step to the next: "
+      + ", ".join(f"{name} {share:.0%}" for name, share in changing.items()))
 show_codes(rebuilt[0], test_codes[0], codes,
            alt="A rebuilt clip in 8 frames, below it its codes as coloured squares, two columns "
                "for each of the four time steps; below, yellow where a code has changed.")
 if profile != "smoke":
     assert quality > 20 and used > 0.5
+    assert changing["ours"] < 0.5 * changing["notebook 08's"], "three seeds: RANGE_CHANGE"
 
 # %% [markdown]
-# Look at the last row. Nearly all codes change from one time step to the next, also where black stays black.
-# Notebook 08 has said why: the encoder looks far beyond the 4 frames of 4x4 pixels that a code stands for,
-# and all 256 codes describe the clip *together*. So black does not come for free, and this will cost us.
+# Look at the last row. Codes change where the digit is, and black keeps its one code. (For "notebook 08's" we
+# ask the shipped `videogpt-course/autoencoder`. Trained for as many steps as ours, that encoder changes
+# OLD_CHANGE of its codes and rebuilds at OLD_DB dB, three seeds; ours at NEW_DB.)
 #
 # Do the codes keep what there is to know? If two clips had the same codes, no prior could tell them apart.
 
@@ -621,8 +644,8 @@ small = VideoGPT(VideoGPTConfig(dim=32, heads=4, layers=2, hidden=64, dropout=0.
 clip = torch.randint(16, (1, 8))
 poked = (clip + torch.eye(8, dtype=torch.int64)) % 16  # copy j differs in code j
 with torch.no_grad():
-    change = (small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2,
-                                                                            2))).abs().amax(-1).T
+    change = small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2, 2))
+    change = change.abs().amax(-1).T
 show(maps({"who sees whom": change > 1e-6}, xlabel="changed code", ylabel="prediction of code"),
      alt="An 8 by 8 map: the prediction of each code changes with all codes before it, and with no "
          "other.")
@@ -698,17 +721,13 @@ show(fig, alt="Loss on a log scale over training steps. It starts at ln K, 5.5, 
               f"unigram's line early and ends at {score:.2f} nats on test clips. Far below lies "
               f"the true entropy, {floor:.2f}.")
 if profile != "smoke":
-    assert score < 0.45 * unigram
+    assert score < 0.9 * unigram
 
 # %% [markdown]
-# Four lines to compare with, from top to bottom:
-#
-# - **ln K**: knows nothing.
-# - **unigram**: knows how frequent each code is, and nothing of its neighbours. The least that a model must
-#   beat.
-# - **prior, test clips**: our model, on clips that it has not seen.
-# - **the truth**: the codes follow from the clip, so they hold no more than its 12.6 bits, and no less, as we
-#   have seen. Over 256 codes that is 0.05 bits a code, or 0.03 nats.
+# Four lines to compare with. **ln K** knows nothing. The **unigram** knows how frequent each code is, black
+# above all, and nothing of its neighbours: the least that a model must beat. Then our **prior**, on clips that
+# it has not seen. **The truth**: the codes follow from the clip, so they hold no more than its 12.6 bits, and
+# no less, as we have seen. Over 256 codes that is 0.03 nats a code.
 #
 # The model is far above the truth. What does it miss? Look at where in the clip it pays.
 
@@ -731,6 +750,9 @@ print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 # that had understood would pay 12.6 bits in the first latent frame, for which digit, where, and which way, and
 # nothing afterwards: the digit only moves on.
 #
+# Still, it is a better start: with notebook 08's encoder the same 200 steps end at OLD_BITS bits a clip, with
+# ours at NEW_BITS (three seeds). Both keep all that there is to know, and rebuild about as well.
+#
 # Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the three
 # latent frames of *another* clip.
 
@@ -751,12 +773,19 @@ if profile != "smoke":
     assert strange > own
 
 # %% [markdown]
-# It does, a little: the wrong past makes the last latent frame dearer. But the right past does not make it
-# cheaper than the first one, which has none. What is still missing is that the digit stays what it is and
-# moves on evenly.
+LASTTEXT# Here is what it writes. (Notebook 10 opens `sample`.)
+
+# %%
+torch.manual_seed(0)
+show(strip(autoencoder.decode(prior.sample(3)), frames=16),
+     alt="Three rows of 16 frames: blurred white strokes near the middle, which move a little and "
+         "change their shape every four frames.")
+
+# %% [markdown]
+# Strokes, and at times nearly a digit. But every four frames, with each new latent frame, they become others.
 #
 # We ask the same of `videogpt-course`: the same class, a bit wider (192), trained for 66 minutes on ten digits
-# of many writers, and told which digit it is (notebook 11).
+# of many writers with the encoder of notebook 08, and told which digit it is (notebook 11).
 
 # %%
 count = {"smoke": 4, "course": 40}[profile]
@@ -871,17 +900,15 @@ for layers, bits_of in {1: bits[codes], 4: score / math.log(2)}.items():
 # The commands that train it at the paper's size are at the end of notebook 10, which also writes clips with it.
 #
 # ### Questions to think about
-# 1. The truth has 12.6 bits a clip. Suppose a perfect model reads the codes in raster order. Where in the
-#    first latent frame would it pay these bits? Would that differ if a code knew only its own 4x4 pixels?
-#    <details><summary>Answer</summary>Almost at once: each code sees far, so the first few tell nearly all, and
-#    what they leave open the next ones close. If a code knew only its own pixels, black corners would tell
-#    little: the bits would come row by row, most where the digit begins, and the way only with the next
-#    latent frame.</details>
-# 2. One could train an autoencoder in which black has one code. Would bits a code fall? Would the samples be
-#    better? How would you find out?
-#    <details><summary>Answer</summary>The bits would fall, as most positions are black. That says nothing about
-#    samples: compare by what comes out, with the same measure on decoded clips, at the same number of steps.
-#    Notebook 07 does this for LVT, with an encoder that sees only its own patch.</details>
+# 1. The truth has 12.6 bits a clip. Suppose a perfect model reads our codes in raster order. Where in the
+#    first latent frame would it pay these bits? Would that differ with the encoder of notebook 08?
+#    <details><summary>Answer</summary>Row by row: a black block says only where the digit is not. Most is paid
+#    where the digit begins, and as a block holds four frames, it shows the way as well. With notebook 08's
+#    encoder almost at once: each code sees far, so the first few tell nearly all.</details>
+# 2. Our encoder makes the bits fall, as most positions are black. Are the samples better for that? How would
+#    you find out?
+#    <details><summary>Answer</summary>The bits do not say (section 8). Compare what comes out: the same measure
+#    on decoded clips, after the same number of steps. Notebook 07 counts only bits for this, too.</details>
 # 3. A pattern with `local` = `stride`: why are two layers enough for every code to know all before it? And
 #    why do they not suffice with `local` = `stride` / 2?
 #    <details><summary>Answer</summary>Go back in strides until less than a stride is left, then once locally: one
