@@ -14,8 +14,7 @@
 #
 # **Why it matters.** LVT's prior (notebook 07) has slices, an encoder, a decoder and masked convolutions.
 # VideoGPT drops them all. One row, one mask, one kind of layer: it is a language model whose words are codes.
-# So all that is known about language models applies: dropout, sparse attention, and in notebook 10 caches and
-# ways to sample.
+# So all that is known about language models applies: dropout, sparse attention, caches, ways to sample.
 #
 # Below is where we are going: four clips that a model of this notebook has written. It was asked for a 2, a
 # 3, a 5 and a 7, after about an hour of training on moving digits. The clips are not chosen. They move well,
@@ -125,10 +124,10 @@ print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 # The autoencoder of notebook 08, in small, trained here in about half a minute. It turns a clip into 4x8x8 =
 # 256 codes. Each is one of K = 256.
 #
-# One thing is new: the encoder. That of notebook 08 looks far beyond the 4 frames of 4x4 pixels that a code
-# stands for, and so nearly all codes change from one time step to the next, also where black stays black.
-# Notebook 07 has measured for LVT what a prior pays for this. So here, too, each code sees its own block
-# alone: one convolution whose kernel is as large as its stride, then layers that stay at their position.
+# One thing is new: the encoder. That of notebook 08 looks far beyond the 4x4x4 pixels that a code stands for, so
+# nearly all codes change at each time step, also where black stays black. Notebook 07 has measured for LVT what a
+# prior pays for this. So here, too, each code sees its own block alone: a convolution whose kernel is as large as
+# its stride, then layers that stay at their position.
 
 # %%
 class BlockEncoder(nn.Sequential):
@@ -196,8 +195,7 @@ if profile != "smoke":
     assert different(train_codes[:, :1]) > 0.99 * different(train_truth)
 
 # %% [markdown]
-# Every clip has codes of its own. The 12.6 bits of the clip are in them, and even in the 64 codes of the
-# first latent frame, which stands for the first four frames of video.
+# Every clip has codes of its own, even in its first latent frame, which stands for the first four frames.
 #
 # ## 2. One row
 #
@@ -223,9 +221,7 @@ show(fig, alt="Four frames of 8 by 8 positions, coloured from dark to bright in 
 # %% [markdown]
 # The model is a function that reads the row and gives, at *all* positions at once, the probability of each
 # code there. It is trained by making the true code likely. Two things must be right for that to be honest: what a
-# position may see, and what it has to predict.
-#
-# The notebook makes two modules of `lvlib`. This is how they begin. They only import, so read on.
+# position may see, and what it has to predict. (Folded: the imports of the two modules that this notebook makes.)
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.prior"]
 """VideoGPT's prior: a causal transformer over the codes of a clip in raster order. VideoGPT,
@@ -526,13 +522,11 @@ for name, added in {"without positions": torch.zeros(8, 32), "with positions": p
     print(f"{name:<18} the output changes by {change:.1e}")
 
 # %% [markdown]
-# Without positions a row is a bag of codes to this layer. So each position adds a learned vector to what it
-# reads. For the paper's 8x32x32 codes that would be 8,192 vectors, each seen once a clip. We learn one
-# for each place on each *axis*, 8 + 32 + 32, and a position's vector is their sum: the `AxialPositions` of
-# notebook 08. (The official code sets them side by side, a third of the width each; it then wants a width that
-# 3 divides, and cannot build the paper's own 512.)
-
-# %% [markdown]
+# Without positions a row is a bag of codes to this layer. So each position adds a learned vector to what it reads.
+# For the paper's 8x32x32 codes that would be 8,192 vectors, each seen once a clip. We learn one for each place on
+# each *axis*, 8 + 32 + 32, and a position's vector is their sum: the `AxialPositions` of notebook 08. (The official
+# code sets them side by side, each a third of the width. So it cannot build the paper's own 512.)
+#
 # ## 6. The whole model
 #
 # All comes together: the row, shifted by one, goes through the layers at all positions at once. Its sizes
@@ -734,15 +728,9 @@ if profile != "smoke":
 # %%
 with torch.no_grad():
     by_place = prior.nll(test_codes).mean(0).reshape(4, 8, 8) / math.log(2)
-fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))
-for t, ax in enumerate(axes):
-    image = ax.imshow(by_place[t], vmin=0, vmax=by_place.max(), cmap="magma")
-    ax.set(title=f"{t}: {by_place[t].sum():.0f} bits", xticks=[], yticks=[])
-    ax.grid(False)
-fig.colorbar(image, ax=axes, label="bits")
-show(fig, alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each "
-              "frame is "
-          "bright, the rim is dark.")
+show(maps({f"{t}: {frame.sum():.0f} bits": frame for t, frame in enumerate(by_place)}),
+     alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each frame "
+         "is bright, the rim is dark.")
 print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 
 # %% [markdown]
@@ -750,11 +738,9 @@ print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 # that had understood would pay 12.6 bits in the first latent frame, for which digit, where, and which way, and
 # nothing afterwards: the digit only moves on.
 #
-# Still, it is a better start: with notebook 08's encoder the same 200 steps end at OLD_BITS bits a clip, with
-# ours at NEW_BITS (three seeds). Both keep all that there is to know, and rebuild about as well.
-#
-# Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the three
-# latent frames of *another* clip.
+# Still, with notebook 08's encoder the same 200 steps end at OLD_BITS bits a clip, with ours at NEW_BITS (three
+# seeds). Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the
+# three latent frames of *another* clip.
 
 # %%
 @torch.no_grad()
@@ -773,7 +759,9 @@ if profile != "smoke":
     assert strange > own
 
 # %% [markdown]
-LASTTEXT# Here is what it writes. (Notebook 10 opens `sample`.)
+# Hardly: the wrong past makes the last latent frame little dearer. After 200 steps the model knows which blocks
+# go together in a latent frame, and not yet that a digit stays what it is and moves on evenly. Here is what it
+# writes. (Notebook 10 opens `sample`.)
 
 # %%
 torch.manual_seed(0)
@@ -783,9 +771,8 @@ show(strip(autoencoder.decode(prior.sample(3)), frames=16),
 
 # %% [markdown]
 # Strokes, and at times nearly a digit. But every four frames, with each new latent frame, they become others.
-#
-# We ask the same of `videogpt-course`: the same class, a bit wider (192), trained for 66 minutes on ten digits
-# of many writers with the encoder of notebook 08, and told which digit it is (notebook 11).
+# We ask the same of `videogpt-course`: a bit wider (192), trained for 66 minutes on ten digits of many writers
+# with the encoder of notebook 08, and told which digit it is (notebook 11).
 
 # %%
 count = {"smoke": 4, "course": 40}[profile]
@@ -799,16 +786,15 @@ if profile != "smoke":
     assert strange > 2 * own
 
 # %% [markdown]
-# Very much: the wrong past makes the last latent frame several times as dear. This model has learned that
-# what was there goes on. Yet with the right past it still pays many bits where the truth has hardly any.
+# Very much: this model has learned that what was there goes on. Yet with the right past it still pays many bits
+# where the truth has hardly any.
 #
 # ## 8. The experiments
 #
 # ### Can bits a code be compared? (Table 6)
 # More codes rebuild better. But what do they cost the prior? We make a coarser tokenizer of ours: one code in
 # eight stays, and every other code becomes the nearest of these. Then we train a small prior, of one layer,
-# on the codes of each. (The paper trains an autoencoder for each K. Ours is not trained again, so it loses
-# more than it would have to.)
+# on the codes of each. (The paper trains an autoencoder for each K; ours loses more than it would have to.)
 
 # %%
 one_layer, _ = trained_on(train_codes, codes, 1, "one layer")
@@ -841,12 +827,10 @@ if profile != "smoke":
 # (R-FVD is the FVD of rebuilt clips. For both lower is better.)
 #
 # The coarser the tokenizer, the fewer bits a code, and the fewer decibels. The winner has one code: its prior is
-# perfect, 0 bits, and its video shows nothing. **Bits a code of two tokenizers cannot be compared.** They say how
-# well a prior knows *its* codes, and nothing about what the codes leave out. The paper's table says the same: the
-# bits rise by 1.05, the reconstructions get better, and the samples (FVD) stay as good as they were. A tokenizer
-# and a prior are to be judged together, by what comes out.
-#
-# What can be compared is priors on the *same* codes.
+# perfect, 0 bits, and its video shows nothing. **Bits a code of two tokenizers cannot be compared** unless they
+# rebuild alike: they say nothing about what the codes leave out. The paper's table says the same: the bits rise by
+# 1.05, the reconstructions get better, and the samples (FVD) stay as good as they were. A tokenizer and a prior
+# are to be judged together, by what comes out. Priors on the *same* codes can be compared.
 #
 # ### Seen and unseen clips
 # Bits on clips that were trained on say how well a model *remembers*. We train on 50 clips, and on all of them.
@@ -864,8 +848,8 @@ if profile != "smoke":
 
 # %% [markdown]
 # With 50 clips it learns them by heart. The paper says so of UCF-101 ("easily overfits", section 4.5): 3.40 nats
-# a code in training against 3.12 in the test, and 2.87 against 2.86 for the much larger TGIF. (So it is printed;
-# the first two figures have changed places, or else the model would know unseen clips better than its own.)
+# a code in training against 3.12 in the test (so printed; they must have changed places), and 2.87 against 2.86
+# for the much larger TGIF.
 #
 # ### More layers (Table 4)
 
@@ -881,8 +865,7 @@ for layers, bits_of in {1: bits[codes], 4: score / math.log(2)}.items():
 # | 8 | 2.39 | 103.3 ± 2.2 |
 # | 16 | 2.05 | 103.6 ± 2.0 |
 #
-# In the paper each doubling of the layers lowers the bits. The samples gain up to 8 layers: from there to 16
-# the bits fall once more, and FVD stays.
+# In the paper each doubling lowers the bits. The samples gain up to 8 layers; from there to 16 FVD stays.
 #
 # **What this scale does not show.** Here depth does not help. After 200 steps the two models lie within 0.03
 # bits of each other, and which is ahead changes with the seed (three runs). Our models have just begun to
@@ -905,19 +888,13 @@ for layers, bits_of in {1: bits[codes], 4: score / math.log(2)}.items():
 #    <details><summary>Answer</summary>Row by row: a black block says only where the digit is not. Most is paid
 #    where the digit begins, and as a block holds four frames, it shows the way as well. With notebook 08's
 #    encoder almost at once: each code sees far, so the first few tell nearly all.</details>
-# 2. Our encoder makes the bits fall, as most positions are black. Are the samples better for that? How would
-#    you find out?
+# 2. Our encoder makes the bits fall. Are the samples better for that? How would you find out?
 #    <details><summary>Answer</summary>The bits do not say (section 8). Compare what comes out: the same measure
 #    on decoded clips, after the same number of steps. Notebook 07 counts only bits for this, too.</details>
 # 3. A pattern with `local` = `stride`: why are two layers enough for every code to know all before it? And
 #    why do they not suffice with `local` = `stride` / 2?
 #    <details><summary>Answer</summary>Go back in strides until less than a stride is left, then once locally: one
 #    layer each. With half the window the rest may be too far for one local step.</details>
-# 4. Table 4's 8 layers have the best FVD of all (103.3), and the model that the paper reports on BAIR has 16
-#    (103.6). Which would you report, and why?
-#    <details><summary>Answer</summary>The two differ by less than their scatter (2.2 and 2.0), so neither is the
-#    better one by FVD; by bits the deeper one is. To pick the best of many numbers that scatter is to report
-#    luck.</details>
 
 # %%
 progress()
