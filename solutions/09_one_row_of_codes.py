@@ -173,12 +173,12 @@ show_codes(rebuilt[0], test_codes[0], codes,
                "for each of the four time steps; below, yellow where a code has changed.")
 if profile != "smoke":
     assert quality > 20 and used > 0.5
-    assert changing["ours"] < 0.5 * changing["notebook 08's"], "three seeds: RANGE_CHANGE"
+    assert changing["ours"] < 0.5 * changing["notebook 08's"], "three seeds: 28% against 89%"
 
 # %% [markdown]
 # Look at the last row. Codes change where the digit is, and black keeps its one code. (For "notebook 08's" we
-# ask the shipped `videogpt-course/autoencoder`. Trained for as many steps as ours, that encoder changes
-# OLD_CHANGE of its codes and rebuilds at OLD_DB dB, three seeds; ours at NEW_DB.)
+# ask the shipped `videogpt-course/autoencoder`, which has trained longer. After as many steps as ours, that
+# encoder rebuilds at 21.7 to 21.9 dB and changes 89% to 91% of its codes, three seeds; ours at 21.2 to 21.6.)
 #
 # Do the codes keep what there is to know? If two clips had the same codes, no prior could tell them apart.
 
@@ -715,7 +715,7 @@ show(fig, alt="Loss on a log scale over training steps. It starts at ln K, 5.5, 
               f"unigram's line early and ends at {score:.2f} nats on test clips. Far below lies "
               f"the true entropy, {floor:.2f}.")
 if profile != "smoke":
-    assert score < 0.9 * unigram
+    assert score < 0.85 * unigram, "three seeds: 0.75 to 0.79 of it"
 
 # %% [markdown]
 # Four lines to compare with. **ln K** knows nothing. The **unigram** knows how frequent each code is, black
@@ -729,8 +729,8 @@ if profile != "smoke":
 with torch.no_grad():
     by_place = prior.nll(test_codes).mean(0).reshape(4, 8, 8) / math.log(2)
 show(maps({f"{t}: {frame.sum():.0f} bits": frame for t, frame in enumerate(by_place)}),
-     alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each frame "
-         "is bright, the rim is dark.")
+     alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each "
+         "frame is bright, the rim is dark.")
 print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 
 # %% [markdown]
@@ -738,7 +738,7 @@ print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 # that had understood would pay 12.6 bits in the first latent frame, for which digit, where, and which way, and
 # nothing afterwards: the digit only moves on.
 #
-# Still, with notebook 08's encoder the same 200 steps end at OLD_BITS bits a clip, with ours at NEW_BITS (three
+# Still, with notebook 08's encoder the same 200 steps end at OLD_BITS bits a clip, with ours at 429 to 453 (three
 # seeds). Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the
 # three latent frames of *another* clip.
 
@@ -759,7 +759,7 @@ if profile != "smoke":
     assert strange > own
 
 # %% [markdown]
-# Hardly: the wrong past makes the last latent frame little dearer. After 200 steps the model knows which blocks
+# Hardly: the wrong past makes the last latent frame 5% to 9% dearer (three seeds). The model knows which blocks
 # go together in a latent frame, and not yet that a digit stays what it is and moves on evenly. Here is what it
 # writes. (Notebook 10 opens `sample`.)
 
