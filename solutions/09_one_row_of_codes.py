@@ -710,7 +710,7 @@ for (name, value), style in zip({"ln K": math.log(codes), "unigram": unigram,
                                  "prior, test clips": score,
                                  "the truth": floor}.items(), (":", "--", "-", "-."), strict=True):
     fig.axes[0].axhline(value, color="black", ls=style, lw=1.2, label=f"{name}: {value:.2f}")
-fig.axes[0].legend(loc="center left")
+fig.axes[0].legend(loc=(0.02, 0.14))
 show(fig, alt="Loss on a log scale over training steps. It starts at ln K, 5.5, crosses the "
               f"unigram's line early and ends at {score:.2f} nats on test clips. Far below lies "
               f"the true entropy, {floor:.2f}.")
@@ -766,11 +766,11 @@ if profile != "smoke":
 # %%
 torch.manual_seed(0)
 show(strip(autoencoder.decode(prior.sample(3)), frames=16),
-     alt="Three rows of 16 frames: blurred white strokes near the middle, which move a little and "
-         "change their shape every four frames.")
+     alt="Three rows of 16 frames: blurred white strokes and spots near the middle, which become "
+         "others every four frames.")
 
 # %% [markdown]
-# Strokes, and at times nearly a digit. But every four frames, with each new latent frame, they become others.
+# Strokes, and parts of digits at best. Every four frames, with each new latent frame, they become others.
 # We ask the same of `videogpt-course`: a bit wider (192), trained for 66 minutes on ten digits of many writers
 # with the encoder of notebook 08, and told which digit it is (notebook 11).
 
