@@ -178,7 +178,7 @@ if profile != "smoke":
 # %% [markdown]
 # Look at the last row. Codes change where the digit is, and black keeps its one code. (For "notebook 08's" we
 # ask the shipped `videogpt-course/autoencoder`, which has trained longer. After as many steps as ours, that
-# encoder rebuilds at 21.7 to 21.9 dB and changes 89% to 91% of its codes, three seeds; ours at 21.2 to 21.6.)
+# encoder rebuilds at 21.7 to 22.1 dB and changes 91% to 94% of its codes, three seeds; ours at 21.2 to 21.6.)
 #
 # Do the codes keep what there is to know? If two clips had the same codes, no prior could tell them apart.
 
@@ -867,7 +867,7 @@ for layers, bits_of in {1: bits[codes], 4: score / math.log(2)}.items():
 #
 # In the paper each doubling lowers the bits. The samples gain up to 8 layers; from there to 16 FVD stays.
 #
-# **What this scale does not show.** Here depth does not help. After 200 steps the two models lie within 0.03
+# **What this scale does not show.** Here depth does not help. After 200 steps the two models lie within 0.05
 # bits of each other, and which is ahead changes with the seed (three runs). Our models have just begun to
 # learn; the paper's trained for 150,000 steps. Do not read a law off a short training.
 #
