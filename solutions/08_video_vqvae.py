@@ -889,7 +889,7 @@ if profile != "smoke":
 # 2. Where it is black codes change although nothing happens there. How would you build or train an
 #    autoencoder whose codes stay? What would it cost?
 #    <details><summary>Answer</summary>Let each code see its own block only: kernels as large as their stride.
-#    Notebook 07 tries this for frames. Then a black block can spend nothing on its neighbours, and details
+#    Notebooks 07 and 09 try this. Then a black block can spend nothing on its neighbours, and details
 #    that they could have shared are lost, unless there are more codes.</details>
 # 3. Axial attention sums three attentions that work side by side. Another way is one after the other: along
 #    t, then h, then w, each reading what the last one found. What can one such layer see?
