@@ -234,7 +234,7 @@ def _(fn, expect):
         expect(on_its_line, "the lines come back in other places", look_at="the same pattern in both directions")
         expect(count == shape[place], "a position should see its whole line, before and after it",
                look_at="scaled_dot_product_attention without a mask")
-    expect(torch.allclose(out, axial_attention.attend_along("w", q, k, v), atol=1e-5),
+    expect(not torch.allclose(out, axial_attention.attend_along("w", k, q, v), atol=1e-5),
            "queries and keys are not used as such", look_at="scaled_dot_product_attention(q, k, v)")
 
 

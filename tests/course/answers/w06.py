@@ -129,6 +129,16 @@ class wrong_3_rounded(RelativeBias):
         return super().forward().round(decimals=5)  # its gradient is 0
 
 
+class wrong_3_buffer_of_its_own(RelativeBias):
+    def __init__(self, shape, heads):
+        super().__init__(shape, heads)
+        self.register_buffer("strength", torch.tensor(0.5))
+
+    def forward(self):
+        bias = super().forward()
+        return self.strength * bias + (1 - self.strength) * bias.detach()
+
+
 class wrong_3_mean(RelativeBias):
     def forward(self):
         return super().forward() / 3

@@ -30,6 +30,16 @@ def wrong_1_large_changes_alone(layer, x):
     return (change.abs().amax(-1) > 0.1).T
 
 
+def wrong_1_threshold_of_1e_5(layer, x):
+    change = layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])
+    return (change.abs().amax(-1) > 1e-5).T
+
+
+def wrong_1_threshold_of_1e_8(layer, x):
+    change = layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])
+    return (change.abs().amax(-1) > 1e-8).T
+
+
 def wrong_1_first_channel_of_the_output(layer, x):
     change = layer(x + torch.eye(len(x))[:, :, None]) - layer(x[None])
     return (change[..., 0].abs() > 1e-6).T
