@@ -27,17 +27,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--speeds", type=int, nargs="+", default=[1, 2, 3], help="pixels a frame (default 1 2 3)")
     parser.add_argument("--grid", type=int, default=1, help="start at multiples of so many pixels (default 1)")
     parser.add_argument("--grey", action="store_true", help="one channel; otherwise colour")
+    parser.add_argument("--layers", action="store_true",
+                        help="digits that add up like lights, the first red, the second green and blue")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (default 0)")
     options = vars(parser.parse_args(argv))
 
+    if options["grey"] and options["layers"]:
+        parser.error("--grey and --layers exclude each other: layers have colours")
+    if not options["layers"]:  # as in sets that were made before there were layers
+        del options["layers"]
     out = options.pop("out")
     if is_finished(out, "moving_digits", options):
         print(f"{out} is there already, whole, and the same")
         return
     settings = dict(options)
     counts = {split: settings.pop(split) for split in ("train", "val", "test")}
-    color = not settings.pop("grey")
-    clip = options["frames"] * options["size"] ** 2 * (3 if color else 1)
+    grey = settings.pop("grey")
+    color = not grey and "layers" not in options
+    clip = options["frames"] * options["size"] ** 2 * (1 if grey else 3)
     require_disk(out, clip * sum(counts.values()), f"{sum(counts.values())} clips")
     require_memory(4 * clip * min(BATCH, max(counts.values())), f"drawing clips of {options['frames']} frames")
     sets = {split: MovingDigits(n, split=split, color=color, **settings) for split, n in counts.items()}

@@ -305,7 +305,8 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     z (..., d), codebook (k, d) -> int64 (...).
     """
     ### BEGIN SOLUTION
-    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code. On a CPU, min is faster than argmin.
+    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code.
+    # On a CPU, min is faster than argmin.
     return (codebook.square().sum(1) - z @ (2 * codebook.T)).min(-1).indices
     ### END SOLUTION
 
@@ -383,7 +384,7 @@ print("does a gradient reach the encoder's vectors?", q_probe.requires_grad)
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
     """Equal to q (any shape) in the forward pass; its gradient goes to z alone, unchanged.
 
-    LVT, section 3.1.
+    Van den Oord et al. 2017, section 3.2; TATS, section 2.1.
     """
     ### BEGIN SOLUTION
     return z + (q - z).detach()
@@ -500,7 +501,8 @@ def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, T
     """
     ### BEGIN SOLUTION
     count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
-    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
+    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype,
+                        device=z.device).index_add_(0, codes, z)
     return count, total
     ### END SOLUTION
 

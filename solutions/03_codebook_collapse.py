@@ -226,7 +226,8 @@ show(fig, alt="Two scatter plots. Before training all encoder vectors form one t
 
 # %% tags=["exercise", "ex-3.3", "export:models.common.quantize"]
 def restart_codes(
-    dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+    dead: Tensor, fresh: Tensor, fresh_count: Tensor,
+    embedding: Tensor, count: Tensor, total: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New (embedding (k, d), count (k,), total (k, d)), fresh (k, d) wherever dead (k,) is True.
 
@@ -502,15 +503,15 @@ while len(far_apart) < 8:  # next comes the one that is farthest from all before
 fig, axes = plt.subplots(8, 11, figsize=(7.2, 5), width_ratios=[1] * 7 + [0.5] + [1] * 3)
 for row, code in zip(axes, far_apart, strict=True):
     order = distance[code].argsort()
-    shown = [*order[:7], None, *order[[len(order) // 3, len(order) // 2, -1]]]
-    for ax, other in zip(row, shown, strict=True):
+    ranks = [*range(7), None, len(order) // 3, len(order) // 2, len(order) - 1]
+    for ax, rank in zip(row, ranks, strict=True):
         ax.axis("off")
-        if other is not None:
-            ax.imshow(pictures[common[other]], cmap="gray", vmin=-1, vmax=1)
+        if rank is not None and rank < len(order):
+            ax.imshow(pictures[common[order[rank]]], cmap="gray", vmin=-1, vmax=1)
 for column, title in ((0, "a code"), (3, "the nearest"), (9, "far")):
     axes[0, column].set_title(title, fontsize=9)
-show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same blot, "
-     "stroke or arc, a little moved or turned. The three at the end look different.")
+show(fig, alt="Eight rows of small grey patches. In most rows the first seven are alike: the same "
+     "blot, stroke or arc, a little moved or turned. The three at the end look different.")
 
 # %% [markdown]
 # In most rows near codes stand for like pictures: the same stroke, a little moved or turned. Nobody told the

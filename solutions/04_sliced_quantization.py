@@ -141,7 +141,8 @@ class SlicedQuantizer(nn.Module):
 
     def lookup(self, codes: Tensor) -> Tensor:
         """codes (..., n) -> their vectors (..., d)."""
-        return torch.cat([codebook.lookup(codes[..., i]) for i, codebook in enumerate(self.codebooks)], -1)
+        return torch.cat([codebook.lookup(codes[..., i])
+                          for i, codebook in enumerate(self.codebooks)], -1)
 
 
 # %% tags=["check", "ex-4.2"]

@@ -816,7 +816,7 @@ if profile == "course":
 # we counted is so large. A network is not a counter: it has to learn a hard first slice, and to attend over
 # 1,024 positions. And the table compares unlike things: by the official configurations the spatial model was
 # trained on clips of four frames, with attention in blocks. How much each of these weighs, the paper does not
-# say. Notebook 06 trains all three alike.
+# say. Notebook 07 trains all three alike.
 #
 # Bits are not all. Whatever the first slice gets wrong, all later ones must live with: in spatial order a
 # digit's whole path is fixed before any of its details. And two models of equal bits can differ in time, as
@@ -845,7 +845,7 @@ if profile == "course":
 # `lvt-bair-spatiotemporal`. Their windows differ, 16 x 1 x 1, 1 x 3 x 3 and 7 x 3 x 3, and so do their
 # parameters: 49.9, 49.4 and 52.9 million. Their memory differs more. `lvlib describe` counts about 10 GB for
 # the paper's batch of 64 in single-frame and spatiotemporal order, and 62 GB in spatial order: that is
-# attention over 1,024 positions. Notebook 06 builds and trains the model.
+# attention over 1,024 positions. Notebooks 06 and 07 build and train the model.
 #
 # ## Questions to think about
 #

@@ -749,15 +749,15 @@ windows = {"one window": ([GREY] * 2 + [BLUE] * 4 + [GREY] * 2,
                           [GREY] * 4 + [BLUE] * 7 + [GREY] * 5),
            "the next": ([BLUE] * 4 + [GREEN] * 4, [BLUE] * 7 + [ORANGE] * 9)}
 for ax, (title, (latent_colours, action_colours)) in zip(axes, windows.items(), strict=True):
-    ax.bar(range(0, 16, 2), 0.8, 1.9, 1, align="edge", color=latent_colours)
+    ax.bar([2 * i + 0.5 for i in range(8)], 0.8, 1.9, 1, color=latent_colours)
     ax.bar(range(16), 0.6, 0.4, 0.2, color=action_colours)
     for i in range(8):
-        ax.text(2 * i + 0.95, 1.4, f"{i}", ha="center", va="center")
+        ax.text(2 * i + 0.5, 1.4, f"{i}", ha="center", va="center")
     ax.set(title=title, yticks=[0.5, 1.4], yticklabels=["actions", "latents"], ylim=(0, 2.2),
-           xlim=(-0.6, 16.2), xticks=range(16))
+           xlim=(-0.7, 15.7), xticks=range(16))
     ax.grid(False)
-for ax, x, words in ((axes[0], 10, "shown last"), (axes[0], 14, "thrown away"),
-                     (axes[1], 4, "given"), (axes[1], 10, "shown next")):
+for ax, x, words in ((axes[0], 9.5, "shown last"), (axes[0], 13.5, "thrown away"),
+                     (axes[1], 3.5, "given"), (axes[1], 9.5, "shown next")):
     ax.text(x, 1.93, words, ha="center", fontsize=8)
 axes[1].set_xlabel("video frame of the window")
 show(fig, alt="Two windows of 16 video frames, each with 8 latent frames above and 16 actions "

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.models.lvt.patch_vqvae import PatchVQVAEConfig
 from lvlib.models.lvt.prior import LVTConfig
 from lvlib.training.config import TrainingConfig
 
@@ -43,6 +44,14 @@ prior_course = Config(
     TrainingConfig(steps=24_000, batch=8, learning_rate=3e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
                    gradient_clip=1.0, schedule="cosine", warmup=300),
     LVTConfig(dim=192, embedding_dim=192, heads=8, head_dim=32, encoder_layers=2, decoder_layers=2))
+# Codes that see one patch of one digit: what stands beside it, or behind it, changes none of them (notebook 07).
+layers = Config(
+    DataConfig(frames=1, size=48),
+    PatchVQVAEConfig(channels=3, hidden=64, residual_hidden=32, residual_blocks=1, codes=128, codebooks=2, layers=True,
+                     decay=0.95), replace(course.training, steps=4000))
+prior_layers = Config(
+    DataConfig(frames=16, size=48), layers.autoencoder, replace(prior_course.training, steps=10_000, batch=16),
+    LVTConfig(dim=128, embedding_dim=128, heads=8, head_dim=16, encoder_layers=2, decoder_layers=2))
 bench = Config(DataConfig(frames=16), small, replace(adam, steps=1000, batch=4),
                LVTConfig(dim=128, embedding_dim=64, heads=4, head_dim=32, encoder_layers=4, decoder_layers=4))
 
@@ -50,6 +59,9 @@ CONFIGS = {
     "lvt-frames-course": Named(course, "frame VQ-VAE for moving digits: minutes on two cores", "LVT 3.1"),
     "lvt-frames-course-48": Named(course_48, "the same for 48x48 grey pixels: lvt-course learns its codes",
                                   "LVT 3.1"),
+    "lvt-frames-layers": Named(layers, "frame VQ-VAE with a codebook for each digit: lvt-layers learns its codes",
+                               "LVT 3.1"),
+    "lvt-layers": Named(prior_layers, "LVT's prior for two digits in layers: single-frame, n_c = 2", "LVT 3.2"),
     "lvt-course": Named(prior_course, "LVT's prior for two moving digits: single-frame, n_c = 1", "LVT 3.2"),
     "lvt-frames-bair": Named(bair, "frame VQ-VAE for BAIR: one codebook of 512", "LVT 4.1"),
     "lvt-frames-bair-nc4": Named(bair_nc4, "frame VQ-VAE for BAIR: four codebooks of 512", "LVT 4.1"),

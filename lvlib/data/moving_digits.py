@@ -24,6 +24,8 @@ COLORS = np.array(  # red, yellow, green, cyan, blue, pink: far apart, and brigh
     [(240, 80, 70), (250, 205, 70), (95, 200, 95), (80, 210, 235), (95, 125, 250), (235, 115, 215)], np.uint8
 )
 
+LIGHTS = np.array([(1, 0, 0), (0, 1, 1)])  # of the first and the second digit: no channel has both
+
 _NUMBERS = 7 * 8  # bytes of random numbers for each digit of a clip
 _COPIES = 4  # of them that are made on the way
 
@@ -41,6 +43,7 @@ class MovingDigits(Dataset):
         digits: 1 or 2. The second lies over the first where they meet.
         digit_size: height and width of a digit, in pixels; by default 28, or 5/8 of `size` if that is less.
         color: three channels, each digit in a colour of its own; otherwise one channel, white.
+        layers: three channels, and the two digits add up like lights: the first is red, the second green and blue.
         speeds: a digit moves along one axis or both, on each by one of these numbers of pixels a frame. Whole
             pixels only: a digit looks the same in every frame.
         grid: digits start at multiples of so many pixels. With speeds and a `size - digit_size` that are multiples
@@ -48,7 +51,7 @@ class MovingDigits(Dataset):
         seed, split: other seeds give other clips; other splits ("train", "val", "test") other digits too.
 
     An item is a dict, with k = `digits` and (y, x) in pixels, y pointing down:
-        video     uint8 (t, h, w, c), c = 3 with `color`, else 1
+        video     uint8 (t, h, w, c), c = 3 with `color` or `layers`, else 1
         label     int: the digit 0..9, or for two digits both in rising order as a number 0..99 (7 and 3: 37)
         digit     int64 (k,): each digit's class
         motion    int64 (k,): each digit's direction at the first frame, an index into `DIRECTIONS`
@@ -70,6 +73,7 @@ class MovingDigits(Dataset):
         digits: int = 2,
         digit_size: int | None = None,
         color: bool = False,
+        layers: bool = False,
         speeds: Sequence[int] = (1, 2, 3),
         grid: int = 1,
         seed: int = 0,
@@ -82,6 +86,8 @@ class MovingDigits(Dataset):
             raise UserError(f"digit_size must be from 4 to size - 1 = {size - 1}, not {self.digit_size}")
         if digits not in (1, 2):
             raise UserError(f"digits must be 1 or 2, not {digits}")
+        if color and layers:
+            raise UserError("color and layers exclude each other: with layers the colours are given")
         if not speeds or any(not 1 <= speed <= size or speed != int(speed) for speed in speeds):
             raise UserError(f"speeds must be whole pixels a frame, from 1 to size = {size}, not {tuple(speeds)}")
         if not 1 <= grid <= size - self.digit_size:
@@ -91,7 +97,7 @@ class MovingDigits(Dataset):
         require_memory(clips * digits * _NUMBERS * _COPIES, f"drawing {clips} clips")
         require_memory(4 * frames * size * size, f"a clip of {frames} frames of {size} x {size}")
         self.classes = [f"{label:0{digits}}" for label in range(10**digits)]
-        self.clips, self.frames, self.size, self.color = clips, frames, size, color
+        self.clips, self.frames, self.size, self.color, self.layers = clips, frames, size, color, layers
 
         images, classes = mnist_digits(split)
         self.images = resize_digits(images, self.digit_size)
@@ -135,12 +141,15 @@ class MovingDigits(Dataset):
 
     def _draw(self, indices: slice | Sequence[int], position: np.ndarray) -> np.ndarray:
         n, t, k, _ = position.shape
-        video = np.zeros((n, t, self.size, self.size, 3 if self.color else 1), np.uint8)
+        video = np.zeros((n, t, self.size, self.size, 3 if self.color or self.layers else 1), np.uint8)
         windows = sliding_window_view(video, (self.digit_size, self.digit_size), axis=(2, 3), writeable=True)
         clip, frame = np.ogrid[:n, :t]
         for j in range(k):
             place = clip, frame, position[:, :, j, 0], position[:, :, j, 1]  # windows[place]: (n, t, c, d, d)
             ink = self.images[self.instance[indices][:, j]][:, None, None].astype(np.uint16)
+            if self.layers:
+                windows[place] += (ink * LIGHTS[j][:, None, None]).astype(np.uint8)
+                continue
             hue = COLORS[self.hue[indices][:, j]] if self.color else np.full((n, 1), 255, np.uint8)
             windows[place] = (ink * hue[:, None, :, None, None] + (255 - ink) * windows[place] + 127) // 255
         return video

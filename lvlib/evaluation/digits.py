@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from lvlib.data.moving_digits import COLORS, MovingDigits, bounce, mnist_digits, resize_digits
+from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits, bounce, mnist_digits, resize_digits
 
 
 def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor:
@@ -21,7 +21,10 @@ def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor
     For clips on disk, `data` is a MovingDigits with the arguments that their meta.json names.
     """
     ink = torch.tensor(data.images[data.instance[indices]]).float() / 255
-    hues = torch.tensor(COLORS[data.hue[indices]] if data.color else np.full((*ink.shape[:2], 1), 255)).float()
+    if data.layers:
+        hues = torch.tensor(255 * LIGHTS[:ink.shape[1]]).float().expand(*ink.shape[:2], 3)
+    else:
+        hues = torch.tensor(COLORS[data.hue[indices]] if data.color else np.full((*ink.shape[:2], 1), 255)).float()
     return einsum(ink, hues / 127.5, "b k h w, b k c -> b k c h w") - 1
 
 
@@ -147,6 +150,17 @@ def recognise(video: Tensor, size: int, classifier: DigitClassifier) -> Tensor:
 def position_error(positions: Tensor, truth: Tensor) -> Tensor:
     """Mean distance of the digits from where they should be, in pixels: (b, t, k, 2) twice -> (b, t)."""
     return (positions - truth).float().norm(dim=-1).mean(-1)
+
+
+def judge(video: Tensor, digits: Tensor, truth: Tensor, classes: Tensor,
+          classifier: DigitClassifier) -> tuple[Tensor, Tensor]:
+    """Of each clip and frame, (b, t): the position error in pixels, and the share of digits that are recognised.
+
+    truth int64 (b, t, k, 2): where the digits should be. classes int64 (b, k): which they are.
+    """
+    places, _ = locate(video, digits)
+    recognised = identity(video, digits, places, classifier) == classes[:, None]
+    return position_error(places, truth), recognised.float().mean(-1)
 
 
 def straightness(positions: Tensor, room: int, speeds: Sequence[int]) -> Tensor:

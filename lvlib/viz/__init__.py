@@ -4,7 +4,7 @@
 images, arrays and figures. IPython, matplotlib and ipywidgets are imported only by the functions that need them.
 """
 
-from lvlib.viz.codes import change_mask, code_map, code_strip, palette, show_codes
+from lvlib.viz.codes import change_mask, changes, code_map, code_strip, palette, show_codes
 from lvlib.viz.figures import bars, cell_lines, curves, maps, set_style
 from lvlib.viz.output import show, slider
 from lvlib.viz.pad import pad
@@ -12,6 +12,6 @@ from lvlib.viz.player import player_html, show_video
 from lvlib.viz.strips import save_strip, strip
 
 __all__ = [
-    "bars", "cell_lines", "change_mask", "code_map", "code_strip", "curves", "maps", "pad", "palette", "player_html",
-    "save_strip", "set_style", "show", "show_codes", "show_video", "slider", "strip",
+    "bars", "cell_lines", "change_mask", "changes", "code_map", "code_strip", "curves", "maps", "pad", "palette",
+    "player_html", "save_strip", "set_style", "show", "show_codes", "show_video", "slider", "strip",
 ]

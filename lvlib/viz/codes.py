@@ -41,6 +41,16 @@ def change_mask(codes: Tensor) -> Tensor:
     return mask
 
 
+def changes(codes: Tensor, scale: int) -> Tensor:
+    """A clip of where codes change, to be shown beside their video: (t, h, w, k) -> (3, t, scale*h, scale*w).
+
+    Yellow where one of the k codes differs from the frame before, grey elsewhere; in [-1, 1], as video is.
+    """
+    colours = (torch.tensor(np.array([STILL, CHANGED])) / 127.5 - 1).float()
+    clip = colours[change_mask(codes).any(-1).long()].permute(3, 0, 1, 2)
+    return clip.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
 def code_strip(video: Videos, codes: Tensor, n_codes: int, frames: int = 8, gap: int = 2) -> Image.Image:
     """Rows on top of each other as in LVT's Figs. 6 and 7: frames, codes, and where codes changed (yellow).
 

@@ -77,6 +77,17 @@ EQUAL: dict[str, dict[str, str]] = {
         "earlier = slice_numbers(shape, factor).to() < numbers[:, None, None, None]": GPU,
         "primed = torch.arange(shape[0]) < prime_frames": GPU,
     },
+    "7.1": {"return int(seen)": SAME_TYPE},
+    "7.2": {
+        "super().__init__(nn.Conv2d(channels, hidden, 4, stride=4), *[PatchResidualBlock(hidden, residual_hidden) "
+        "for _ in list(range(residual_blocks))[::-1]])": "all blocks are alike",
+        **dict.fromkeys(("@_remembers on __init__", "@_spoils on __init__"), "it computes nothing but its parameters"),
+        "@torch.no_grad() on __init__": "parameters need gradients wherever they are made",
+    },
+    "7.3": {
+        "vectors = [encoder(layer) for encoder, layer in zip(self.encoders, layers)]": STRICT,
+        "vectors = [encoder(layer) for encoder, layer in zip(self.encoders, layers, strict=False)]": STRICT,
+    },
     "8.1": {
         "return (int(first), last)": SAME_TYPE,
         "return (first, int(last))": SAME_TYPE,

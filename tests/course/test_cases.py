@@ -1,6 +1,7 @@
 """What is compared with the reference, and the words for what differs."""
 
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -255,7 +256,8 @@ def test_the_message_tells_where_it_is_right(monkeypatch):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_cases_follow_from_their_seed(exercise):
     def words(seed):
-        return [(case.about, repr(case.args), repr(case.kwargs)) for case in exercise.cases(seed)]
+        cases = [(case.about, repr((case.args, case.kwargs))) for case in exercise.cases(seed)]
+        return [(about, re.sub(r" at 0x\w+", "", inputs)) for about, inputs in cases]  # a function may be an input
 
     assert words(1) == words(1) != words(2)
     assert words(1)[0][0].startswith("the notebook's") and words(1)[0][0] == words(2)[0][0]

@@ -59,6 +59,20 @@ def test_the_second_digit_lies_over_the_first_each_in_its_colour():
         assert (clip["video"][5] == frame).all()
 
 
+def test_layers_hold_one_digit_each_whole_also_where_they_meet():
+    layers = MovingDigits(20, size=32, layers=True, seed=2)
+    d = layers.digit_size
+    for clip in range(20):
+        item = layers[clip]
+        red, green, blue = np.moveaxis(item["video"], -1, 0)
+        assert np.array_equal(green, blue)
+        for layer, digit in zip((red, green), range(2), strict=True):
+            alone = np.zeros_like(layer)
+            for t, (y, x) in enumerate(item["position"][:, digit]):
+                alone[t, y:y + d, x:x + d] = layers.images[layers.instance[clip, digit]]
+            assert np.array_equal(layer, alone)
+
+
 def test_a_longer_clip_goes_on_where_the_shorter_one_ends():
     options = {"size": 48, "color": True, "seed": 5, "split": "val"}
     short, long = MovingDigits(8, 16, **options).batch(slice(None)), MovingDigits(8, 32, **options).batch(slice(None))
@@ -136,6 +150,7 @@ def test_clips_are_the_same_on_every_machine():
         ({"speeds": ()}, "whole pixels"),
         ({"frames": 0}, "1 or more"),
         ({"seed": -1}, "0 or more"),
+        ({"color": True, "layers": True}, "exclude each other"),
     ],
 )
 def test_a_wrong_value_gets_a_line_that_says_what_is_allowed(wrong, message):

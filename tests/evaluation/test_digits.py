@@ -61,9 +61,9 @@ def classifier():
 # Pictures and inks
 
 
-@pytest.mark.parametrize("color", [True, False])
-def test_pictures_are_what_is_seen_of_a_digit_alone(color):
-    data = MovingDigits(5, frames=1, size=32, digits=1, color=color, seed=3)
+@pytest.mark.parametrize("options", [{"color": True}, {}, {"layers": True}])
+def test_pictures_are_what_is_seen_of_a_digit_alone(options):
+    data = MovingDigits(5, frames=1, size=32, digits=1, seed=3, **options)
     pictures, d = digit_pictures(data, [1, 4]), data.digit_size
     for picture, item in zip(pictures, (data[1], data[4]), strict=True):
         y, x = item["position"][0, 0]

@@ -8,7 +8,7 @@ import torch
 
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.errors import UserError
-from lvlib.evaluation.digits import digit_pictures, locate, position_error, recognise, train_digit_classifier
+from lvlib.evaluation.digits import digit_pictures, judge, locate, position_error, recognise, train_digit_classifier
 from lvlib.evaluation.flow import horizontal_shift
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.prior import LVTSampling
@@ -47,6 +47,24 @@ def test_lvt_reaches_the_bits_and_the_position_error_of_its_row():
     places, _ = locate(made[:, :, 5:6], digit_pictures(digits, slice(0, 40)))
     error = position_error(places, torch.tensor(clips["position"])[:, 5:6]).mean().item()
     assert error == pytest.approx(after_one_frame, abs=0.5)
+
+
+@pytest.mark.slow
+def test_lvt_of_layers_reaches_the_figures_of_its_row():
+    """Its digits walk through each other."""
+    prior, autoencoder = load_checkpoint("lvt-layers"), load_checkpoint("lvt-layers/autoencoder")
+    digits = MovingDigits(100, size=48, digit_size=16, speeds=(4,), grid=4, layers=True, split="test")
+    clips = digits.batch(slice(0, 40))
+    codes = autoencoder.encode(to_video(clips["video"]))
+    bits, px, recognised = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code .* last frame ([\d.]+), .* and (\d+),", recorded("lvt-layers")).groups())
+    assert prior.scores(codes, {}, 1)["bits_per_dim"].mean().item() == pytest.approx(bits, abs=0.001)
+    torch.manual_seed(0)
+    made = autoencoder.decode(prior.sample(40, {}, codes[:, :5], LVTSampling()))
+    error, named = judge(made, digit_pictures(digits, slice(0, 40)), torch.tensor(clips["position"]),
+                         torch.tensor(clips["digit"]), train_digit_classifier(16))
+    assert error[:, -1].mean().item() == pytest.approx(px, abs=1) and px < 3  # the scatter of samples
+    assert named[:, -1].mean().item() == pytest.approx(recognised / 100, abs=0.1) and recognised > 75
 
 
 @pytest.mark.slow

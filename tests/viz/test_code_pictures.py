@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from lvlib.errors import UserError
-from lvlib.viz import change_mask, code_map, code_strip, palette, show_codes
+from lvlib.viz import change_mask, changes, code_map, code_strip, palette, show_codes
 from lvlib.viz.codes import CHANGED, STILL
-from lvlib.viz.strips import MARGIN
+from lvlib.viz.strips import MARGIN, to_clips
 
 # What green-blind and red-blind eyes see of linear RGB, after Machado, Oliveira and Fernandes 2009 (severity 1).
 EYES = {
@@ -104,3 +104,16 @@ def test_show_codes_is_one_small_picture(displayed):
     show_codes(torch.zeros(1, 16, 64, 64), codes, 512, alt="Codes at random.")
     assert len(displayed) == 1 and displayed[0]["text/plain"] == "Codes at random."
     assert len(displayed[0]["text/html"]) < 36_000
+
+
+def test_changes_are_a_clip_that_is_yellow_where_one_of_the_codes_has_changed():
+    codes = torch.zeros(3, 2, 2, 2, dtype=torch.int64)
+    codes[1:, 0, 1, 0] = 5
+    codes[2, 1, 0, 1] = 7
+    clip = changes(codes, 3)
+    assert clip.shape == (3, 3, 6, 6)
+    expected = torch.zeros(3, 2, 2, dtype=torch.bool)
+    expected[1, 0, 1] = expected[2, 1, 0] = True
+    yellow = (to_clips(clip)[0] == CHANGED).all(-1)
+    assert np.array_equal(yellow, expected.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    assert (to_clips(clip)[0][~yellow] == STILL).all()

@@ -10,14 +10,14 @@ from lvlib.models.common import quantize
 
 def _grid(draw):
     """Vectors as an encoder leaves them: (b, t, h, w, d), and in memory the channels before the rows."""
-    return draw.normal(1, 1, 64, 8, 8).movedim(2, -1)
+    return draw.normal(2, 1, 64, 8, 8).movedim(2, -1)
 
 
 def _nearest_cases(draw):
     yield Case("the notebook's vectors and 512 codes", (_grid(draw), draw.normal(512, 64)))
     for vectors, k, d in ((6,), 3, 4), ((1,), 1, 1), ((2, 3), draw.size(5, 9), draw.size(5, 9)):
         size = f"z {(*vectors, d)} and {k} codes"
-        yield Case(size, (draw.normal(*vectors, d), draw.normal(k, d)))
+        yield Case(size, (draw.normal(*vectors, d), draw.normal(k, d)), batch=(0,))
     yield Case("float64", (draw.normal(3, 5, dtype=torch.float64), draw.normal(4, 5, dtype=torch.float64)))
     equal = draw.integers(-3, 4, 3, 2).float()  # whole numbers: equal distances are equal in any formula
     yield Case("equal codes", (draw.integers(-3, 4, 9, 2).float(), equal.repeat(3, 1)))
@@ -48,7 +48,7 @@ def _(fn, expect):
 
 def _pairs_of_vectors(draw):
     """z and q of one shape, of all kinds."""
-    yield Case("the notebook's grid", (_grid(draw), draw.normal(1, 1, 8, 8, 64)))
+    yield Case("the notebook's grid", (_grid(draw), draw.normal(2, 1, 8, 8, 64)))
     for shape in (4, 5), (1, 1), (draw.size(2, 5), draw.size(2, 5), 3), (7,):
         yield Case(f"shape {shape}", (draw.normal(*shape), draw.normal(*shape)))
     yield Case("float64", tuple(draw.normal(3, 2, dtype=torch.float64) for _ in range(2)))

@@ -120,7 +120,8 @@ def _(fn, expect):
 def _combination_cases(draw):
     yield Case("the notebook's two codebooks of 32", (draw.integers(0, 32, 64, 8, 8, 4)[..., :2], 32))
     for shape, num_codes in (((9, 4), 3), ((5, 3), draw.size(5, 99)), ((2, 3, 4, 4, 4), 8), ((1, 1), 7), ((6, 5), 128)):
-        yield Case(f"codes {shape}, each below {num_codes}", (draw.integers(0, num_codes, *shape), num_codes))
+        codes = draw.integers(0, num_codes, *shape)
+        yield Case(f"codes {shape}, each below {num_codes}", (codes, num_codes), batch=(0,))
     yield Case("numbers that float32 cannot hold", (512 - draw.integers(1, 9, 5, 4), 512))
 
 

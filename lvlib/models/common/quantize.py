@@ -19,14 +19,15 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
 
     z (..., d), codebook (k, d) -> int64 (...).
     """
-    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code. On a CPU, min is faster than argmin.
+    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every code.
+    # On a CPU, min is faster than argmin.
     return (codebook.square().sum(1) - z @ (2 * codebook.T)).min(-1).indices
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
     """Equal to q (any shape) in the forward pass; its gradient goes to z alone, unchanged.
 
-    LVT, section 3.1.
+    Van den Oord et al. 2017, section 3.2; TATS, section 2.1.
     """
     return z + (q - z).detach()
 
@@ -70,7 +71,8 @@ def code_statistics(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, T
     z floats (n, d), codes int64 (n,); both results have the dtype of z.
     """
     count = torch.bincount(codes, minlength=num_codes).to(z.dtype)
-    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, codes, z)
+    total = torch.zeros(num_codes, z.shape[1], dtype=z.dtype,
+                        device=z.device).index_add_(0, codes, z)
     return count, total
 
 
@@ -93,7 +95,8 @@ def perplexity(codes: Tensor, num_codes: int) -> Tensor:
 
 
 def restart_codes(
-    dead: Tensor, fresh: Tensor, fresh_count: Tensor, embedding: Tensor, count: Tensor, total: Tensor
+    dead: Tensor, fresh: Tensor, fresh_count: Tensor,
+    embedding: Tensor, count: Tensor, total: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New (embedding (k, d), count (k,), total (k, d)), fresh (k, d) wherever dead (k,) is True.
 
@@ -211,7 +214,8 @@ class SlicedQuantizer(nn.Module):
 
     def lookup(self, codes: Tensor) -> Tensor:
         """codes (..., n) -> their vectors (..., d)."""
-        return torch.cat([codebook.lookup(codes[..., i]) for i, codebook in enumerate(self.codebooks)], -1)
+        return torch.cat([codebook.lookup(codes[..., i])
+                          for i, codebook in enumerate(self.codebooks)], -1)
 
 
 def ema_quantizer(num_codes: int, dim: int, codebooks: int, **options: float) -> nn.Module:
