@@ -73,8 +73,10 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # ### Exercise 6.1 · the taps that may look (about 5 min)
 # Give the mask for a kernel of any odd size.
 #
-# <details><summary>Hint</summary>Raster order is the order of <code>arange(27).reshape(3, 3, 3)</code>. The
-# centre is number 13.</details>
+# <details><summary>Hint: the idea</summary>Number the taps in raster order. The centre is in the middle:
+# of 27 taps it is number 13.</details>
+# <details><summary>Hint: the call</summary><code>math.prod(kernel)</code> counts the taps,
+# <code>torch.arange</code> numbers them, a comparison gives bool, <code>reshape(kernel)</code> the shape.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.lvt.layers"]
 """Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors
@@ -623,8 +625,10 @@ class SliceDecoder(nn.Module):
 # probabilities). While training, all true codes are there: give the logits of all of them at once, each from
 # the codes *before* it.
 #
-# <details><summary>Hint</summary>A list over k, then <code>torch.stack</code> on the axis before the last. How
-# many codes may code k see?</details>
+# <details><summary>Hint: the idea</summary>For each k: how many codes may code k see? Those before it,
+# and not itself.</details>
+# <details><summary>Hint: the call</summary>A list of <code>self.one(k, x, codes[..., :...])</code> over k,
+# then <code>torch.stack</code> on the axis before the last.</details>
 
 # %% tags=["exercise", "ex-6.4", "export:models.lvt.layers"]
 class CodeHeads(nn.Module):
