@@ -105,9 +105,9 @@ show(strip(test_clips[:3], frames=16),
 # $-\sum_x p(x) \log_2 p(x)$.
 
 # %%
-states = np.array([state for state in itertools.product(range(3), range(17), range(17), (-1, 0, 1),
-                                                        (-1, 0, 1))
-                   if any(state[3:])])  # digit, y, x, and the step in y and x
+steps = (-1, 0, 1)
+states = itertools.product(range(3), range(17), range(17), steps, steps)  # digit, y, x, step in y, x
+states = np.array([state for state in states if any(state[3:])])
 ways, _ = bounce(states[:, None, 1:3], states[:, None, 3:], room=16, frames=16)
 different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(ways), -1)]), axis=0,
                              return_counts=True)
@@ -621,8 +621,8 @@ small = VideoGPT(VideoGPTConfig(dim=32, heads=4, layers=2, hidden=64, dropout=0.
 clip = torch.randint(16, (1, 8))
 poked = (clip + torch.eye(8, dtype=torch.int64)) % 16  # copy j differs in code j
 with torch.no_grad():
-    change = (small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2,
-                                                                            2))).abs().amax(-1).T
+    change = small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2, 2))
+    change = change.abs().amax(-1).T
 show(maps({"who sees whom": change > 1e-6}, xlabel="changed code", ylabel="prediction of code"),
      alt="An 8 by 8 map: the prediction of each code changes with all codes before it, and with no "
          "other.")
@@ -722,8 +722,7 @@ for t, ax in enumerate(axes):
     ax.grid(False)
 fig.colorbar(image, ax=axes, label="bits")
 show(fig, alt="Mean bits at each of 8 by 8 positions in the four latent frames. The middle of each "
-              "frame is "
-          "bright, the rim is dark.")
+              "frame is bright, the rim is dark.")
 print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 
 # %% [markdown]
