@@ -90,7 +90,7 @@ def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> s
         return said
     try:
         found = torch.load(io.BytesIO(said), weights_only=True)
-        return found["problem"] or _first_difference(exercise, [Observation(**seen) for seen in found["seen"]])
+        return found["problem"] or first_difference(exercise, [Observation(**seen) for seen in found["seen"]])
     except Exception:  # it has written there itself
         return "what it gave cannot be read"
 
@@ -148,7 +148,8 @@ def _stop_if_late(process: subprocess.Popen, seconds: float, ended: threading.Ev
             return
 
 
-def _first_difference(exercise: Graded, found: list[Observation]) -> str | None:
+def first_difference(exercise: Graded, found: list[Observation]) -> str | None:
+    """What is wrong, in words, with what was observed on the cases in their order; None if nothing is."""
     last_right = None
     for about, expected, seen in zip(exercise.about, exercise.expected, found, strict=True):
         wanted = Observation(**expected)
