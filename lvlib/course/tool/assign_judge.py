@@ -27,7 +27,6 @@ from lvlib.course.exercises import Exercise
 from lvlib.course.interrupts import IDLE
 from lvlib.course.tool import assign_room
 from lvlib.course.tool.assign_given import Given, needed
-from lvlib.course.tool.assign_recorded import recorded
 
 NOT_WRITTEN = "not written yet"
 KEPT = ("PATH", "SYSTEMROOT", "TEMP", "LD_LIBRARY_PATH")  # of the environment; the rest is not a student's business
@@ -60,7 +59,7 @@ class Graded:
 
 def graded(exercise: Exercise, points: float, seed: int, given: list[Given], texts: dict[str, str]) -> Graded:
     """Makes the inputs of an exercise, and the reference's outputs."""
-    cases = exercise.cases(seed) or recorded(exercise)
+    cases = exercise.cases(seed)
     expected = [observe(exercise.reference, case) for case in cases]
     with_states = [(case, seen.state) for case, seen in zip(cases, expected, strict=True)]
     module = sys.modules[exercise.body.__module__]
