@@ -65,18 +65,14 @@ def text_of(module: ModuleType, answer: Callable, name: str) -> str:
     return "\n".join([*imports, textwrap.dedent(inspect.getsource(answer)), f"{name} = {answer.__name__}"])
 
 
-def with_right_answers(source: Source, most: int | None = None):
-    """The notebook over and over, one after the other in one run, until each right answer was in its place once.
-
-    most: of that many runs; the right answers that are left out lie evenly among the others.
-    """
+def with_right_answers(source: Source):
+    """The notebook over and over, one after the other in one run, until each right answer was in its place once."""
     right: dict[str, list[str]] = {}
     for exercise, answer in answers(source.number, "right"):
         right.setdefault(exercise.id, []).append(text_of(MODULES[source.number], answer, exercise.name))
     notebook = copy.deepcopy(source.notebook)
     notebook.cells = []
-    longest = max(map(len, right.values()))
-    for turn in range(0, longest, -(-longest // (most or longest))):
+    for turn in range(max(map(len, right.values()))):
         for cell in copy.deepcopy(code_cells(source.notebook)):
             if "exercise" in tags(cell):
                 texts = right[tagged(cell, "ex-")]
@@ -89,7 +85,6 @@ def with_right_answers(source: Source, most: int | None = None):
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_no_right_answer_breaks_a_later_cell(source, tmp_path, monkeypatch):
-    most = 3 if source.number >= 6 else None  # from here on each run trains several models
-    (tmp_path / "answered.ipynb").write_text(dumps(with_right_answers(source, most)), encoding="utf-8")
+    (tmp_path / "answered.ipynb").write_text(dumps(with_right_answers(source)), encoding="utf-8")
     for id, line in said_by_checks(tmp_path / "answered.ipynb", tmp_path, monkeypatch):
         assert re.fullmatch(rf"{id} \w+  OK\n", line), line
