@@ -73,8 +73,10 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # ### Exercise 6.1 · the taps that may look (about 5 min)
 # Give the mask for a kernel of any odd size.
 #
-# <details><summary>Hint</summary>Raster order is the order of <code>arange(27).reshape(3, 3, 3)</code>. The
-# centre is number 13.</details>
+# <details><summary>Hint: the idea</summary>Number the taps in raster order. The centre is in the middle:
+# of 27 taps it is number 13.</details>
+# <details><summary>Hint: the call</summary><code>math.prod(kernel)</code> counts the taps,
+# <code>torch.arange</code> numbers them, a comparison gives bool, <code>reshape(kernel)</code> the shape.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.lvt.layers"]
 """Layers of LVT's prior: a convolution that cannot see ahead, codes and places as vectors, vectors
@@ -270,16 +272,13 @@ class RelativeBias(nn.Module):
         """(heads, n, n): the bias of query (row) and key (column)."""
         ### BEGIN SOLUTION
         t, h, w = (self.by_distance(table) for table in self.tables)
-        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None,
-                                                                                           None, :,
-                                                                                           None,
-                                                                                           None]
+        bias = (t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None]
+                + w[:, None, None, :, None, None])
         return rearrange(bias, "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
         ### END SOLUTION
 
     def by_distance(self, table: Tensor) -> Tensor:
-        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q -
-        k."""
+        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is that at distance q - k."""
         position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
         return table[:, position[:, None] - position + len(position) - 1]
 
@@ -352,8 +351,7 @@ class Attention(nn.Module):
         return bias
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has
-        none."""
+        """(b, n, dim) -> value, key, query, each (b, heads, n, d), None for what is not needed."""
         # "b n (p m d) -> p b m n d". Sampling comes here often, and a view beats `rearrange`.
         parts = self.in_proj(x).unflatten(-1, (self.parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.kind == "relative":
@@ -380,8 +378,8 @@ class Attention(nn.Module):
 
 # %% tags=["export:models.lvt.relative_attention"]
 class Block(nn.Module):
-    """One layer of the transformer: attention, then two linear layers, each added to its input. (b,
-    n, dim)."""
+    """One layer of the transformer: attention, then two linear layers, each added to its input.
+    (b, n, dim) -> (b, n, dim)."""
 
     def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind,
                  causal: bool):
@@ -606,8 +604,8 @@ class SliceDecoder(nn.Module):
         return self.norm(x)
 
     def enter(self, embedded: Tensor, known: Tensor) -> Tensor:
-        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b,
-        n, dim)."""
+        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) ->
+        (b, n, dim)."""
         x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
         return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
 
@@ -623,8 +621,10 @@ class SliceDecoder(nn.Module):
 # probabilities). While training, all true codes are there: give the logits of all of them at once, each from
 # the codes *before* it.
 #
-# <details><summary>Hint</summary>A list over k, then <code>torch.stack</code> on the axis before the last. How
-# many codes may code k see?</details>
+# <details><summary>Hint: the idea</summary>For each k: how many codes may code k see? Those before it,
+# and not itself.</details>
+# <details><summary>Hint: the call</summary>A list of <code>self.one(k, x, codes[..., :...])</code> over k,
+# then <code>torch.stack</code> on the axis before the last.</details>
 
 # %% tags=["exercise", "ex-6.4", "export:models.lvt.layers"]
 class CodeHeads(nn.Module):
@@ -732,10 +732,11 @@ def trained_model(config: LVTConfig, number: int, name: str,
     """A model trained on one frame of the clips, and the loss of each step in nats a code."""
     torch.manual_seed(seed)
     model = OneFrame(config, shape, 128, number)
-    losses = fit(model, lambda: model.nll(train_codes[torch.randint(len(train_codes),
-                                                                    (16,))]).mean(),
-                 steps={"smoke": 3, "course": 300}[profile], name=name)
-    return model, losses
+
+    def loss() -> Tensor:
+        return model.nll(train_codes[torch.randint(len(train_codes), (16,))]).mean()
+
+    return model, fit(model, loss, steps={"smoke": 3, "course": 300}[profile], name=name)
 
 
 @torch.no_grad()

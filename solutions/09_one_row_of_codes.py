@@ -104,9 +104,9 @@ show(strip(test_clips[:3], frames=16),
 # $-\sum_x p(x) \log_2 p(x)$.
 
 # %%
-states = np.array([state for state in itertools.product(range(3), range(17), range(17), (-1, 0, 1),
-                                                        (-1, 0, 1))
-                   if any(state[3:])])  # digit, y, x, and the step in y and x
+steps = (-1, 0, 1)
+states = itertools.product(range(3), range(17), range(17), steps, steps)  # digit, y, x, step in y, x
+states = np.array([state for state in states if any(state[3:])])
 ways, _ = bounce(states[:, None, 1:3], states[:, None, 3:], room=16, frames=16)
 different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(ways), -1)]), axis=0,
                              return_counts=True)

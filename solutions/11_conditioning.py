@@ -232,13 +232,13 @@ class ResidualBlock3d(nn.Module):
         super().__init__()
         self.correction = nn.Sequential(
             nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False),
-                                        nn.GroupNorm(width, width), nn.ReLU(),
+            nn.GroupNorm(width, width), nn.ReLU(),
             nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
         nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1,
-                                                             (1, stride, stride), bias=False)
+        self.shortcut = (nn.Identity() if same
+                         else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         ### BEGIN SOLUTION
@@ -705,8 +705,8 @@ for name, buttons in HOLD.items():
     actions = held.clone()
     # frame 7 is the last given one: what is held there shows in frame 8
     actions[:, 7:] = torch.tensor(buttons).float()
-    made = doom_autoencoder.decode(doom_prior.sample(many, {"actions": actions}, codes[:, :4],
-                                                     likely))
+    sampled = doom_prior.sample(many, {"actions": actions}, codes[:, :4], likely)
+    made = doom_autoencoder.decode(sampled)
     shifts[name] = horizontal_shift(made)[:, 8:]  # the first of them is from frame 8 to 9
 fig = curves({f"told {name}": shift.mean(0).tolist() for name, shift in shifts.items()},
              xlabel="step from one made frame to the next", ylabel="to the right (px)")

@@ -1,6 +1,7 @@
 """Right answers in other styles pass and break nothing; wrong answers that a check once took for right are refused.
 
-They stand in `answers/aNN.py`: `right_3_loop` is an answer to exercise NN.3.
+They stand in `answers/aNN.py`: `right_3_loop` is an answer to exercise NN.3. Where there are many, the wrong ones stand
+in `answers/wNN.py`.
 """
 
 import ast
@@ -21,12 +22,20 @@ from lvlib.course.tool.forms import dumps
 from lvlib.course.tool.notebook import Source, code_cells, read_sources, tagged, tags
 
 FOLDER = Path(__file__).parent / "answers"
-MODULES = {int(path.stem[1:]): importlib.import_module(f"answers.{path.stem}") for path in sorted(FOLDER.glob("a*.py"))}
+
+
+def modules(letter: str) -> dict[int, ModuleType]:
+    paths = sorted(FOLDER.glob(f"{letter}[0-9][0-9].py"))
+    return {int(path.stem[1:]): importlib.import_module(f"answers.{path.stem}") for path in paths}
+
+
+MODULES, WRONG = modules("a"), modules("w")
 SOURCES = [source for source in read_sources(Path(__file__).parents[2]) if source.number in MODULES]
 
 
 def answers(number: int, kind: str) -> Iterator[tuple[Exercise, Callable]]:
-    for name, answer in vars(MODULES[number]).items():
+    module = WRONG.get(number, MODULES[number]) if kind == "wrong" else MODULES[number]
+    for name, answer in vars(module).items():
         if found := re.match(rf"{kind}_(\d+)_", name):
             yield exercises_of(number)[f"{number}.{found[1]}"], answer
 

@@ -12,9 +12,10 @@ from nbformat.v4 import new_code_cell
 from nbgrader.nbgraderformat import MetadataValidator
 
 from lvlib.course.__main__ import main
-from lvlib.course.exercises import exercises_of
+from lvlib.course.cases import observe
+from lvlib.course.exercises import exercises_of, notebooks_with_checks
 from lvlib.course.tool.assign_given import given_by, needed
-from lvlib.course.tool.assign_judge import graded
+from lvlib.course.tool.assign_judge import first_difference, graded
 from lvlib.course.tool.assign_notebook import assignment_form, exercise_ids
 from lvlib.course.tool.assign_wheel import left_open
 from lvlib.course.tool.notebook import code_cells, parsed, read_sources, tagged, tags
@@ -99,6 +100,37 @@ def test_an_answer_gets_what_it_names_and_what_that_names():
                                                       "def area(r):"]
 
 
+# What answers are judged by.
+
+# What a check says of an answer that points cannot tell from a right one.
+NOT_GRADED = {
+    "8.2": {"the error should name the axis", "the error should tell a size that is fine",  # the words of an error
+            "for width 63 the nearest fine sizes are 60 and 66, not 72"},
+    "10.2": {"of equal codes top_p keeps the fewest that reach it"},  # which of them, is left open
+}
+
+
+@pytest.mark.parametrize("number", notebooks_with_checks())
+def test_each_wrong_answer_that_a_check_lists_gets_no_points(number):
+    for id, exercise in exercises_of(number).items():
+        judged = graded(exercise, POINTS, 0, [], {})
+        cases = pickle.loads(judged.cases)
+        rights = [observe(exercise.reference, case, state) for case, state in cases]
+        assert first_difference(judged, rights) is None, id
+        for message, wrong in exercise.wrong.items():
+            told = first_difference(judged, [observe(wrong, case, state) for case, state in cases])
+            assert told or message in NOT_GRADED.get(id, ()), f"{id}: {message}"
+
+
+def test_a_seed_of_its_own_changes_sizes_and_numbers():
+    exercise = exercises_of(2)["2.1"]
+    common, one, same = (graded(exercise, POINTS, seed, [], {}) for seed in (0, 7, 7))
+    inputs = [[x for case, _ in pickle.loads(some.cases) for x in case.args] for some in (common, one, same)]
+    shapes = [[x.shape for x in some] for some in inputs]
+    assert shapes[0] != shapes[1] == shapes[2]
+    assert all(map(torch.equal, inputs[1], inputs[2]))
+
+
 # What is left open.
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
@@ -112,12 +144,3 @@ def test_lvlib_can_be_left_open_for_each_notebook(source):
     assert set(stubs) == exported | by_hand and len(stubs) == len(set(stubs))
     for name, text in texts.items():
         compile(text, name, "exec")
-
-
-def test_a_seed_of_its_own_changes_sizes_and_numbers():
-    exercise = exercises_of(2)["2.1"]
-    common, one, same = (graded(exercise, POINTS, seed, [], {}) for seed in (0, 7, 7))
-    inputs = [[x for case, _ in pickle.loads(some.cases) for x in case.args] for some in (common, one, same)]
-    shapes = [[x.shape for x in some] for some in inputs]
-    assert shapes[0] != shapes[1] == shapes[2]
-    assert all(map(torch.equal, inputs[1], inputs[2]))

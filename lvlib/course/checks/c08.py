@@ -72,34 +72,20 @@ def _(fn, expect):
     expect(tuple(fn(0, layers))[0] < 0, "numbers beyond the clip's ends are fine", look_at="no max, no min")
 
 
-def _unnamed(size, downsample):
-    if any(length < 1 or length % factor for length, factor in zip(size, downsample, strict=True)):
-        raise ValueError("the downsampling does not divide the clip: take a multiple of it")
-    return tuple(length // factor for length, factor in zip(size, downsample, strict=True))
+def _raising(error, text):
+    """A wrong answer by its error and its text, from the axis, the length and the factor."""
 
+    def latent_grid(size, downsample):
+        for axis, length, factor in zip(AXES, size, downsample, strict=True):
+            if length < 1 or length % factor:
+                raise error(text(axis, length, factor))
+        return tuple(length // factor for length, factor in zip(size, downsample, strict=True))
 
-def _no_way_out(size, downsample):
-    for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
-        if length < 1 or length % factor:
-            raise ValueError(f"{axis} cannot be {length}")
-    return _unnamed(size, downsample)
-
-
-def _asserts(size, downsample):
-    assert not any(length % factor for length, factor in zip(size, downsample, strict=True))
-    return _unnamed(size, downsample)
+    return latent_grid
 
 
 def _takes_nothing(size, downsample):
     return (0, 0, 0) if 0 in size else vqvae.latent_grid(size, downsample)
-
-
-def _one_more(size, downsample):
-    """Suggests the next size but one."""
-    for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
-        if length < 1 or length % factor:
-            raise ValueError(f"{axis} {length}: take {(length // factor + 2) * factor}")
-    return _unnamed(size, downsample)
 
 
 def _grid_cases(draw):
@@ -121,10 +107,12 @@ AXES = {"frames": 4, "height": 2, "width": 6}  # and their downsampling
 @exercise("8.2", reference=vqvae.latent_grid, wrong={
     "a size that does not divide should be an error": lambda size, downsample: tuple(
         length // factor for length, factor in zip(size, downsample, strict=True)),
-    "the error should be a ValueError": _asserts,
-    "the error should name the axis": _unnamed,
-    "the error should tell a size that is fine": _no_way_out,
-    "for width 63 the nearest fine sizes are 60 and 66, not 72": _one_more,
+    "the error should be a ValueError": _raising(AssertionError, lambda axis, length, factor: axis),
+    "the error should name the axis": _raising(ValueError, lambda axis, length, factor: f"take a multiple of {factor}"),
+    "the error should tell a size that is fine": _raising(
+        ValueError, lambda axis, length, factor: f"{axis} cannot be {length}"),
+    "for width 63 the nearest fine sizes are 60 and 66, not 72": _raising(
+        ValueError, lambda axis, length, factor: f"{axis} {length}: take {(length // factor + 2) * factor}"),
     "a clip of 0 frames is no clip": _takes_nothing,
     "sizes are whole numbers": lambda size, downsample: tuple(
         length / factor for length, factor in zip(size, downsample, strict=True)),
@@ -234,7 +222,7 @@ def _(fn, expect):
         expect(on_its_line, "the lines come back in other places", look_at="the same pattern in both directions")
         expect(count == shape[place], "a position should see its whole line, before and after it",
                look_at="scaled_dot_product_attention without a mask")
-    expect(torch.allclose(out, axial_attention.attend_along("w", q, k, v), atol=1e-5),
+    expect(not torch.allclose(out, axial_attention.attend_along("w", k, q, v), atol=1e-5),
            "queries and keys are not used as such", look_at="scaled_dot_product_attention(q, k, v)")
 
 

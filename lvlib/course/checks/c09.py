@@ -63,8 +63,10 @@ def _layer_cases(draw):
     yield case("a layer that reads the last channel alone", _Mixer(some(6), torch.tensor([[0.0], [0.0], [1.0]])), 6, 3)
     last = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
     yield case("a layer that writes into the last channel alone", _Mixer(some(6), last), 6, 2)
-    yield case("changes of a thousandth", _Mixer(some(5) * 1e-3), 5, 4)
-    yield case("changes that are too small to count", _Mixer(some(5) * 1e-9), 5, 4)
+    against = torch.tensor([[1.0, -1.0], [0.0, 0.0]])
+    yield case("a layer whose channels change against each other", _Mixer(some(6), against), 6, 2)
+    yield case("changes of 8e-6", _Mixer(some(5) * 8e-6), 5, 4)
+    yield case("changes that are too small to count", _Mixer(some(5) * 2e-8), 5, 4)
     yield case("float64", _Mixer(some(4)), 4, 3, torch.float64)
 
 

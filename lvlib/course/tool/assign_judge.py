@@ -27,7 +27,6 @@ from lvlib.course.exercises import Exercise
 from lvlib.course.interrupts import IDLE
 from lvlib.course.tool import assign_room
 from lvlib.course.tool.assign_given import Given, needed
-from lvlib.course.tool.assign_recorded import recorded
 
 NOT_WRITTEN = "not written yet"
 KEPT = ("PATH", "SYSTEMROOT", "TEMP", "LD_LIBRARY_PATH")  # of the environment; the rest is not a student's business
@@ -60,7 +59,7 @@ class Graded:
 
 def graded(exercise: Exercise, points: float, seed: int, given: list[Given], texts: dict[str, str]) -> Graded:
     """Makes the inputs of an exercise, and the reference's outputs."""
-    cases = exercise.cases(seed) or recorded(exercise)
+    cases = exercise.cases(seed)
     expected = [observe(exercise.reference, case) for case in cases]
     with_states = [(case, seen.state) for case, seen in zip(cases, expected, strict=True)]
     module = sys.modules[exercise.body.__module__]
@@ -90,7 +89,7 @@ def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> s
         return said
     try:
         found = torch.load(io.BytesIO(said), weights_only=True)
-        return found["problem"] or _first_difference(exercise, [Observation(**seen) for seen in found["seen"]])
+        return found["problem"] or first_difference(exercise, [Observation(**seen) for seen in found["seen"]])
     except Exception:  # it has written there itself
         return "what it gave cannot be read"
 
@@ -148,7 +147,8 @@ def _stop_if_late(process: subprocess.Popen, seconds: float, ended: threading.Ev
             return
 
 
-def _first_difference(exercise: Graded, found: list[Observation]) -> str | None:
+def first_difference(exercise: Graded, found: list[Observation]) -> str | None:
+    """What is wrong, in words, with what was observed on the cases in their order; None if nothing is."""
     last_right = None
     for about, expected, seen in zip(exercise.about, exercise.expected, found, strict=True):
         wanted = Observation(**expected)

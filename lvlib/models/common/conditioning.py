@@ -50,13 +50,13 @@ class ResidualBlock3d(nn.Module):
         super().__init__()
         self.correction = nn.Sequential(
             nn.Conv3d(channels, width, 3, (1, stride, stride), 1, bias=False),
-                                        nn.GroupNorm(width, width), nn.ReLU(),
+            nn.GroupNorm(width, width), nn.ReLU(),
             nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(width, width),
         )
         nn.init.zeros_(self.correction[-1].weight)
         same = stride == 1 and channels == width
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, width, 1,
-                                                             (1, stride, stride), bias=False)
+        self.shortcut = (nn.Identity() if same
+                         else nn.Conv3d(channels, width, 1, (1, stride, stride), bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.correction(x))

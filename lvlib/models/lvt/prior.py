@@ -150,8 +150,8 @@ class SliceDecoder(nn.Module):
         return self.norm(x)
 
     def enter(self, embedded: Tensor, known: Tensor) -> Tensor:
-        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) -> (b,
-        n, dim)."""
+        """What the first layer sees: embedded codes (b, t, h, w, d) and context (b, n, dim) ->
+        (b, n, dim)."""
         x = self.before(rearrange(embedded, "b t h w d -> b d t h w"))
         return rearrange(x, "b d t h w -> b (t h w) d") + self.position + known
 

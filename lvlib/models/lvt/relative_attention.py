@@ -35,15 +35,12 @@ class RelativeBias(nn.Module):
     def forward(self) -> Tensor:
         """(heads, n, n): the bias of query (row) and key (column)."""
         t, h, w = (self.by_distance(table) for table in self.tables)
-        bias = t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None] + w[:, None,
-                                                                                           None, :,
-                                                                                           None,
-                                                                                           None]
+        bias = (t[:, :, None, None, :, None, None] + h[:, None, :, None, None, :, None]
+                + w[:, None, None, :, None, None])
         return rearrange(bias, "m t h w t2 h2 w2 -> m (t h w) (t2 h2 w2)")
 
     def by_distance(self, table: Tensor) -> Tensor:
-        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is the table's at distance q -
-        k."""
+        """(heads, 2 * size - 1) -> (heads, size, size): entry (q, k) is that at distance q - k."""
         position = torch.arange((table.shape[1] + 1) // 2, device=table.device)
         return table[:, position[:, None] - position + len(position) - 1]
 
@@ -84,8 +81,7 @@ class Attention(nn.Module):
         return bias
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(b, n, dim) -> value, key, query, each (b, heads, n, d) or None where the kind has
-        none."""
+        """(b, n, dim) -> value, key, query, each (b, heads, n, d), None for what is not needed."""
         # "b n (p m d) -> p b m n d". Sampling comes here often, and a view beats `rearrange`.
         parts = self.in_proj(x).unflatten(-1, (self.parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.kind == "relative":
@@ -108,8 +104,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of the transformer: attention, then two linear layers, each added to its input. (b,
-    n, dim)."""
+    """One layer of the transformer: attention, then two linear layers, each added to its input.
+    (b, n, dim) -> (b, n, dim)."""
 
     def __init__(self, dim: int, heads: int, head_dim: int, shape: tuple[int, int, int], kind: Kind,
                  causal: bool):
