@@ -105,7 +105,7 @@ show(strip(test_clips[:3], frames=16),
 
 # %%
 steps = (-1, 0, 1)
-states = itertools.product(range(3), range(17), range(17), steps, steps)  # digit, y, x, step in y, x
+states = itertools.product(range(3), range(17), range(17), steps, steps)  # digit, y, x, and steps
 states = np.array([state for state in states if any(state[3:])])
 ways, _ = bounce(states[:, None, 1:3], states[:, None, 3:], room=16, frames=16)
 different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(ways), -1)]), axis=0,
