@@ -473,28 +473,28 @@ print("this notebook runs at size:", profile)
 # 1. Our toy code keeps the mean of each block. Which other number could a block be given, and what would it
 #    keep better?
 #
-#    <details><summary>An answer</summary>The brightest value, for one: thin strokes stay white, where the
+#    <details><summary>Answer</summary>The brightest value, for one: thin strokes stay white, where the
 #    mean makes them pale. Or the number of a pattern in a list of patterns: then a code can say "an edge,
 #    rising to the right". Notebook 02 learns such a list.</details>
 #
 # 2. A still picture would be hard to beat in a clip of a parked car. Which clips are hard for a still
 #    picture, and which for our grid?
 #
-#    <details><summary>An answer</summary>Hard for a still picture is whatever moves far: a camera that
+#    <details><summary>Answer</summary>Hard for a still picture is whatever moves far: a camera that
 #    pans, a runner. Hard for our grid is whatever is finer than its blocks: grass, print, a light that
 #    flickers from one frame to the next. A slow pan over a smooth sky is easy for the grid and hard for the
 #    picture; a still photograph of a newspaper is the reverse.</details>
 #
 # 3. The decoder never sees the clip, only its codes. What must the decoder then know by itself?
 #
-#    <details><summary>An answer</summary>All that the clips have in common: here that the ground is black,
+#    <details><summary>Answer</summary>All that the clips have in common: here that the ground is black,
 #    that strokes are smooth and thin, what an 8 looks like. What is the same in every clip needs no bits in
 #    the code. It is in the decoder's weights instead.</details>
 #
 # 4. A box of codes grows with its volume, PVDM's three grids only with the faces of the box. What might get
 #    lost?
 #
-#    <details><summary>An answer</summary>The box has a place for every (t, h, w). Three flat grids have one
+#    <details><summary>Answer</summary>The box has a place for every (t, h, w). Three flat grids have one
 #    for every (h, w), (t, h) and (t, w), and each of these places is shared by a whole row of the box. What
 #    is special at one place <em>and</em> one moment, such as a spark, has no place of its own.</details>
 

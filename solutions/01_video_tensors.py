@@ -761,32 +761,32 @@ print("our table, real shots:", ", ".join(f"{kind} {means[kind]:.1f}" for kind i
 # 1. A clip at stride 4 has the same number of values as one at stride 1. Which costs more bits, and why? Measure it
 #    with `held_out_bits`.
 #
-#    <details><summary>An answer</summary>Stride 4, where the context is the frame before: more has moved since, and
+#    <details><summary>Answer</summary>Stride 4, where the context is the frame before: more has moved since, and
 #    so it tells less. With the left pixel alone as context time plays no part, and the bits hardly change. Try
 #    <code>held_out_bits({name: shot[::4] for name, shot in shots.items()})</code>.</details>
 #
 # 2. JPEG and H.264 work on 8 x 8 or 16 x 16 blocks. What shows, in the strip of section 7, that JPEG does?
 #
-#    <details><summary>An answer</summary>Its flat squares, with hard edges where they meet. At quality 5 a block
+#    <details><summary>Answer</summary>Its flat squares, with hard edges where they meet. At quality 5 a block
 #    keeps little more than its mean. H.264 works on blocks, too, but smooths their edges as it decodes, and predicts
 #    from these smooth frames.</details>
 #
 # 3. PSNR says nothing about *where* the error is. Think of two clips of the same PSNR, one good to look at and one
 #    not.
 #
-#    <details><summary>An answer</summary>Make a whole clip a little brighter: an error in every value, and nobody
+#    <details><summary>Answer</summary>Make a whole clip a little brighter: an error in every value, and nobody
 #    sees it. Put the same error into one place, and a face is gone. Or move the picture by one pixel: it looks
 #    perfect, and its PSNR is poor.</details>
 #
 # 4. In some shots "both" was worse than "before". What do these shots have in common?
 #
-#    <details><summary>An answer</summary>The camera rests. Then the pixel before is right but for the noise of the
+#    <details><summary>Answer</summary>The camera rests. Then the pixel before is right but for the noise of the
 #    camera, and what "changed on the left" is noise, too: to add it makes the guess worse. Where the camera moves, a
 #    whole region changes together, and the neighbour on the left tells of it.</details>
 #
 # 5. A generated video need not equal any real one. Is PSNR of use for judging it? Is bits per dimension?
 #
-#    <details><summary>An answer</summary>PSNR compares with one clip, and there are many good ones: a ball that
+#    <details><summary>Answer</summary>PSNR compares with one clip, and there are many good ones: a ball that
 #    bounces the other way is punished as if it were noise. Bits per dimension ask how probable the model finds
 #    <em>real</em> clips it has not seen, so they are fair. But they exist only for models that can say a probability,
 #    and they do not tell how a sample looks.</details>

@@ -481,7 +481,7 @@ class GradientCodebook(nn.Module):
 # full, with weight 1; below we keep the 0.25 of section 6.
 #
 # ### Exercise 2.4 · who chose what (about 10 min)
-# For one batch: how many vectors chose each code, and the sum of those vectors. No loop over codes. Both in the
+# For one batch: how many vectors chose each code, and the sum of those vectors. Both in the
 # type of the vectors, the counts too: the next cells mix them with running means, and these are no whole
 # numbers.
 #
@@ -663,7 +663,7 @@ if profile == "course":
 #
 # 1. The background costs as many codes as the digits. What could be done about that?
 #
-#    <details><summary>An answer</summary>A code that always comes can be guessed, so a good model of the
+#    <details><summary>Answer</summary>A code that always comes can be guessed, so a good model of the
 #    codes pays next to nothing for it: the grid is wasteful, its bits need not be. Or spend fewer codes
 #    where nothing happens. VideoGPT does a part of that: it compresses in time too, and what stands still
 #    shares its codes with the frames around it.</details>
@@ -671,18 +671,18 @@ if profile == "course":
 # 2. In section 8 the error jumps when the codebook goes in. What would the jump be with 8 codes, with a
 #    million?
 #
-#    <details><summary>An answer</summary>With 8 codes far higher: the slider of section 4 shows such
+#    <details><summary>Answer</summary>With 8 codes far higher: the slider of section 4 shows such
 #    pictures. With a million there is a code very near to every vector, so there is hardly a jump, but each
 #    number costs 20 bits, and most codes are chosen so seldom that they learn nothing.</details>
 #
 # 3. The straight-through gradient is wrong. When is it *most* wrong, and which loss keeps it honest?
 #
-#    <details><summary>An answer</summary>It is the decoder's slope at q, used at z. The farther z lies from
+#    <details><summary>Answer</summary>It is the decoder's slope at q, used at z. The farther z lies from
 #    q, the less one says about the other. The commitment loss pulls z to q.</details>
 #
 # 4. Why does a codebook need no gradient to be trained, and a decoder does?
 #
-#    <details><summary>An answer</summary>Once it is known which vectors choose a code, its best place can
+#    <details><summary>Answer</summary>Once it is known which vectors choose a code, its best place can
 #    be written down: their mean. (Choose, average, choose again: that is k-means.) For the weights of a
 #    decoder there is no such formula, so we go downhill in small steps.</details>
 

@@ -685,7 +685,7 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 #
 # 1. A codebook is used equally by all codes. Is it then a good codebook?
 #
-#    <details><summary>An answer</summary>Not for that alone. Give every vector a random code: perplexity is
+#    <details><summary>Answer</summary>Not for that alone. Give every vector a random code: perplexity is
 #    perfect, and the picture is gone. And codes of a good codebook need not be equal: if half of all
 #    patches are black, one code for black is enough. Perplexity finds a codebook that is ill; whether one
 #    is good, the error must say.</details>
@@ -693,19 +693,19 @@ show(fig, alt="Dots for three seeds. Perplexity is near zero without restarts an
 # 2. Restarts put codes where the vectors are dense. Would it be better to put them where the *error* is
 #    large?
 #
-#    <details><summary>An answer</summary>It would lower the error faster, since a few far vectors make most
+#    <details><summary>Answer</summary>It would lower the error faster, since a few far vectors make most
 #    of it. But it would also chase outliers, and spend codes on patches that hardly ever come. Dense places
 #    have the advantage that a fresh code is chosen at once, and stays alive.</details>
 #
 # 3. Why does a small codebook (K = 8) hardly ever collapse?
 #
-#    <details><summary>An answer</summary>A handful of codes survives in any case: those at the rim of the blob. Of 8
+#    <details><summary>Answer</summary>A handful of codes survives in any case: those at the rim of the blob. Of 8
 #    that is nearly all, of 512 next to nothing. Try it: <code>train(EMACodebook(8, 64, restart=0), steps, "8
 #    codes")</code>.</details>
 #
 # 4. LVT divides the work among several small codebooks instead (notebook 04). Why could that help?
 #
-#    <details><summary>An answer</summary>Because of the last question: each of the small ones stays alive,
+#    <details><summary>Answer</summary>Because of the last question: each of the small ones stays alive,
 #    and their combinations are as many as you like. It has a price, too: a combination is not free to lie
 #    anywhere.</details>
 

@@ -530,7 +530,7 @@ else:
 # 1. Which is the better use of 36 bits: four codebooks of 512 on one position, or one codebook on four
 #    positions?
 #
-#    <details><summary>An answer</summary>Table 7 asks nearly this: 8 x 32 x 32 x 1 against 8 x 16 x 16 x 4.
+#    <details><summary>Answer</summary>Table 7 asks nearly this: 8 x 32 x 32 x 1 against 8 x 16 x 16 x 4.
 #    The finer grid wins in all three columns. Each of four positions has a patch of its own to speak of,
 #    and the decoder knows where it is. But a prior that attends over positions has four times as many of
 #    them then, and its cost grows with the square.</details>
@@ -538,20 +538,20 @@ else:
 # 2. The slices are cut anywhere: channel 15 and channel 16 have no special border. Why does the encoder not
 #    mind?
 #
-#    <details><summary>An answer</summary>No channel means anything before training. The cut is there from
+#    <details><summary>Answer</summary>No channel means anything before training. The cut is there from
 #    the first step, and the last convolution of the encoder can put whatever it likes into each
 #    slice.</details>
 #
 # 3. LVT found that *more* than four codebooks overfit. What could overfitting mean for an autoencoder with
 #    discrete codes?
 #
-#    <details><summary>An answer</summary>With so many combinations a patch of a training frame can have one
+#    <details><summary>Answer</summary>With so many combinations a patch of a training frame can have one
 #    for itself, which encoder and decoder learn together. Training frames come back ever better, new ones
 #    do not. The prior has it harder, too: it must predict combinations that it has hardly seen.</details>
 #
 # 4. The codes of one position know of each other. Could the codebooks be trained so that they do not?
 #
-#    <details><summary>An answer</summary>One can punish what they share, say the covariance of the slices.
+#    <details><summary>Answer</summary>One can punish what they share, say the covariance of the slices.
 #    Or let the second codebook encode what the first has left over: z less its first code. This is residual
 #    quantization. Either makes them share less. "Nothing at all" is too much to ask.</details>
 

@@ -852,33 +852,33 @@ if profile == "course":
 # 1. A factor of (2, 1, 1) writes all even frames first, then the odd ones. What must the first slice model,
 #    what the second?
 #
-#    <details><summary>An answer</summary>The first: a clip that runs twice as fast. All that can surprise is
+#    <details><summary>Answer</summary>The first: a clip that runs twice as fast. All that can surprise is
 #    in it, every bounce and every new thing. The second: what lies between two frames that it knows. Where
 #    things move steadily that is nearly certain.</details>
 #
 # 2. Which order would you take if the clip must be *shown* while it is written?
 #
-#    <details><summary>An answer</summary>Single frame: each frame is complete before the next begins. In
+#    <details><summary>Answer</summary>Single frame: each frame is complete before the next begins. In
 #    spatial order nothing can be shown before the last slice, but a coarse clip; in spatiotemporal order
 #    every fourth frame early, and the rest at the end.</details>
 #
 # 3. You have the first and the last frame of a clip and want what lies between. In which order is that easy?
 #    What would `visible` have to allow?
 #
-#    <details><summary>An answer</summary>In spatiotemporal order, which looks ahead in time anyway.
+#    <details><summary>Answer</summary>In spatiotemporal order, which looks ahead in time anyway.
 #    <code>visible</code> would take a mask of given frames, any of them, in place of a number of first ones.
 #    In single-frame order the window would have to look ahead, too.</details>
 #
 # 4. Inside a slice the order is raster. Does a slice of the spatial order know where a digit was in the frame
 #    before, at the same place? Does its context tell it, or its own earlier positions?
 #
-#    <details><summary>An answer</summary>It does, by its own earlier positions: the slice holds its places in
+#    <details><summary>Answer</summary>It does, by its own earlier positions: the slice holds its places in
 #    all frames, and those of the frame before come earlier in raster order. Its context cannot tell: the
 #    window, 1 x 3 x 3, stays in one frame.</details>
 #
 # 5. The chain rule holds for every order, also for a random one. Why would a model find a random order hard?
 #
-#    <details><summary>An answer</summary>At each step another pattern of neighbours is known, and often none
+#    <details><summary>Answer</summary>At each step another pattern of neighbours is known, and often none
 #    that is near. The model would have to learn what to do with each pattern, from few examples of it. In a
 #    fixed order a position always knows the same neighbours.</details>
 

@@ -36,7 +36,7 @@ from lvlib.viz import curves, maps, set_style, show
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
@@ -73,9 +73,9 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 # ### Exercise 6.1 · the taps that may look (about 5 min)
 # Give the mask for a kernel of any odd size.
 #
-# <details><summary>Hint: the idea</summary>Number the taps in raster order. The centre is in the middle:
+# <details><summary>Hint</summary>Number the taps in raster order. The centre is in the middle:
 # of 27 taps it is number 13.</details>
-# <details><summary>Hint: the call</summary><code>math.prod(kernel)</code> counts the taps,
+# <details><summary>The call</summary><code>math.prod(kernel)</code> counts the taps,
 # <code>torch.arange</code> numbers them, a comparison gives bool, <code>reshape(kernel)</code> the shape.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.lvt.layers"]
@@ -183,9 +183,9 @@ show(maps({f"frame {t}": changed[t] for t in range(3)}, cross={"frame 1": (2, 2)
 # ### Exercise 6.2 · attention (about 10 min)
 # Write it, for any number of queries and keys.
 #
-# <details><summary>Hint: the idea</summary>The scores of all pairs are one matrix product, with a row for each
+# <details><summary>Hint</summary>The scores of all pairs are one matrix product, with a row for each
 # query. Softmax goes along a row: each query has weights of its own.</details>
-# <details><summary>Hint: the call</summary><code>key.mT</code> exchanges the last two axes, and
+# <details><summary>The call</summary><code>key.mT</code> exchanges the last two axes, and
 # <code>.softmax(-1)</code> goes over the keys.</details>
 
 # %% tags=["exercise", "ex-6.2"]
@@ -229,9 +229,9 @@ assert torch.allclose(yours, theirs, atol=1e-5)
 # axis. Put the three squares together in `forward`. (`__init__` is done. It lets each head begin with a
 # liking for one neighbour; training changes that.)
 #
-# <details><summary>Hint: the idea</summary>You want an array with axes <code>(m, t, h, w, t2, h2, w2)</code>.
+# <details><summary>Hint</summary>You want an array with axes <code>(m, t, h, w, t2, h2, w2)</code>.
 # Each square knows two of the six, and must be stretched along the others before you add.</details>
-# <details><summary>Hint: the call</summary>Index with <code>None</code> to give a square size 1 on the axes
+# <details><summary>The call</summary>Index with <code>None</code> to give a square size 1 on the axes
 # that it does not know, add the three, and let <code>rearrange</code> flatten both triples.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.lvt.relative_attention"]
@@ -621,9 +621,9 @@ class SliceDecoder(nn.Module):
 # probabilities). While training, all true codes are there: give the logits of all of them at once, each from
 # the codes *before* it.
 #
-# <details><summary>Hint: the idea</summary>For each k: how many codes may code k see? Those before it,
+# <details><summary>Hint</summary>For each k: how many codes may code k see? Those before it,
 # and not itself.</details>
-# <details><summary>Hint: the call</summary>A list of <code>self.one(k, x, codes[..., :...])</code> over k,
+# <details><summary>The call</summary>A list of <code>self.one(k, x, codes[..., :...])</code> over k,
 # then <code>torch.stack</code> on the axis before the last.</details>
 
 # %% tags=["exercise", "ex-6.4", "export:models.lvt.layers"]

@@ -45,7 +45,7 @@ from lvlib.viz import bars, change_mask, changes, curves, set_style, show, show_
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
@@ -488,9 +488,9 @@ assert torch.equal(made["every code anew"], made["cached"])
 # must learn them all.
 #
 # ### Exercise 7.1 · how far does it see? (about 5 min)
-# How wide is the square of pixels that one code sees, its *receptive field*? One position of the last layer sees `kernel` positions of
-# the layer before. Each of these sees more. Go through the layers from the pixels up: each adds its
-# `kernel - 1` steps, and a step is as many pixels as the strides of all layers before it multiply to.
+# How wide is the square of pixels that one code sees, its *receptive field*? One position of the last layer
+# sees `kernel` positions of the layer before, and each of these sees more. Go up from the pixels: a layer adds
+# its `kernel - 1` steps, and a step is as many pixels as the strides of all layers before it multiply to.
 #
 # <details><summary>Hint</summary>Keep two numbers: how many pixels are seen, and how many pixels one step is.</details>
 # <details><summary>The call</summary>In a loop: <code>seen += (kernel - 1) * step</code>, then

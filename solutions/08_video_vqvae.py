@@ -38,7 +38,7 @@ from lvlib.viz import curves, maps, set_style, show, show_codes, show_video, str
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
@@ -113,9 +113,9 @@ show(curves({"the pixel": pixel.tolist(), "convolved in time": by_hand.tolist(),
 # one position see through a whole stack? Give the first and the last, and forget where the clip ends: numbers
 # below 0 or beyond the last frame are fine.
 #
-# <details><summary>Hint: the idea</summary>Go backwards, from the last layer to the first: what does the
+# <details><summary>Hint</summary>Go backwards, from the last layer to the first: what does the
 # position read there, and what do those positions read one layer below?</details>
-# <details><summary>Hint: the call</summary>Start with <code>first = last = position</code>, and loop over
+# <details><summary>The call</summary>Start with <code>first = last = position</code>, and loop over
 # <code>reversed(layers)</code>. The rule above moves the first index, and with <code>+ kernel - 1</code> the
 # last.</details>
 
@@ -200,9 +200,9 @@ def strides(downsample: Triple) -> list[Triple]:
 # the convolutions would run, and the decoder would return 16 frames. Raise `ValueError` with one line that
 # names the axis (`frames`, `height` or `width`), and the sizes nearby that are fine.
 #
-# <details><summary>Hint: the idea</summary>Go through the three axes. Where a length is no multiple, name
+# <details><summary>Hint</summary>Go through the three axes. Where a length is no multiple, name
 # the multiple below and the one above. Zero frames are no clip.</details>
-# <details><summary>Hint: the call</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The
+# <details><summary>The call</summary><code>zip(("frames", "height", "width"), size, downsample)</code>. The
 # multiple below is <code>length // factor * factor</code>.</details>
 
 # %% tags=["exercise", "ex-8.2", "export:models.videogpt.vqvae"]
@@ -256,9 +256,9 @@ for size in (3, 4):
 # w) of every clip is a batch of its own, of length t. Bring the axes into that order, attend, and bring them
 # back.
 #
-# <details><summary>Hint: the idea</summary>Everything that is not the line is a batch. Write down the
+# <details><summary>Hint</summary>Everything that is not the line is a batch. Write down the
 # pattern of the lines for each axis, and use it for both directions.</details>
-# <details><summary>Hint: the call</summary>For t: <code>rearrange(x, "b m t h w d -> (b h w) m t d")</code>, and
+# <details><summary>The call</summary>For t: <code>rearrange(x, "b m t h w d -> (b h w) m t d")</code>, and
 # back with <code>b=, h=, w=</code>.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.axial_attention"]
@@ -315,8 +315,8 @@ class AxisAttention(nn.Module):
 # ### Exercise 8.4 · three axes (about 5 min)
 # Put the three together, as the official code does: each layer reads `x`, and what they find is added up.
 #
-# <details><summary>Hint: the idea</summary>The three work side by side, none reads another's result.</details>
-# <details><summary>Hint: the call</summary><code>sum(...)</code> over <code>self.axes</code>.</details>
+# <details><summary>Hint</summary>The three work side by side, none reads another's result.</details>
+# <details><summary>The call</summary><code>sum(...)</code> over <code>self.axes</code>.</details>
 
 # %% tags=["exercise", "ex-8.4", "export:models.videogpt.axial_attention"]
 class AxialAttention(nn.Module):
@@ -532,9 +532,9 @@ class VideoDecoder(nn.Module):
 # ### Exercise 8.5 · normalised mean squared error (about 5 min)
 # `variance` is a number, measured once on the data.
 #
-# <details><summary>Hint: the idea</summary>Everything is a mean over all pixels: no square root, no mean by
+# <details><summary>Hint</summary>Everything is a mean over all pixels: no square root, no mean by
 # clip.</details>
-# <details><summary>Hint: the call</summary><code>F.mse_loss</code>, divided.</details>
+# <details><summary>The call</summary><code>F.mse_loss</code>, divided.</details>
 
 # %% tags=["exercise", "ex-8.5", "export:models.videogpt.vqvae"]
 def normalized_mse(video: Tensor, target: Tensor, variance: float) -> Tensor:

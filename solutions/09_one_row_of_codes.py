@@ -47,7 +47,7 @@ from lvlib.viz import curves, maps, set_style, show, show_codes, strip
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
@@ -287,9 +287,9 @@ def smallest_attention(x: Tensor, causal: bool) -> Tensor:
 # the result: does the output at position i change when the input at position j does? Count a change above
 # 1e-6.
 #
-# <details><summary>Hint: the idea</summary>Put n changed copies into one batch, each of which differs from
+# <details><summary>Hint</summary>Put n changed copies into one batch, each of which differs from
 # x at one position alone, and compare with the result for x itself.</details>
-# <details><summary>Hint: the call</summary><code>x + torch.eye(n)[:, :, None]</code> has the shape (n, n,
+# <details><summary>The call</summary><code>x + torch.eye(n)[:, :, None]</code> has the shape (n, n,
 # dim). The axes of the result are (j, i, dim): take the largest absolute change of any channel, and exchange
 # the first two axes.</details>
 
@@ -349,9 +349,9 @@ assert not seen.triu().any() and seen[1:, 0].all()
 # whole number of strides behind. Query and key are tensors: compare them, and join what you get with `&` and
 # `|`.
 #
-# <details><summary>Hint: the idea</summary>How far behind the query does the key stand? Everything follows
+# <details><summary>Hint</summary>How far behind the query does the key stand? Everything follows
 # from that number. It must not be negative.</details>
-# <details><summary>Hint: the call</summary><code>behind = query - key</code>, then <code>(behind &gt;= 0)
+# <details><summary>The call</summary><code>behind = query - key</code>, then <code>(behind &gt;= 0)
 # &amp; (... | ...)</code>, the second with <code>behind % self.stride</code>.</details>
 
 # %% tags=["exercise", "ex-9.2", "export:models.common.attention"]

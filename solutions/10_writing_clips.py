@@ -51,7 +51,7 @@ from lvlib.viz import bars, curves, set_style, show, show_video, strip
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
@@ -106,9 +106,9 @@ print(f"{length} codes in {plain_seconds:.1f} CPU seconds")
 # all slots at every step, filled or not.) If the layer has a `pattern`, `pattern.seen(position)` are the
 # positions to look at.
 #
-# <details><summary>Hint: the idea</summary>Nothing that is filled lies ahead of the query, so no mask is
+# <details><summary>Hint</summary>Nothing that is filled lies ahead of the query, so no mask is
 # needed: choose the slots instead.</details>
-# <details><summary>Hint: the call</summary><code>attention.heads_of(x)</code> gives query, key and value with
+# <details><summary>The call</summary><code>attention.heads_of(x)</code> gives query, key and value with
 # n = 1. The slots so far are <code>cache.keys[:, :, :position + 1]</code>. Then
 # <code>F.scaled_dot_product_attention</code> without a mask, and
 # <code>attention.join_heads</code>.</details>
@@ -279,10 +279,10 @@ print(f"of {batches[-1]} clips at once each takes {each[batches[-1]] / each[1]:.
 # Write top-k and top-p. The logits of all codes that must not be drawn get the value minus infinity, which
 # softmax makes 0. If both are asked for, top-k comes first, and top-p looks at what is left.
 #
-# <details><summary>Hint: the idea</summary>For top-p sort the probabilities. A code stays if the likelier ones
+# <details><summary>Hint</summary>For top-p sort the probabilities. A code stays if the likelier ones
 # <i>before</i> it have less than p together: then the likeliest always stays, and so does the one that reaches
 # p.</details>
-# <details><summary>Hint: the call</summary><code>logits.topk(k)</code>; <code>probs.sort(descending=True)</code>
+# <details><summary>The call</summary><code>logits.topk(k)</code>; <code>probs.sort(descending=True)</code>
 # and <code>cumsum(-1)</code>. To get from the sorted order back, <code>order.argsort(-1)</code> says where
 # each code went, and <code>gather</code> fetches it.</details>
 

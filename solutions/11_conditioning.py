@@ -41,7 +41,7 @@ from lvlib.viz import curves, pad, set_style, show, show_video, strip
 
 set_style()
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
@@ -73,9 +73,9 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
 # order. The result is the normalised x times (1 + scale), plus the shift.
 #
-# <details><summary>Hint: the idea</summary>Two steps: normalise without any gain or bias, then let the
+# <details><summary>Hint</summary>Two steps: normalise without any gain or bias, then let the
 # condition scale and shift.</details>
-# <details><summary>Hint: the call</summary><code>F.layer_norm(x, x.shape[-1:])</code> and
+# <details><summary>The call</summary><code>F.layer_norm(x, x.shape[-1:])</code> and
 # <code>.chunk(2, -1)</code>.</details>
 
 # %% tags=["exercise", "ex-11.1"]
@@ -183,9 +183,9 @@ if profile != "smoke":
 # Cut the t frames into `latent_frames` runs of s neighbours, and join the actions of each run: all numbers of its
 # first frame, then all of its second.
 #
-# <details><summary>Hint: the idea</summary>Time is cut in two axes, t runs of s frames, and s is then
+# <details><summary>Hint</summary>Time is cut in two axes, t runs of s frames, and s is then
 # joined with a. Which of t and s moves slower? And which of s and a?</details>
-# <details><summary>Hint: the call</summary>One <code>rearrange</code>: <code>"b (t s) a -&gt; ..."</code>
+# <details><summary>The call</summary>One <code>rearrange</code>: <code>"b (t s) a -&gt; ..."</code>
 # with <code>t=latent_frames</code>.</details>
 
 # %% tags=["exercise", "ex-11.2", "export:models.common.conditioning"]
@@ -214,9 +214,9 @@ by_latent_frame = check("11.2", by_latent_frame)
 #
 # > **In the official code** there is another ReLU on the correction, before the sum. Then a block can only add.
 #
-# <details><summary>Hint: the idea</summary>Shortcut and correction are two ways from the same input; their
+# <details><summary>Hint</summary>Shortcut and correction are two ways from the same input; their
 # sum goes on.</details>
-# <details><summary>Hint: the call</summary>Two terms, one <code>F.relu</code>.</details>
+# <details><summary>The call</summary>Two terms, one <code>F.relu</code>.</details>
 
 # %% tags=["exercise", "ex-11.3", "export:models.common.conditioning"]
 class ResidualBlock3d(nn.Module):
@@ -771,9 +771,9 @@ show(fig, alt="Two windows of 16 video frames, each with 8 latent frames above a
 # From the latents of a window and its actions make what `sample` needs for the next one: `keep` latent frames
 # from number `first` on, and the actions of a whole window. `held` are the buttons from now on.
 #
-# <details><summary>Hint: the idea</summary>Look at the timeline: which actions are blue in both windows?
+# <details><summary>Hint</summary>Look at the timeline: which actions are blue in both windows?
 # One fewer than the frames that are kept.</details>
-# <details><summary>Hint: the call</summary>A latent frame has s = t / latent frames of video. Slice the
+# <details><summary>The call</summary>A latent frame has s = t / latent frames of video. Slice the
 # actions from <code>first * s</code>, <code>keep * s - 1</code> of them; <code>held.expand(...)</code> and
 # <code>torch.cat</code> fill the window up.</details>
 

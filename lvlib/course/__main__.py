@@ -21,8 +21,11 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     options = _parser().parse_args(argv)
     try:
         if options.command in ("update", "progress"):
+            line = None
             for line in {"update": update, "progress": progress}[options.command](root):
                 print(line, flush=True)
+            if line is None:
+                print("nothing new")
             return 0
         if options.command == "check":
             return _report(list(disagreements(root, options.strict)), "all generated files agree")

@@ -178,8 +178,11 @@ def _(cls, expect):
     expect(not close(bias[:, 12, 0], h[:, 2] + w[:, 3]), "the distance in time does not count", look_at="table 0")
     later = t[:, 2] + h[:, 2] + w[:, 3]  # the query one frame after the key
     right = t[:, 1] + h[:, 2] + w[:, 4]  # one column after the key
-    expect(close(bias[:, 1, 0], right) or close(bias[:, 0, 1], right), "positions are not in raster order",
+    true = relative_attention.RelativeBias.forward(module)
+    moved = close(bias.flatten(1).sort().values, true.flatten(1).sort().values)
+    expect(close(bias[:, 1, 0], right) or close(bias[:, 0, 1], right) or not moved, "positions are not in raster order",
            look_at="(t h w) in both triples")
+    expect(moved, "the values are wrong", look_at="the sum of three entries, one from each axis's table")
     expect(close(bias[:, 1, 0], right) and close(bias[:, 12, 0], later), "queries and keys are exchanged",
            look_at="rows are queries")
 

@@ -64,6 +64,12 @@ class _Gaps(nn.Sequential):
                          *[PatchResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks)])
 
 
+class _TwoConvolutions(nn.Sequential):
+    def __init__(self, channels, hidden, residual_hidden, residual_blocks):
+        super().__init__(nn.Conv2d(channels, hidden, 2, stride=2), nn.Conv2d(hidden, hidden, 2, stride=2),
+                         *[PatchResidualBlock(hidden, residual_hidden) for _ in range(residual_blocks)])
+
+
 class _OwnSizes(nn.Sequential):
     def __init__(self, channels, hidden, residual_hidden, residual_blocks):
         super().__init__(nn.Conv2d(channels, hidden, 4, stride=4),
@@ -111,6 +117,7 @@ def _patch_cases(draw):
     "the first convolution's windows overlap": _Overlapping,
     "a vector for each 4x4 pixels is asked for": _HalfPatches,
     "a vector does not see all of its 4x4 pixels": _Gaps,
+    "one convolution is asked for, that cuts the frame into patches": _TwoConvolutions,
     "one residual block is asked for, and there is none": _NoBlocks,
     "`residual_hidden` channels are asked for inside a block": _OwnSizes,
 }, cases=_patch_cases)
@@ -124,7 +131,10 @@ def _(fn, expect):
     expect(seen == 1 and own, "a vector sees beyond its own 4x4 pixels", look_at="kernels of one position")
     frames = torch.zeros(1, 2, 4, 4, requires_grad=True)
     fn(2, 8, 4, 0)(frames).sum().backward()
-    expect(bool(frames.grad.all()), "a vector does not see all of its 4x4 pixels", look_at="the kernel")
+    expect(bool(frames.grad.all()), "a vector does not see all of its 4x4 pixels", look_at="kernel 4, no padding")
+    first = sum(p.numel() for p in fn(2, 8, 4, 0).parameters())
+    expect(first == 8 * 2 * 4 * 4 + 8, "one convolution is asked for, that cuts the frame into patches",
+           look_at="kernel 4 and stride 4")
     parameters = [sum(p.numel() for p in fn(2, 8, inside, 1).parameters()) - sum(
         p.numel() for p in fn(2, 8, inside, 0).parameters()) for inside in (4, 5)]
     expect(all(parameters), "one residual block is asked for, and there is none",

@@ -73,7 +73,7 @@ def _run(cell: dict, file: str, names: dict[str, Any]) -> str | None:
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, RecursionError) as error:
-        return f"not plain Python: {error}"
+        return f"not plain Python: {error.msg if isinstance(error, SyntaxError) else error}"
     for node in tree.body:
         assigns = isinstance(node, ASSIGNMENTS) and (cell["exercise"] or _is_constant(node.value))
         if isinstance(node, DEFINITIONS) or assigns:

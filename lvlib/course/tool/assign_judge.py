@@ -74,7 +74,7 @@ def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> s
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        return f"not plain Python: {error}"
+        return f"not plain Python: {error.msg if isinstance(error, SyntaxError) else error}"
     job = {
         "folder": str(folder),
         "texts": exercise.texts,
