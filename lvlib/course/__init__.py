@@ -1,4 +1,4 @@
-"""For notebooks: `check` and `progress`. For maintainers: `python -m lvlib.course build | check | timing`."""
+"""For notebooks: `check` and `progress`. The rest is `python -m lvlib.course --help`."""
 
 __all__ = ["check", "progress"]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits, bounce, mnist_digits, resize_digits
+from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits, mnist_digits, resize_digits
 
 
 def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor:
@@ -161,31 +161,3 @@ def judge(video: Tensor, digits: Tensor, truth: Tensor, classes: Tensor,
     places, _ = locate(video, digits)
     recognised = identity(video, digits, places, classifier) == classes[:, None]
     return position_error(places, truth), recognised.float().mean(-1)
-
-
-def straightness(positions: Tensor, room: int, speeds: Sequence[int]) -> Tensor:
-    """The share of its frames that a digit spends on one line, bounces included: (b, t, k, 2) -> (b, k).
-
-    It is the best line for each digit, among all that start on a whole pixel, move by one of `speeds` (pixels a frame)
-    along one axis or both, and are reflected at 0 and `room` (the frame's size less the digit's). A frame counts
-    if the digit is at most 1 pixel off on both axes. 1 for every true path; 0.2 to 0.5 for 16 frames of a random walk,
-    more for fewer; a digit that stands still is not on a line.
-    """
-    b, t, k, _ = positions.shape
-    start, step = np.meshgrid(np.arange(room + 1), [0, *speeds, *(-speed for speed in speeds)])
-    lines = torch.tensor(bounce(start.reshape(-1, 1, 1), step.reshape(-1, 1, 1), room, t)[0])[..., 0, 0]
-    moves = torch.tensor(step.flatten() != 0)
-    allowed = (moves[:, None] | moves).to(positions.device)
-    away = rearrange(positions, "b t k yx -> b k yx 1 t") - lines.to(positions.device)
-    near = (away.abs() <= 1).float()  # (b, k, 2, lines, t)
-    hits = [(clip[:, 0] @ clip[:, 1].mT * allowed).amax((1, 2)) for clip in near]  # each line in y with each in x
-    return torch.stack(hits) / t
-
-
-def spread(positions: Tensor) -> Tensor:
-    """How far apart n futures of one clip end, in pixels: (n, t, k, 2) -> (k,), the mean over all pairs of them.
-
-    0 if all agree. n is 2 or more.
-    """
-    last, n = positions[:, -1].float(), len(positions)
-    return (last[:, None] - last).norm(dim=-1).sum((0, 1)) / (n * (n - 1))

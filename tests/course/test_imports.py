@@ -12,7 +12,7 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "lvlib").rglob("*.py")
 )
-TOOL = ("lvlib.course.tool.", "lvlib.course.__main__")  # for who makes the course, with all packages
+TOOL = ("lvlib.course.tool.", "lvlib.course.copy.", "lvlib.course.__main__")  # with all packages
 
 # What the extras of pyproject.toml bring, in the names that they are imported by.
 OPTIONAL = ["IPython", "av", "ipywidgets", "jupyter_client", "jupyterlab", "jupytext", "lightning", "matplotlib",

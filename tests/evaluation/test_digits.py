@@ -1,6 +1,5 @@
 """The measures of moving digits, on clips whose truth is known and on clips that must score badly."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,12 +9,11 @@ from lvlib.evaluation.digits import (
     digit_pictures,
     identity,
     inks,
+    judge,
     locate,
     lone_digit,
     position_error,
     recognise,
-    spread,
-    straightness,
     train_digit_classifier,
 )
 
@@ -265,56 +263,14 @@ def test_repeating_the_last_frame_gets_worse_by_the_speed(clips):
     assert error[4] == 0 and 1.5 < error[5] < 3 and error[6] > 1.5 * error[5] and error[9] > 6
 
 
-@pytest.mark.parametrize("speeds", [(2,), (1, 2, 3), (5,)])
-def test_every_true_path_is_straight(speeds):
-    data = MovingDigits(200, frames=24, size=32, digit_size=15, speeds=speeds)
-    truth = torch.tensor(data.batch(slice(None))["position"])
-    assert straightness(truth, 17, speeds).min() == 1
-    assert straightness(truth[:, 7:], 17, speeds).min() == 1
-
-
-def test_straightness_counts_the_frames_on_the_line():
-    way = torch.stack([torch.arange(0, 20, 2), torch.full((10,), 30)], -1)[None, :, None]
-    assert straightness(way, 40, (2,)).item() == 1
-    off = way.clone()
-    off[0, [2, 5]] += 1  # a pixel is forgiven
-    assert straightness(off, 40, (2,)).item() == 1
-    off[0, [3, 7], 0, 1] += 5
-    assert straightness(off, 40, (2,)).item() == pytest.approx(0.8)
-
-
-def test_both_axes_must_be_right_in_the_same_frame():
-    y, x = torch.arange(0, 20, 2), torch.arange(0, 20, 2)
-    y[:5], x[5:] = torch.tensor([40, 30, 40, 30, 40]), torch.tensor([40, 30, 40, 30, 40])
-    assert straightness(torch.stack([y, x], -1)[None, :, None], 40, (2,)).item() <= 0.6
-
-
-def test_paths_that_are_not_straight():
-    steps = torch.randint(-1, 2, (100, 16, 2, 2), generator=torch.Generator().manual_seed(0)) * 2
-    walk = [torch.full((100, 2, 2), 8)]
-    for t in range(15):
-        walk.append((walk[-1] + steps[:, t]).clamp(0, 16))
-    assert straightness(torch.stack(walk, 1), 16, (2,)).mean() < 0.5
-    still = torch.full((1, 16, 1, 2), 8)
-    assert straightness(still, 16, (2,)).max() < 0.3
-    turn = torch.tensor([(20 + 2 * t, 20) for t in range(8)] + [(34, 20 + 2 * t) for t in range(1, 9)])[None, :, None]
-    assert 0.4 < straightness(turn, 48, (2,)).item() < 0.7
-    slow = torch.tensor([(t, 0) for t in range(16)])[None, :, None]
-    assert straightness(slow, 48, (2,)).item() < 0.4 and straightness(slow, 48, (1,)).item() == 1
-
-
-def test_spread_closed_form():
-    """Three samples on a line, at 0, 3 and 9 pixels: pairs are 3, 6 and 9 apart."""
-    positions = torch.zeros(3, 4, 2, 2)
-    positions[:, -1, 1, 0] = torch.tensor([0.0, 3.0, 9.0])
-    positions[:, 1] = 7  # how they got there does not count
-    assert spread(positions).tolist() == [0, 6]
-
-
-def test_spread_of_independent_ends_is_that_of_a_square():
-    """The mean distance of two points in a unit square is 0.5214."""
-    ends = torch.tensor(np.random.default_rng(0).random((400, 1, 1, 2)))
-    assert spread(ends).item() == pytest.approx(0.5214, abs=0.02)
+def test_a_judge_sees_digits_that_are_moved_and_digits_that_are_others(clips, classifier):
+    video, pictures, truth, classes = clips
+    error, recognised = judge(video, pictures, truth, classes, classifier)
+    assert error.shape == recognised.shape == (len(video), video.shape[2])
+    assert error.mean() < 0.5 and recognised.mean() > 0.85
+    moved, _ = judge(video, pictures, truth + torch.tensor([3, 4]), classes, classifier)
+    assert abs(moved.mean() - 5) < 0.5
+    assert judge(video, pictures, truth, (classes + 1) % 10, classifier)[1].mean() < 0.2
 
 
 @pytest.fixture(scope="module")
