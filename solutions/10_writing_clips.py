@@ -427,7 +427,7 @@ def report(name: str, video: Tensor, labels: Tensor, differ: float) -> None:
     right = (read == labels[:, None]).float().mean().item()
     kept = (read[:, 0] == read[:, -1]).float().mean().item()
     measured[name] = {"right": right, "kept": kept, "differ": differ}
-    print(f"{name:<17} {right:>6.0%} {kept:>6.0%} {differ:>7.0%}")
+    print(f"{name:<17} {right:>6.0%} {kept:>6.0%} " + (f"{differ:>7.0%}" if differ >= 0 else ""))
 
 
 def variety(codes: Tensor) -> float:
