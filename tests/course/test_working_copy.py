@@ -1,9 +1,13 @@
 """The learner's copy, `my/`: made once, never overwritten; a newer course comes in, and every answer stays."""
 
+import contextlib
 import copy
+import itertools
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -12,7 +16,6 @@ from nbformat import v4
 from small_copy import answer, code, edit, exercise, files, find, first_course, read, sources, text, write_course
 
 from lvlib.course.__main__ import main
-from lvlib.course.copy import folder as my_folder
 from lvlib.course.copy.folder import update
 from lvlib.course.copy.merge import BESIDE, GONE
 from lvlib.errors import UserError
@@ -361,29 +364,84 @@ def test_no_course_and_no_room(tmp_path, capsys):
         list(update(tmp_path))
 
 
-@pytest.mark.parametrize("writes", range(6))
-def test_an_update_that_is_killed_loses_nothing(root, monkeypatch, writes):
+class Stopped(BaseException):
+    """Somebody ends Python."""
+
+
+@contextlib.contextmanager
+def stopped_at(step: int) -> Iterator[list[str]]:
+    """Ends an update at the step of that number: each file that is put in place, each that is taken away. Gives the
+    names of those before it, as they come."""
+    done: list[str] = []
+    replace, unlink = os.replace, Path.unlink
+
+    def take(path):
+        if path.name.endswith(".lock"):
+            return
+        if len(done) == step:
+            raise Stopped
+        done.append(path.name)
+
+    def stopping_replace(draft, path):
+        take(path)
+        replace(draft, path)
+
+    def stopping_unlink(path, missing_ok=False):
+        take(path)
+        unlink(path, missing_ok)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", stopping_replace)
+        patch.setattr(Path, "unlink", stopping_unlink)
+        with contextlib.suppress(Stopped):
+            yield done
+
+
+def newer_course_with_moves(root: Path) -> list[str]:
+    """Each answer moves into another notebook. Returns the answers."""
     answers = [answer(root, "01_waves", "sine"), answer(root, "01_waves", "wave"), answer(root, "02_water", "depth")]
-    course = {"01_waves": [text("New."), *exercise("1.1", "depth")],
-              "02_more": [text("Other."), *exercise("2.1", "sine"), *exercise("2.2", "wave")]}
-    write_course(root, course)
-    done, write = [], my_folder._write
+    write_course(root, {"01_waves": [text("New."), *exercise("1.1", "depth")],
+                        "02_more": [text("Other."), *exercise("2.1", "sine"), *exercise("2.2", "wave")]})
+    return answers
 
-    def killed(path, notebook):
-        if len(done) == writes:
-            raise KeyboardInterrupt
-        done.append(path)
-        write(path, notebook)
 
-    monkeypatch.setattr(my_folder, "_write", killed)
-    try:
+def finishes(root: Path, step: int) -> bool:
+    with stopped_at(step):
         list(update(root))
-    except KeyboardInterrupt:
-        pass
-    monkeypatch.undo()
-    list(update(root))
-    assert list(update(root)) == []
-    everything = "".join(path.read_text(encoding="utf-8") for path in (root / "my").rglob("*.ipynb"))
-    for mine in answers:
-        assert json.dumps(mine.split("\n")[1])[1:-1] in everything
-    assert {"01_waves.ipynb", "02_more.ipynb"} <= set(files(root))
+        return True
+    return False
+
+
+LAST = 7  # the number of steps
+
+
+@pytest.mark.parametrize("first", range(LAST + 1))
+def test_an_update_that_is_stopped_and_then_made_again_keeps_every_answer_in_place(root, tmp_path_factory, first):
+    """Stopped at each step of the first try, and at each of the second, which begins by undoing the first."""
+    answers = newer_course_with_moves(root)
+    for second in itertools.count():
+        again = tmp_path_factory.mktemp("again") / "course"
+        shutil.copytree(root, again)
+        assert finishes(again, first) == (first == LAST)
+        finished = finishes(again, second)
+        list(update(again))
+        assert list(update(again)) == [] and set(files(again)) == {"01_waves.ipynb", "02_more.ipynb"}
+        found = [*sources(again, "01_waves"), *sources(again, "02_more")]
+        assert [found.count(mine) for mine in answers] == [1, 1, 1], second
+        if finished:
+            break
+
+
+def test_what_was_written_after_an_update_was_stopped_is_named(root):
+    """One notebook is the new one by then, the other still the old one."""
+    answers = newer_course_with_moves(root)
+    with stopped_at(3) as done:
+        list(update(root))
+    assert done[-1] == "02_more.ipynb"
+    edit(root, "02_more", lambda cells: cells.append(code("in the new one")))
+    edit(root, "02_water", lambda cells: cells.append(code("in the old one")))
+    line, *_ = update(root)
+    named = re.fullmatch("the last update was stopped half-way, and is undone; what it had written: (my/.+/)", line)
+    assert named and "in the new one" in (root / named[1] / "02_more.ipynb").read_text(encoding="utf-8")
+    found = [*sources(root, "01_waves"), *sources(root, "02_more")]
+    assert [found.count(mine) for mine in [*answers, "in the old one"]] == [1, 1, 1, 1]

@@ -2,6 +2,7 @@
 
 Each copy says in its metadata which version it was made from; `my/.course/` keeps those versions, under their digest.
 So one atomic write takes a copy from one version to the next. What it replaces is copied into `my/.course/` before.
+An answer may move from one file to another: an update that was stopped between two writes is undone by the next.
 """
 
 import copy
@@ -23,6 +24,7 @@ from lvlib.course.tool.notebook import read_notebook
 from lvlib.errors import UserError, printable
 
 FOLDER, RECORDS = "my", ".course"
+UNFINISHED = "unfinished"  # beside a backup, until all is written: the names of the notebooks that the update makes
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def update(root: Path) -> Iterator[str]:
     try:
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         with FileLock(folder / RECORDS / "lock"):
+            yield from _undo_what_was_stopped(folder)
             yield from _update(folder, course)
     except OSError as error:
         raise UserError(f"{FOLDER}/ cannot be written: {printable(error)}") from None
@@ -92,6 +95,8 @@ def _update(folder: Path, course: dict[str, NotebookNode]) -> Iterator[str]:
         [cell for name, notebook in wanted.items() for cell in cells_of(name, notebook)],
     )
     backup = _back_up(folder, [c.name for c in old])
+    if old:
+        _replace(backup / UNFINISHED, json.dumps(list(wanted)).encode())
     for name in sorted(wanted, key=lambda name: (name in present, name)):  # new files first: nothing is gone meanwhile
         before = _before(name, old)
         notebook = copy.deepcopy(wanted[name])
@@ -100,14 +105,41 @@ def _update(folder: Path, course: dict[str, NotebookNode]) -> Iterator[str]:
         notebook.cells = merged.cells.get(name, [])
         notebook.metadata.lvlib = {"made_from": _keep(folder, name, wanted[name])}
         _write(folder / f"{name}.ipynb", notebook)
+    divided = sorted({c.name for c in old} - set(wanted))
+    for name in divided:
+        (folder / f"{name}.ipynb").unlink()
+    (backup / UNFINISHED).unlink(missing_ok=True)
     if copies:
         yield from (_report(name, old, merged) for name in wanted)
-    for name in sorted({c.name for c in old} - set(wanted)):
-        (folder / f"{name}.ipynb").unlink()
+    for name in divided:
         if _topic(name) not in map(_topic, wanted):
             yield f"{_path(name)}: divided; what you wrote there is in the notebooks above"
     if old:
-        yield f"as they were before: {backup.relative_to(folder.parent).as_posix()}/"
+        yield f"as they were before: {_shown(folder, backup)}"
+
+
+def _undo_what_was_stopped(folder: Path) -> Iterator[str]:
+    """Brings back each notebook that the stopped update has replaced, and takes away those that it has made. What it
+    had written is copied before: somebody may have worked in it since."""
+    for marker in (folder / RECORDS).glob(f"before-*/{UNFINISHED}"):
+        saved = {path.stem: path for path in marker.parent.glob("*.ipynb")}
+        now = {path.stem: read_notebook(path) for path in folder.glob("*.ipynb")}
+        versions = {name: made_from(notebook) for name, notebook in now.items() if notebook}
+        replaced = [name for name, path in saved.items() if versions.get(name) != _version_in(path)]
+        made = [name for name in json.loads(marker.read_bytes()) if name not in saved and versions.get(name)]
+        if written := [name for name in [*replaced, *made] if name in now]:
+            kept = _back_up(folder, written)
+            yield f"the last update was stopped half-way, and is undone; what it had written: {_shown(folder, kept)}"
+        for name in replaced:
+            _replace(folder / f"{name}.ipynb", saved[name].read_bytes())
+        for name in made:
+            (folder / f"{name}.ipynb").unlink()
+        marker.unlink()
+
+
+def _version_in(path: Path) -> str | None:
+    notebook = read_notebook(path)
+    return made_from(notebook) if notebook else None
 
 
 def _read_copies(folder: Path, course: dict[str, NotebookNode]) -> tuple[list[Copy], list[str]]:
@@ -166,10 +198,18 @@ def _back_up(folder: Path, names: list[str]) -> Path:
 
 
 def _write(path: Path, notebook: NotebookNode) -> None:
+    _replace(path, (nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
     """Whole or not at all, whenever it is killed. (`lvlib.data.drafts` does more, and brings torch along.)"""
     draft = path.with_name(f".{path.name}.part")
-    draft.write_text(nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n", encoding="utf-8", newline="\n")
+    draft.write_bytes(content)
     os.replace(draft, path)
+
+
+def _shown(folder: Path, backup: Path) -> str:
+    return f"{backup.relative_to(folder.parent).as_posix()}/"
 
 
 def _path(name: str) -> str:
