@@ -82,6 +82,24 @@ def test_right_wrong_and_not_the_learners_own(root, capsys):
     assert last == "1 of 4 done"
 
 
+@pytest.mark.parametrize("left", ["    # {stub}\n    return z + (q - z).detach()",
+                                  "    '{stub}'\n    return z + (q - z).detach()",
+                                  "    return z + (q - z).detach()\n    {stub}"])
+def test_an_answer_that_keeps_its_stub_where_nothing_raises_it_is_written(root, capsys, left):
+    stub = 'raise NotImplementedError("exercise 2.2")'
+    write(root, {"2.2": "def straight_through(z, q):\n" + left.format(stub=stub)})
+    assert said(root, capsys)[2] == "  2.2 straight_through  done"
+
+
+@pytest.mark.parametrize("source", [
+    'def straight_through(z, q):\n    if q is None:\n        return z\n    raise NotImplementedError("exercise 2.2")',
+    'def straight_through(z, q)\n    raise NotImplementedError("exercise 2.2")',
+])
+def test_an_answer_that_raises_its_stub_on_any_way_is_not_written(root, capsys, source):
+    write(root, {"2.2": source})
+    assert said(root, capsys)[2] == "  2.2 straight_through  NOT YET: not written yet"
+
+
 @pytest.mark.slow
 def test_answers_that_end_python_hang_or_delete_stop_none_of_the_others(root, capsys, monkeypatch):
     monkeypatch.setattr(my_progress, "ONE", 15.0)

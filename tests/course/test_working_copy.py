@@ -81,6 +81,16 @@ def test_edits_of_the_course_come_in_beside_the_answers(root):
     assert list(update(root)) == []
 
 
+def test_an_answer_that_keeps_its_stub_as_a_comment_is_kept_as_one(root):
+    stub = 'raise NotImplementedError("exercise 1.1")'
+    mine = f"def sine(x):\n    # {stub}\n    return x"
+    edit(root, "01_waves", lambda cells: find(cells, "exercise", "sine").update(source=mine))
+    course = first_course()
+    course["01_waves"][0].source += " More."
+    write_course(root, course)
+    assert next(iter(update(root))) == "my/01_waves.ipynb: 1 cell changed; your answers kept: 1.1"
+
+
 def test_where_both_changed_a_cell_the_learners_stays_and_the_courses_is_shown(root):
     mine = answer(root, "01_waves", "sine")
     edit(root, "01_waves", lambda cells: cells[0].update(source="# Waves\nMy own note about waves."))

@@ -3,6 +3,7 @@
 Numbers of notebooks, exercises and cells all change when the course grows. What an exercise defines stays.
 """
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
@@ -13,6 +14,7 @@ from nbformat import NotebookNode
 
 from lvlib.course.tool.notebook import code_cells, parsed, tagged, tags
 
+STUB = 'raise NotImplementedError("exercise '
 LIKE = 0.6  # share of words in common, from which on two texts are two versions of one
 
 
@@ -61,6 +63,25 @@ def exercise_name(notebook: NotebookNode, id: str) -> str | None:
     trees = [parsed(cell) for cell in cells if "exercise" in tags(cell)]
     names = [node.name for tree in trees if tree for node in tree.body if hasattr(node, "name")]
     return names[0] if names else None
+
+
+def has_stub(cell: NotebookNode) -> bool:
+    """Does a cell raise what an exercise's stub raises? A comment, or a line behind a return, does not."""
+    tree = parsed(cell)
+    if tree is None:
+        return STUB in cell.source
+    rest: list[ast.AST] = [tree]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, ast.Raise) and ast.unparse(node).startswith(STUB.replace('"', "'")):
+            return True
+        for _, value in ast.iter_fields(node):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    rest.append(child)
+                if isinstance(child, ast.Return):
+                    break
+    return False
 
 
 def match(old: list[Cell], new: list[Cell], by_id: bool = False) -> dict[Cell, Cell]:

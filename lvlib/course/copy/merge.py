@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode, v4
 
-from lvlib.course.copy.matching import Cell, match
+from lvlib.course.copy.matching import STUB, Cell, has_stub, match
 from lvlib.course.tool.notebook import tagged
 
-STUB = 'raise NotImplementedError("exercise '
 BESIDE = "**From the newer course.** You and the course both changed the cell above. Yours stays; this is the course's:"
 GONE = "**No longer in the course.** You had changed this cell; here it is kept:"
 
@@ -62,7 +61,7 @@ def merge(base: list[Cell], mine: list[Cell], course: list[Cell]) -> Merged:
 
 def answered(cell: Cell) -> bool:
     """Is this the cell of an exercise, with something else than its stub in it?"""
-    return cell.role == "exercise" and STUB not in cell.source
+    return cell.role == "exercise" and not has_stub(cell.node)
 
 
 def _moved_by_hand(mine: list[Cell], base: list[Cell], origin: dict, place: dict) -> set[Cell]:

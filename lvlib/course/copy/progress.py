@@ -14,8 +14,7 @@ from nbformat import NotebookNode
 
 import lvlib
 from lvlib.course.copy.folder import FOLDER
-from lvlib.course.copy.matching import exercise_ids, exercise_name
-from lvlib.course.copy.merge import STUB
+from lvlib.course.copy.matching import exercise_ids, exercise_name, has_stub
 from lvlib.course.tool.notebook import code_cells, read_notebook, tagged, tags
 from lvlib.errors import UserError, printable
 
@@ -69,7 +68,7 @@ def _judged(notebooks: dict[Path, NotebookNode]) -> dict[tuple[Path, str], str |
 
 def _answered(notebook: NotebookNode, id: str) -> bool:
     cells = [cell for cell in code_cells(notebook) if tagged(cell, "ex-") == id and "exercise" in tags(cell)]
-    return not any(STUB in cell.source for cell in cells)
+    return not any(map(has_stub, cells))
 
 
 def _run(notebooks: dict[Path, NotebookNode], waiting: list[tuple[Path, str]]) -> list[str | None]:

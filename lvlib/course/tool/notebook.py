@@ -85,7 +85,7 @@ def parsed(cell: NotebookNode) -> ast.Module | None:
     """The syntax tree of a code cell, or None if it is not plain Python."""
     try:
         return ast.parse(cell.source)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, and what is nested too deep
         return None
 
 
