@@ -100,6 +100,25 @@ def test_an_answer_that_raises_its_stub_on_any_way_is_not_written(root, capsys, 
     assert said(root, capsys)[2] == "  2.2 straight_through  NOT YET: not written yet"
 
 
+def test_an_answer_in_two_cells_is_judged_at_the_last(root, capsys):
+    """As after `Split Cell`, which leaves the tags with both."""
+    path = root / "my" / f"{NOTEBOOK}.ipynb"
+    write(root, {"2.1": "def nearest_code(z, codebook)\n    return 1", "2.2": STRAIGHT})
+    notebook = nbformat.read(path, as_version=4)
+    for id, second in ("2.1", "tried = 1"), ("2.2", "straight_through.tried = True"):
+        at = next(i for i, cell in enumerate(notebook.cells) if tags(cell)[:2] == ["exercise", f"ex-{id}"])
+        notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(second, metadata=notebook.cells[at].metadata))
+    nbformat.write(notebook, path)
+    _, first, second, *_ = said(root, capsys)
+    assert first == "  2.1 nearest_code  NOT YET: not plain Python: expected ':' in line 1"
+    assert second == "  2.2 straight_through  done"
+
+
+def test_a_line_is_counted_within_its_cell(root, capsys):
+    write(root, {"2.2": "\n\nimport math\ndef straight_through(z, q)\n    return 1"})
+    assert said(root, capsys)[2].endswith("  NOT YET: not plain Python: expected ':' in line 4")
+
+
 @pytest.mark.slow
 def test_answers_that_end_python_hang_or_delete_stop_none_of_the_others(root, capsys, monkeypatch):
     monkeypatch.setattr(my_progress, "ONE", 15.0)
@@ -159,3 +178,12 @@ def test_where_python_cannot_run_them_it_says_why(root, capsys, monkeypatch):
     write(root, {"2.2": STRAIGHT})
     assert main(["progress"], root=root) == 2
     assert capsys.readouterr().err.startswith("lvlib.course: error: answers cannot be run: ")
+
+
+def test_a_slow_start_is_no_fault_of_the_answers(root, capsys, monkeypatch):
+    monkeypatch.setattr(my_progress, "START", 0.01)
+    write(root, {"2.2": STRAIGHT})
+    assert main(["progress"], root=root) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "lvlib.course: error: answers cannot be run: "
+                              "Python and torch take over 0.01 s to start; try again\n")

@@ -33,12 +33,15 @@ def main() -> None:
     for cells in job:
         module = ModuleType("__main__")  # dataclasses and the like look their own module up
         sys.modules["__main__"] = module
+        failed: dict[str | None, str] = {}  # the last failure in the cells of each exercise
         for number, cell in enumerate(cells):
-            problem = _run(cell, f"<cell {number}>", vars(module)) if cell["run"] else None
-            if cell["exercise"]:
-                problem = _judge(cell, vars(module), problem)
-            if cell["judge"]:
-                print(json.dumps(problem), file=out, flush=True)
+            id = cell["exercise"]
+            if cell["run"] and (problem := _run(cell, f"<cell {number}>", vars(module))):
+                failed[id] = problem
+            if cell["last"]:
+                verdict = _judge(cell, vars(module), failed.get(id))
+                if cell["run"]:
+                    print(json.dumps(verdict), file=out, flush=True)
     out.flush()
     os._exit(0)  # whatever threads are left
 
@@ -51,7 +54,7 @@ def _judge(cell: dict, names: dict[str, Any], failed: str | None) -> str | None:
         return "not an exercise of this course: `python -m lvlib.course update` brings the notebook up to date"
     answer = names.get(name)
     problem: object = None
-    if not cell["judge"]:
+    if not cell["run"]:
         problem = "not judged"
     elif answer is None:
         problem = failed or f"the cell does not define {name}"
@@ -73,7 +76,7 @@ def _run(cell: dict, file: str, names: dict[str, Any]) -> str | None:
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, RecursionError) as error:
-        return f"not plain Python: {error.msg if isinstance(error, SyntaxError) else error}"
+        return f"not plain Python: {_said(error, source) if isinstance(error, SyntaxError) else error}"
     for node in tree.body:
         assigns = isinstance(node, ASSIGNMENTS) and (cell["exercise"] or _is_constant(node.value))
         if isinstance(node, DEFINITIONS) or assigns:
@@ -84,6 +87,12 @@ def _run(cell: dict, file: str, names: dict[str, Any]) -> str | None:
             except BaseException as error:  # SystemExit, and the end of the time, too
                 problem = f"it raised {type(error).__name__}: {error}"
     return problem
+
+
+def _said(error: SyntaxError, source: str) -> str:
+    """Its message, and the line of the cell. IPython has left out the empty lines before the first."""
+    empty = source[: len(source) - len(source.lstrip())].count("\n")
+    return error.msg + (f" in line {error.lineno + empty}" if error.lineno else "")
 
 
 def _is_constant(value: ast.expr | None) -> bool:

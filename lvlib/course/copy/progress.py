@@ -85,7 +85,7 @@ def _run(notebooks: dict[Path, NotebookNode], waiting: list[tuple[Path, str]]) -
         threading.Thread(target=_talk, args=(process, json.dumps(job), lines), daemon=True).start()
         heard: list[str | None] = []
         try:
-            if not lines.get(timeout=START):
+            if not _first(lines):
                 raise UserError(f"answers cannot be run: {_last_line(process)}")
             while len(heard) < len(waiting) and (line := lines.get(timeout=ONE)):
                 heard.append(json.loads(line))
@@ -109,6 +109,13 @@ def _talk(process: subprocess.Popen, job: str, lines: queue.Queue) -> None:
     lines.put("")
 
 
+def _first(lines: queue.Queue[str]) -> str:
+    try:
+        return lines.get(timeout=START)
+    except queue.Empty:
+        raise UserError(f"answers cannot be run: Python and torch take over {START:g} s to start; try again") from None
+
+
 def _last_line(process: subprocess.Popen) -> str:
     said = process.stderr.read().strip() if process.stderr else ""
     return said.rpartition("\n")[2] or "Python does not start"
@@ -124,8 +131,8 @@ def _cells(notebook: NotebookNode, waiting: set[str]) -> list[dict]:
         id = tagged(cell, "ex-") if "exercise" in tags(cell) else None
         name = exercise_name(notebook, id) if id else None
         run = id is None or id in waiting
-        judge = id in waiting and last[id] == number
-        job.append({"source": cell.source, "exercise": id, "name": name, "run": run, "judge": judge})
+        is_last = id is not None and last[id] == number
+        job.append({"source": cell.source, "exercise": id, "name": name, "run": run, "last": is_last})
     return job
 
 
