@@ -10,8 +10,10 @@ import nbformat
 import pytest
 
 from lvlib.course.__main__ import main
+from lvlib.course.copy import answers
 from lvlib.course.copy import progress as my_progress
 from lvlib.course.copy.folder import update
+from lvlib.course.tool.assign_given import given_by
 from lvlib.course.tool.forms import dumps
 from lvlib.course.tool.notebook import code_cells, read_sources, tags
 
@@ -117,6 +119,21 @@ def test_an_answer_in_two_cells_is_judged_at_the_last(root, capsys):
 def test_a_line_is_counted_within_its_cell(root, capsys):
     write(root, {"2.2": "\n\nimport math\ndef straight_through(z, q)\n    return 1"})
     assert said(root, capsys)[2].endswith("  NOT YET: not plain Python: expected ':' in line 4")
+
+
+@pytest.mark.parametrize(("statement", "found"), [
+    ("import os.path", {"os"}), ("from math import pi as p, e", {"p", "e"}), ("def f(): return 1", {"f"}),
+    ("async def f(): return 1", {"f"}), ("class A: pass", {"A"}), ("WIDTH = -2", {"WIDTH"}), ("W: int = 2", {"W"}),
+    ("A = B = 3", {"A", "B"}), ("A, [B, *C] = 1, [2, 3]", {"A", "B", "C"}), ("S = {1, 2}", {"S"}), ("I = int", {"I"}),
+    ("Triple = tuple[int, int, int]", {"Triple"}), ("double = lambda x: 2 * x", {"double"}), ("A = f'{1}'", {"A"}),
+    ("T = 2 * 3", set()), ("data = open('x')", set()), ("first = list(range(3))[0]", set()),
+    ("all = [n for n in (1, 2)]", set()), ("for n in (1, 2): pass", set()), ("print('x')", set()),
+])  # fmt: skip
+def test_an_answer_finds_the_same_here_and_where_it_is_graded(statement, found):
+    names: dict[str, object] = {"__name__": "__main__"}
+    answers._run({"source": statement, "exercise": None}, "<cell>", names)
+    assert set(names) - {"__name__", "__builtins__", "__annotations__"} == found
+    assert {name for given in given_by([statement]) for name in given.makes} == found
 
 
 @pytest.mark.slow

@@ -258,16 +258,31 @@ def test_a_notebook_that_the_course_no_longer_has_stays(root):
     assert sources(root, "02_water") == before and list(update(root)) == []
 
 
-def test_a_check_that_the_learner_changed_does_not_check_another_exercise_unseen(root):
-    edit(root, "02_water", lambda cells: cells[4].update(source='depth = check("2.1", lambda x: x)'))
+@pytest.mark.parametrize("changed", ['# at last\ndepth = check("2.1", depth)',
+                                     "depth = check( '2.1', lambda x: '2.1')"])
+def test_a_check_that_the_learner_changed_goes_on_with_its_exercise(root, changed):
+    edit(root, "02_water", lambda cells: cells[4].update(source=changed))
     course = first_course()
     course["02_water"][2:2] = exercise("2.1", "rain")
     course["02_water"][5:8] = exercise("2.2", "depth")
     write_course(root, course)
     list(update(root))
     found = sources(root, "02_water")
-    place = found.index('depth = check("2.1", lambda x: x)')
-    assert found[place + 1].startswith(BESIDE) and 'check("2.2", depth)' in found[place + 1]
+    kept = changed.replace("2.1", "2.2", 1)
+    assert found.index(kept) == 7 and not any(BESIDE in source for source in found)
+
+
+def test_a_check_that_both_changed(root):
+    edit(root, "02_water", lambda cells: cells[4].update(source='depth = check("2.1", depth)  # mine'))
+    course = first_course()
+    course["02_water"][2:2] = exercise("2.1", "rain")
+    course["02_water"][5:8] = exercise("2.2", "depth")
+    course["02_water"][7].source += "\nprint(depth)"
+    write_course(root, course)
+    list(update(root))
+    found = sources(root, "02_water")
+    place = found.index('depth = check("2.2", depth)  # mine')
+    assert found[place + 1] == f'{BESIDE}\n\n```python\ndepth = check("2.2", depth)\nprint(depth)\n```'
 
 
 def test_answers_of_a_copy_that_was_made_of_a_solved_notebook(tmp_path):

@@ -18,10 +18,10 @@ from IPython.core.inputtransformer2 import TransformerManager
 from lvlib.course.exercises import examine, exercises_of, is_lvlibs_own
 from lvlib.course.interrupts import Interrupts
 from lvlib.course.sandbox import TIME_LIMIT
+from lvlib.course.tool.notebook import is_constant
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
-COMPUTING = (ast.Call, ast.BinOp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def _run(cell: dict, file: str, names: dict[str, Any]) -> str | None:
     except (SyntaxError, ValueError, RecursionError) as error:
         return f"not plain Python: {_said(error, source) if isinstance(error, SyntaxError) else error}"
     for node in tree.body:
-        assigns = isinstance(node, ASSIGNMENTS) and (cell["exercise"] or _is_constant(node.value))
+        assigns = isinstance(node, ASSIGNMENTS) and (cell["exercise"] or is_constant(node.value))
         if isinstance(node, DEFINITIONS) or assigns:
             code = compile(ast.Module([node], []), file, "exec")
             try:
@@ -93,12 +93,6 @@ def _said(error: SyntaxError, source: str) -> str:
     """Its message, and the line of the cell. IPython has left out the empty lines before the first."""
     empty = source[: len(source) - len(source.lstrip())].count("\n")
     return error.msg + (f" in line {error.lineno + empty}" if error.lineno else "")
-
-
-def _is_constant(value: ast.expr | None) -> bool:
-    """Is nothing computed: a literal, a type such as tuple[int, int], a lambda?"""
-    parts = ast.walk(value) if value else ()
-    return isinstance(value, ast.Lambda) or not any(isinstance(part, COMPUTING) for part in parts)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ def _changed(cell: Cell, before: Cell) -> bool:
 
 def _settle(cell: Cell, before: Cell, now: Cell, merged: Merged, notebook: str) -> list[NotebookNode]:
     """The cell that all three versions have, and below it the course's text where both have changed it."""
+    if now.role == "check" and _changed(cell, before):  # it must not check another exercise under the old number
+        cell, before = (_renumbered(version, before, now) for version in (cell, before))
     by_course = _said(now) != _said(before)
     by_learner = _changed(cell, before) and cell.text != now.text
     node = copy.deepcopy(cell.node) if by_learner or cell.text == now.text else _from_course(now)
@@ -132,6 +134,14 @@ def _settle(cell: Cell, before: Cell, now: Cell, merged: Merged, notebook: str) 
         return [node]
     merged.happened[notebook]["both" if by_learner else "changed"] += 1
     return [node, v4.new_markdown_cell(f"{BESIDE}\n\n{_fenced(now)}")] if by_learner else [node]
+
+
+def _renumbered(check: Cell, before: Cell, now: Cell) -> Cell:
+    """The same check, of the number that its exercise has now."""
+    old, new = (tagged(cell.node, "ex-") for cell in (before, now))
+    node = copy.deepcopy(check.node)
+    node.source = re.sub(rf"""(\bcheck\(\s*["']){re.escape(str(old))}(?=["'])""", rf"\g<1>{new}", node.source)
+    return Cell(check.notebook, node, check.exercise)
 
 
 def _said(cell: Cell) -> tuple[str, str]:

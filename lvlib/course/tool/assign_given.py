@@ -8,6 +8,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lvlib.course.tool.notebook import is_constant
+
 
 @dataclass(frozen=True)
 class Given:
@@ -46,15 +48,9 @@ def names(tree: ast.AST) -> set[str]:
 def _makes(node: ast.stmt) -> Iterator[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
-    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
-    elif isinstance(node, ast.Assign) and _is_constant(node.value):
-        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-
-
-def _is_constant(value: ast.expr) -> bool:
-    """A literal, or a type such as tuple[int, int, int]."""
-    return isinstance(value, ast.Subscript) or all(
-        isinstance(node, ast.Constant | ast.Tuple | ast.List | ast.Dict | ast.UnaryOp | ast.expr_context | ast.unaryop)
-        for node in ast.walk(value)
-    )
+    elif isinstance(node, ast.Assign | ast.AnnAssign) and is_constant(node.value):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        parts = (part for target in targets for part in ast.walk(target))
+        yield from (part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))

@@ -12,6 +12,7 @@ from nbformat import NotebookNode, ValidationError
 
 PACKAGES = ("models", "metrics")  # what `export:<package>.<module>` may name
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+COMPUTING = (ast.Call, ast.BinOp, ast.Await, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 TAG = re.compile(
     rf"parameters|exercise|check|ex-\d+\.\d+|export:({'|'.join(PACKAGES)})(\.[a-z]\w*){{1,2}}|solution-only|nbval-check-output"
 )
@@ -87,6 +88,12 @@ def parsed(cell: NotebookNode) -> ast.Module | None:
         return ast.parse(cell.source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, and what is nested too deep
         return None
+
+
+def is_constant(value: ast.expr | None) -> bool:
+    """Is nothing computed: a literal, another name, a type such as tuple[int, int], a lambda?"""
+    parts = ast.walk(value) if value else ()
+    return isinstance(value, ast.Lambda) or not any(isinstance(part, COMPUTING) for part in parts)
 
 
 def _read(path: Path, root: Path) -> Source:
