@@ -206,7 +206,7 @@ def test_what_answers_are_judged_by_cannot_be_read(written):
 def test_what_an_answer_starts_ends_with_it(written):
     sleep = f"import time; time.sleep(600.{os.getpid()})"
     start = ("from multiprocessing.util import spawnv_passfds\nimport sys\n"  # of this no hook is told
-             f"spawnv_passfds(sys.executable, [sys.executable, '-c', {sleep!r}], ())")
+             f"spawnv_passfds(sys.executable.encode(), [sys.executable, '-c', {sleep!r}], ())")
     assert judged(written, answer_of(VQ_VAE, "2.2", "return z + (q - z).detach()", start)) is None
     assert not [process for process in psutil.process_iter(["cmdline"]) if sleep in (process.info["cmdline"] or ())]
 
