@@ -567,7 +567,7 @@ class PatchResidualBlock(nn.Module):
 class PatchEncoder(nn.Sequential):
     """Frames (n, channels, h, w) -> vectors (n, hidden, h/4, w/4), each of its own 4x4 pixels.
 
-    A convolution, then `residual_blocks` blocks with `residual_hidden` channels inside.
+    One flat sequence: convolution, `residual_blocks` blocks with `residual_hidden` channels inside.
     """
 
     def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int):

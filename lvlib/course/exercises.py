@@ -36,7 +36,7 @@ class Exercise:
     reference: Callable
     wrong: dict[str, Callable]
     body: Callable
-    make_cases: Callable[[Draw], Iterable[Case]] | None = None
+    make_cases: Callable[[Draw], Iterable[Case]]
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Exercise:
 
     def cases(self, seed: int = 0) -> list[Case]:
         """What answers are tried on. Another seed changes numbers and sizes, but for the notebook's own sizes."""
-        return list(self.make_cases(Draw(seed))) if self.make_cases else []
+        return list(self.make_cases(Draw(seed)))
 
     @functools.cached_property
     def expected(self) -> list[tuple[Case, Observation]]:
@@ -60,7 +60,7 @@ def exercise(
     id: str,
     reference: Callable,
     wrong: dict[str, Callable],
-    cases: Callable[[Draw], Iterable[Case]] | None = None,
+    cases: Callable[[Draw], Iterable[Case]],
 ) -> Callable:
     """Registers the decorated `body(fn, expect)` as the check of an exercise.
 
@@ -107,9 +107,7 @@ def examine(exercise: Exercise, answer: Any) -> NotYet | None:
     if problem and not isinstance(problem, Unusable):
         return problem
     compared = guarded(lambda fn: _compare(exercise, fn), answer)  # it says better what cannot be used
-    if exercise.make_cases and not wants_class:
-        return compared
-    return compared or problem
+    return compared or (problem if wants_class else None)
 
 
 def _compare(exercise: Exercise, answer: Callable) -> None:

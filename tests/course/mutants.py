@@ -7,7 +7,7 @@ import ast
 import copy
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,16 +152,11 @@ def survivors(exercise: Exercise) -> tuple[int, list[str]]:
         sandbox.TIME_LIMIT = limit
 
 
-def with_cases(numbers: list[int]) -> Iterator[Exercise]:
-    for number in numbers:
-        yield from (exercise for exercise in exercises_of(number).values() if exercise.make_cases)
-
-
 def main(numbers: list[int]) -> None:
     total = [0, 0, 0, 0]
     form = "{:25}{:>6}{:>8}{:>7}{:>6}"
     print(form.format("exercise", "made", "caught", "equal", "pass"))
-    for exercise in with_cases(numbers or notebooks_with_checks()):
+    for exercise in (e for number in numbers or notebooks_with_checks() for e in exercises_of(number).values()):
         made, alive = survivors(exercise)
         equal = [line for line in alive if line in EQUAL.get(exercise.id, {})]
         row = [made, made - len(alive), len(equal), len(alive) - len(equal)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
 import pytest
 from nbgrader.api import Gradebook
 
@@ -152,6 +153,31 @@ MORE_CHEATS = {
         "c._observed = lambda answer, case, *rest: c.Observation(\n"
         "    result=('tensor', torch.zeros_like(case.args[1])), state={'x': torch.zeros(1)})\n"
         "def straight_through(z, q): return z",
+    "takes the guards off": """
+if True:
+    import gc, os, sys
+    def free(function):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+            if name.startswith("refused"):
+                cell.cell_contents = "nothing"
+    try:
+        for function in gc.get_objects():
+            if getattr(function, "__module__", "") == "__main__" and hasattr(function, "__code__"):
+                free(function)
+    except PermissionError:
+        pass
+    room = sys.modules["__main__"]
+    for name, value in list(vars(room).items()):
+        if hasattr(value, "__code__"):
+            try:
+                value.__code__ = (lambda *arguments: None).__code__
+            except (PermissionError, ValueError):
+                pass
+        elif isinstance(value, (str, tuple)):
+            setattr(room, name, type(value)())
+    os.kill(os.getppid(), 0)
+    def straight_through(z, q): return z + (q - z).detach()
+""",
     "writes another file": "import os\nfor number in range(3, 20):\n    try: os.write(number, b'OK')\n"
         "    except OSError: pass\nos._exit(0)",
 }
@@ -159,8 +185,35 @@ MORE_CHEATS = {
 
 @pytest.mark.parametrize("source", MORE_CHEATS.values(), ids=MORE_CHEATS)
 def test_other_cheats_get_nothing(written, source):
-    exercise = stored(written, VQ_VAE)["2.2"]
-    assert problem_of(exercise, source, written / "grading", Limits(30, 8, 100))
+    assert judged(written, source)
+
+
+def test_what_answers_are_judged_by_cannot_be_read(written):
+    """In the stored texts of the other exercises this one is solved."""
+    key = written / "grading" / f"{VQ_VAE.name}.pickle"
+    cheat = ("import re\nfrom torch import Tensor\ntext = open({!r}, 'rb').read().decode(errors='replace')\n"
+             r"exec(re.search(r'^def straight_through\(.*?\n\n\n', text, re.M | re.S)[0])")
+    copy = written / "grading" / "open" / "lvlib" / "key.pickle"
+    try:
+        copy.write_bytes(key.read_bytes())
+        assert judged(written, cheat.format(str(copy))) is None  # it would help
+    finally:
+        copy.unlink()
+    assert judged(written, cheat.format(str(key)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions")
+def test_what_an_answer_starts_ends_with_it(written):
+    sleep = f"import time; time.sleep(600.{os.getpid()})"
+    start = ("from multiprocessing.util import spawnv_passfds\nimport sys\n"  # of this no hook is told
+             f"spawnv_passfds(sys.executable.encode(), [sys.executable, '-c', {sleep!r}], ())")
+    assert judged(written, answer_of(VQ_VAE, "2.2", "return z + (q - z).detach()", start)) is None
+    assert not [process for process in psutil.process_iter(["cmdline"]) if sleep in (process.info["cmdline"] or ())]
+
+
+@pytest.mark.parametrize("before", ["%matplotlib inline", "!ls", "files = !ls", "%timeit 1 + 1"])
+def test_a_magic_beside_a_right_answer_costs_nothing(written, before):
+    assert judged(written, answer_of(VQ_VAE, "2.2", "return z + (q - z).detach()", before)) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
@@ -168,12 +221,15 @@ def test_what_pytorch_writes_by_itself_is_held(written, tmp_path):
     (tmp_path / "precious").write_text("precious")
     write = f"import torch\ntorch.save({{}}, {str(tmp_path / 'precious')!r})"
     source = answer_of(VQ_VAE, "2.2", "return z + (q - z).detach()", write)
-    assert problem_of(stored(written, VQ_VAE)["2.2"], source, written / "grading", Limits(30, 8, 100)) is None
+    assert judged(written, source) is None
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def stored(folder: Path, source) -> dict:
-    return {e.id: e for e in pickle.loads((folder / "grading" / f"{source.name}.pickle").read_bytes())}
+def judged(folder: Path, source: str) -> str | None:
+    """What is wrong with a cell of exercise 2.2."""
+    stored = pickle.loads((folder / "grading" / f"{VQ_VAE.name}.pickle").read_bytes())
+    exercise = next(e for e in stored if e.id == "2.2")
+    return problem_of(exercise, source, folder / "grading" / "open", Limits(30, 8, 100))
 
 
 def test_the_students_wheel_is_open_and_their_notebook_runs_unsolved(written, tmp_path, monkeypatch):

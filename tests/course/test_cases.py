@@ -13,7 +13,7 @@ from lvlib.course import exercises
 from lvlib.course.cases import Case, Draw, Observation, difference, observe
 from lvlib.course.exercises import examine, notebooks_with_checks
 
-EXERCISES = [e for n in notebooks_with_checks() for e in exercises.exercises_of(n).values() if e.make_cases]
+EXERCISES = [e for n in notebooks_with_checks() for e in exercises.exercises_of(n).values()]
 
 
 def told(reference, answer, *args, **options) -> str | None:

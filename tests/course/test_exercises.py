@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lvlib.course import check, exercises, progress, sandbox
+from lvlib.course.cases import Case
 
 
 def double(x: Tensor) -> Tensor:
@@ -38,7 +39,8 @@ def two_exercises(monkeypatch):
 
 
 def register():
-    @exercises.exercise("98.2", reference=double, wrong={})
+    @exercises.exercise("98.2", reference=double, wrong={}, cases=lambda draw: [
+        Case("3 numbers", (draw.normal(3),))])
     def _(fn, expect):
         x = torch.randn(3, requires_grad=True)
         out = fn(x)
@@ -46,7 +48,8 @@ def register():
         expect(torch.allclose(out, double(x)), "not the double")
         expect(out.requires_grad, "no gradient")
 
-    @exercises.exercise("98.10", reference=Scale, wrong={})
+    @exercises.exercise("98.10", reference=Scale, wrong={}, cases=lambda draw: [
+        Case("2 numbers", (draw.normal(2),), init=(3.0,))])
     def _(cls, expect):
         layer, x = cls(3.0), torch.ones(2)
         expect(torch.equal(layer(x), torch.full((2,), 3.0)), "not scaled", look_at="forward")
@@ -133,10 +136,9 @@ MISBEHAVIOUR = [
     (index_error, "it raised IndexError: too many indices for tensor of dimension 1. Look: line"),
     (lambda: None, "it raised TypeError: "),
     (lambda x: None, "it returned None. Look: is there a `return`?"),
-    (lambda x: "abc", "the check could not use what it returned, a value of type str: AttributeError: "),
-    (lambda x: (x, x), "the check could not use what it returned, a tuple of 2: AttributeError: "),
-    (lambda x: (2 * x).to(torch.float64),
-     "the check could not use what it returned, an array of shape (3,) and float64: RuntimeError: "),
+    (lambda x: "abc", "wrong for 3 numbers: a str where a tensor is asked."),
+    (lambda x: (x, x), "wrong for 3 numbers: a tuple or list where a tensor is asked."),
+    (lambda x: (2 * x).to(torch.float64), "wrong for 3 numbers: float64 where float32 is asked."),
     (7, "this is of type int, not a function. Look: the name alone, no call."),
 ]  # fmt: skip
 
@@ -305,11 +307,11 @@ def test_a_check_works_where_gradients_are_off(capsys):
 
 
 def test_the_same_random_numbers_at_each_check():
-    seen = []
-    for seed in 1, 2:
+    runs = [], []
+    for seed, seen in enumerate(runs):
         torch.manual_seed(seed)
-        check("98.2", lambda x: seen.append(x.detach().clone()) or 2 * x)
-    assert torch.equal(*seen)
+        check("98.2", lambda x, seen=seen: seen.append(x.detach().clone()) or 2 * x)
+    assert torch.equal(*map(torch.cat, runs))
 
 
 class NoForward(nn.Module):
@@ -336,14 +338,22 @@ class OwnInPlace(Scale):
         return out
 
     def multiply(self, out):
-        out.mul_(self.factor.detach())
+        out.mul_(self.factor)
+
+
+class WordForOnes(Scale):
+    """Right for the cases, and of no use to the check's own lines."""
+
+    def forward(self, x):
+        return "ones" if torch.equal(x, torch.ones(2)) else super().forward(x)
 
 
 CLASSES = [
     (Unwritten, "NOT YET: not written yet."),
     (InPlace, "NOT YET: it changes its input in place."),
     (OwnInPlace, "OK"),
-    (NoForward, "NOT YET: the check could not use it: NotImplementedError: "),
+    (NoForward, "NOT YET: wrong for 2 numbers: it raised NotImplementedError: "),
+    (WordForOnes, "NOT YET: the check could not use what it returned, a value of type str: TypeError: "),
     (Scale, "NOT YET: this is lvlib's own, and the exercise is not done. Look: run the cell with your answer again."),
     (Scale(3.0), "NOT YET: this is of type Scale, not a class. Look: the name alone, no call."),
     (type("NoInit", (), {}), "NOT YET: "),
@@ -394,4 +404,4 @@ def test_an_unknown_exercise_lists_those_that_exist(capsys):
 
 def test_two_checks_for_one_exercise_are_refused():
     with pytest.raises(ValueError, match="98.2"):
-        exercises.exercise("98.2", reference=double, wrong={})
+        exercises.exercise("98.2", reference=double, wrong={}, cases=lambda draw: [])

@@ -12,8 +12,9 @@ PATIENCE = 120  # seconds: many times what a quiet machine needs
 SETUP = """
 from pathlib import Path
 from lvlib.course import check, exercises
+from lvlib.course.cases import Case
 
-@exercises.exercise("98.1", reference=abs, wrong={})
+@exercises.exercise("98.1", reference=abs, wrong={}, cases=lambda draw: [Case("-2", (-2,))])
 def _(fn, expect):
     expect(fn(-1) == 1, "not the size")
 

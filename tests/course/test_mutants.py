@@ -2,11 +2,11 @@
 
 import pytest
 from equal_mutants import EQUAL
-from mutants import survivors, with_cases
+from mutants import survivors
 
-from lvlib.course.exercises import notebooks_with_checks
+from lvlib.course.exercises import exercises_of, notebooks_with_checks
 
-EXERCISES = list(with_cases(notebooks_with_checks()))
+EXERCISES = [e for number in notebooks_with_checks() for e in exercises_of(number).values()]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)

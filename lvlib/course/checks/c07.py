@@ -81,6 +81,12 @@ class _NoBlocks(PatchEncoder):
         super().__init__(channels, hidden, residual_hidden, 0)
 
 
+class _Nested(nn.Sequential):
+    def __init__(self, *sizes):
+        convolution, *blocks = PatchEncoder(*sizes)
+        super().__init__(convolution, nn.Sequential(*blocks))
+
+
 class _Overlapping(nn.Sequential):
     def __init__(self, channels, hidden, residual_hidden, residual_blocks):
         super().__init__(nn.Conv2d(channels, hidden, 6, stride=4, padding=1),
@@ -120,6 +126,7 @@ def _patch_cases(draw):
     "one convolution is asked for, that cuts the frame into patches": _TwoConvolutions,
     "one residual block is asked for, and there is none": _NoBlocks,
     "`residual_hidden` channels are asked for inside a block": _OwnSizes,
+    "one flat sequence is asked for: the convolution, then each block": _Nested,
 }, cases=_patch_cases)
 def _(fn, expect):
     shape = tuple(fn(2, 8, 4, 1)(torch.randn(3, 2, 8, 12)).shape)
@@ -141,6 +148,9 @@ def _(fn, expect):
            look_at="`residual_blocks` of them, after the convolution")
     expect(parameters == [8 * 4 + 4 + 4 * 8 + 8, 8 * 5 + 5 + 5 * 8 + 8],
            "`residual_hidden` channels are asked for inside a block", look_at="PatchResidualBlock's second argument")
+    names = {name.split(".")[0] for name in fn(2, 8, 4, 2).state_dict()}
+    expect(names == {"0", "1", "2"}, "one flat sequence is asked for: the convolution, then each block",
+           look_at="a * before the list of blocks")
 
 
 class _Swapped(LayerEncoder):

@@ -4,7 +4,8 @@
     source/, release/    an assignment for each notebook: with solutions, and as the students get it
     gradebook.db         nbgrader's own
     wheel/               lvlib for the students, with the graded units left open
-    grading/             inputs and outputs to judge by, and lvlib with the units left open. Not for students
+    grading/             inputs and outputs to judge by. Not for students
+    grading/open/        lvlib with the units left open: all that an answer can read here
 """
 
 import importlib.util
@@ -105,12 +106,13 @@ def _write(root: Path, sources: list[Source], points: float, seed: int, course: 
         path = course / "source" / source.name / f"{source.name}.ipynb"
         path.parent.mkdir(parents=True)
         path.write_text(dumps(assignment_form(source, points)), encoding="utf-8", newline="\n")
-    open_tree(root, texts, numbers, course / "grading", without=("checkpoints", "tool"))
+    open_tree(root, texts, numbers, course / "grading" / "open", without=("checkpoints", "tool"))
     wheel = build_wheel(root, texts, numbers, course / "wheel")
     (course / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8", newline="\n")
     for source in sources:
         command = [sys.executable, "-m", "nbgrader", "generate_assignment", source.name]
-        done = subprocess.run(command, cwd=course, env=_nbgraders_environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=course, env=_nbgraders_environment(), capture_output=True,
+                              encoding="utf-8", errors="replace")
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             raise UserError(f"nbgrader cannot make the release version of {source.name}: see above")

@@ -6,14 +6,16 @@ answer that prints, patches or ends what it likes can do no more than be wrong.
 """
 
 import ast
+import contextlib
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from typing import Any
 import cloudpickle
 import psutil
 import torch
+from IPython.core.inputtransformer2 import TransformerManager
 
+import lvlib
 from lvlib.course.cases import Observation, difference, observe
 from lvlib.course.exercises import Exercise
 from lvlib.course.interrupts import IDLE
@@ -70,13 +74,17 @@ def graded(exercise: Exercise, points: float, seed: int, given: list[Given], tex
 
 
 def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> str | None:
-    """What is wrong with an answer, in one line; None if it is right. `folder` holds lvlib with the exercises open."""
+    """What is wrong with an answer, in one line; None if it is right.
+
+    folder: holds lvlib with the exercises open, and nothing else: the answer can read all that is there.
+    """
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+        tree = ast.parse(TransformerManager().transform_cell(source))  # a magic fails there, alone
+    except (SyntaxError, ValueError, RecursionError) as error:
         return f"not plain Python: {error.msg if isinstance(error, SyntaxError) else error}"
     job = {
         "folder": str(folder),
+        "refused": str(Path(lvlib.__file__).parent),  # the teacher's lvlib, which has the answers
         "texts": exercise.texts,
         "given": needed(exercise.given, tree),
         "source": [ast.unparse(node) for node in tree.body],
@@ -97,32 +105,28 @@ def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> s
 def _run(job: bytes, limits: Limits) -> bytes | str:
     """What the process has written, or why there is nothing to be had."""
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     most = int(limits.megabytes * 10**6)
     with (
         tempfile.TemporaryDirectory() as empty,
         tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stdout,  # no pipe: a process that outlives its parent would keep it open
         tempfile.TemporaryFile() as stderr,
     ):
         stdin.write(job)
         stdin.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-I", assign_room.__file__],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, cwd=empty, env=environment,
+            stdin=stdin, stdout=stdout, stderr=stderr, cwd=empty, env=environment, start_new_session=True,
         )
-        ended, late = threading.Event(), threading.Event()
-        watch = threading.Thread(target=_stop_if_late, args=(process, limits.seconds, ended, late))
-        watch.start()
         try:
-            said = process.stdout.read(most + 1) if process.stdout else b""
+            late = _is_late(process, limits.seconds, lambda: os.fstat(stdout.fileno()).st_size > most)
         finally:
-            ended.set()
-            watch.join()
-            process.kill()
-            process.wait()
-        stderr.seek(0)
-        faults = stderr.read().decode(errors="replace")
-    if late.is_set():
+            _kill(process)
+        for file in stdout, stderr:
+            file.seek(0)
+        said, faults = stdout.read(most + 1), stderr.read().decode(errors="replace")
+    if late:
         return f"stopped: it takes over {limits.seconds:g} s"
     if not said.startswith(assign_room.READY):
         raise RuntimeError(f"exercises cannot be run here: {faults}")
@@ -131,20 +135,33 @@ def _run(job: bytes, limits: Limits) -> bytes | str:
     return said.removeprefix(assign_room.READY) or "it ended Python before it gave a result"
 
 
-def _stop_if_late(process: subprocess.Popen, seconds: float, ended: threading.Event, late: threading.Event) -> None:
-    """By the clock and by its CPU time, so that a busy machine stops nobody. What only waits may take IDLE times as
-    long."""
+def _is_late(process: subprocess.Popen, seconds: float, too_large: Callable[[], bool]) -> bool:
+    """Waits until it ends, or gives too much, or is late: by the clock and by its CPU time, so that a busy machine
+    stops nobody. What only waits may take IDLE times as long."""
     started, watched = time.monotonic(), psutil.Process(process.pid)
-    while not ended.wait(0.1):
-        passed = time.monotonic() - started
+    while not too_large():
+        try:
+            process.wait(0.1)
+            return False
+        except subprocess.TimeoutExpired:
+            passed = time.monotonic() - started
         try:
             computed = sum(watched.cpu_times()[:2])
         except psutil.Error:  # it has just ended
-            return
+            continue
         if passed > IDLE * seconds or min(passed, computed) > seconds:
-            late.set()
-            process.kill()
-            return
+            return True
+    return False
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Ends the process, and what it has started in its session."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def first_difference(exercise: Graded, found: list[Observation]) -> str | None:

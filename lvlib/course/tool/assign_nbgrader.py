@@ -53,7 +53,7 @@ class Judge(NbGraderPreprocessor):
             return "its cell was deleted"
         if answer.metadata.nbgrader.get("checksum") == compute_checksum(answer):  # that of the release version
             return NOT_WRITTEN
-        return problem_of(exercise, answer.source, folder, limits)
+        return problem_of(exercise, answer.source, folder / "open", limits)
 
 
 def _output(line: str, wrong: bool) -> NotebookNode:

@@ -1,10 +1,10 @@
 """The process in which one exercise is run to be graded: `python -I assign_room.py`, a job on stdin, what was observed
 on stdout.
 
-What it says is not believed, only compared, elsewhere, with what the reference gives. And it does no harm: an audit
-hook (PEP 578), which cannot be taken off, refuses it every write, other processes, the network, native code, and every
-file that is not Python's or a package's. The hook sees what goes through Python; what PyTorch writes by itself it does
-not see. On Linux Landlock refuses that too (kernel 5.13 and later).
+What it says is not believed, only compared, elsewhere, with what the reference gives. And two audit hooks (PEP 578)
+refuse it every write, other processes, the network, native code, and every file that is not Python's or a package's.
+They keep an answer from harm by mistake, and are no boundary against malice: they see only what goes through Python,
+and run in the process that they watch. What holds the files is Landlock (Linux 5.13 and later).
 """
 
 import ctypes
@@ -13,12 +13,8 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-REFUSED = ("os.", "shutil.", "subprocess.", "socket.", "ctypes.", "pty.", "sqlite3.", "mmap.", "fcntl.", "signal.",
-           "resource.", "urllib.", "http.", "ftplib.", "webbrowser.", "winreg.", "_winapi.")
-HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
 ADD_RULE, CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 445, 444, 446, 38  # numbers of Linux
 OF_THE_SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/proc/cpuinfo")  # libraries; what PyTorch asks about processors
 EXECUTE, READ_FILE, READ_DIR = 1, 4, 8
@@ -40,10 +36,11 @@ def main() -> None:
 
     sys.meta_path.insert(0, Texts(job["texts"]))
     cases = pickle.loads(job["cases"])
-    _limit_memory(job["memory"])
+    _limit(job["memory"])
     readable = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, job["folder"])})
     _lock_files(readable)
-    sys.addaudithook(_guard(readable, os.path.realpath(job["folder"])))
+    sys.addaudithook(files_guard(readable, os.path.realpath(job["refused"])))
+    sys.addaudithook(_refuse_calls)
     out.write(READY)
     out.flush()
     answer, problem = _run(job["given"], job["source"], job["name"])
@@ -72,25 +69,34 @@ def _run(given: list[str], source: list[str], name: str) -> tuple[Any, str]:
     return answer, ""
 
 
-def _guard(readable: tuple[str, ...], own: str) -> Callable[[str, tuple], None]:
-    """Refuses all other files, lvlib elsewhere than in `own`, and what else could do harm."""
-    realpath, fspath, parts = os.path.realpath, os.fsdecode, lambda path: Path(path).parts
-    allowed_flags, refused, harmless = ~WRITING, REFUSED, HARMLESS
+def files_guard(readable: tuple[str, ...], refused: str) -> Callable[[str, tuple], None]:
+    """A hook that refuses every file but those in the folders `readable`, of which those in `refused`, too."""
+    realpath, fspath, sep, writing = os.path.realpath, os.fsdecode, os.sep, WRITING
+    readable, refused = tuple(os.path.join(path, "") for path in readable), os.path.join(refused, "")
 
-    def refuse(event: str, arguments: tuple) -> None:
+    def refuse_files(event: str, arguments: tuple) -> None:
         if event == "open":
             path, _, flags = arguments
             if isinstance(path, int):
                 return
             real = realpath(fspath(path))
-            if flags & ~allowed_flags:
+            if flags & writing:
                 raise PermissionError(f"a graded exercise may not write {real}")
-            if not real.startswith(readable) or ("lvlib" in parts(real) and not real.startswith(own)):
+            if not f"{real}{sep}".startswith(readable) or f"{real}{sep}".startswith(refused):
                 raise PermissionError(f"a graded exercise may not read {real}")
-        elif event.startswith(refused) and event not in harmless:
-            raise PermissionError(f"a graded exercise may not call {event}")
 
-    return refuse
+    return refuse_files
+
+
+def _refuse_calls(event: str, arguments: tuple) -> None:
+    """A hook that refuses what else could do harm. It has constants alone, no variables that an answer could set."""
+    if event.startswith((
+        "os.", "shutil.", "subprocess.", "socket.", "ctypes.", "pty.", "sqlite3.", "mmap.", "fcntl.", "signal.",
+        "resource.", "urllib.", "http.", "ftplib.", "webbrowser.", "winreg.", "_winapi.", "gc.",
+    )) and event not in ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"):
+        raise PermissionError(f"a graded exercise may not call {event}")
+    if event == "object.__setattr__" and arguments[1] == "__code__":
+        raise PermissionError("a graded exercise may not change the code of a function")
 
 
 def _lock_files(readable: tuple[str, ...]) -> None:
@@ -113,13 +119,15 @@ def _lock_files(readable: tuple[str, ...]) -> None:
     call(RESTRICT_SELF, rules, 0)
 
 
-def _limit_memory(gigabytes: float) -> None:
+def _limit(gigabytes: float) -> None:
+    """Limits the memory, and lets this process start no other and no thread; root may, whatever its limits say."""
     try:
         import resource
     except ImportError:  # on Windows
         return
     most = int(gigabytes * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 if __name__ == "__main__":

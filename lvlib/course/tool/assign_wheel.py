@@ -67,7 +67,7 @@ def build_wheel(root: Path, texts: dict[str, str], hidden: set[int], out: Path) 
         for path, key in (project / "pyproject.toml", "version"), (tree / "__init__.py", "__version__"):
             _mark(path, key)
         command = [sys.executable, "-m", "pip", "wheel", str(project), f"--wheel-dir={out}", *OFFLINE]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise UserError(f"the wheel cannot be built: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
     return next(out.glob("lvlib-*.whl"))
