@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.nbgraderformat import MetadataValidator
 
 from lvlib.course.__main__ import main
@@ -17,7 +17,7 @@ from lvlib.course.cases import observe
 from lvlib.course.exercises import exercises_of, notebooks_with_checks
 from lvlib.course.tool.assign_given import given_by, needed
 from lvlib.course.tool.assign_judge import first_difference, graded
-from lvlib.course.tool.assign_notebook import assignment_form, exercise_ids
+from lvlib.course.tool.assign_notebook import NO_FLAGS, assignment_form, exercise_ids
 from lvlib.course.tool.assign_room import files_guard
 from lvlib.course.tool.assign_wheel import left_open
 from lvlib.course.tool.notebook import code_cells, parsed, read_sources, tagged, tags
@@ -159,3 +159,20 @@ def test_lvlib_can_be_left_open_for_each_notebook(source):
     assert set(stubs) == exported | by_hand and len(stubs) == len(set(stubs))
     for name, text in texts.items():
         compile(text, name, "exec")
+
+
+def test_metadata_that_a_student_has_changed_is_as_the_course_wrote_it():
+    from lvlib.course.tool.assign_nbgrader import Sanitize
+
+    def cell(id, source="", **fields):
+        return new_code_cell(source, metadata={"nbgrader": {**NO_FLAGS, "grade_id": id, **fields}})
+
+    strange = [cell("ex-2-1", grade=True, points=500), cell("ex-2-2", "old"), cell("test-2-2", schema_version=1),
+               cell(["x"]), cell("mine"), new_code_cell(metadata={"nbgrader": "x"}), new_markdown_cell(),
+               cell("ex-2-2", "pasted again")]
+    notebook, _ = Sanitize().preprocess(new_notebook(cells=strange), {})
+    kept = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
+    assert set(kept) == {"ex-2-1", "ex-2-2", "test-2-2"} and len(notebook.cells) == len(strange)
+    assert kept["ex-2-2"].source == "pasted again"
+    first, test = kept["ex-2-1"].metadata.nbgrader, kept["test-2-2"].metadata.nbgrader
+    assert first.solution and not first.grade and test.grade and test.locked and test.schema_version == 3

@@ -37,6 +37,15 @@ c.CourseDirectory.root = str(HERE)
 # What a stub says, so that its check says "not written yet".
 c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("exercise not written yet")'}
 
+# What a student did to the metadata of cells is undone.
+c.Autograde.sanitize_preprocessors = [
+    "nbgrader.preprocessors.ClearOutput",
+    "lvlib.course.tool.assign_nbgrader.Sanitize",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
 # A submitted notebook is read, not run: the text of each exercise is run alone, in a process of its own.
 c.Autograde.autograde_preprocessors = [
     "lvlib.course.tool.assign_nbgrader.Judge",

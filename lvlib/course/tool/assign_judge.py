@@ -80,7 +80,7 @@ def problem_of(exercise: Graded, source: str, folder: Path, limits: Limits) -> s
     """
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))  # a magic fails there, alone
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"not plain Python: {error.msg if isinstance(error, SyntaxError) else error}"
     job = {
         "folder": str(folder),

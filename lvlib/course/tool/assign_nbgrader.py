@@ -15,9 +15,27 @@ from nbgrader.utils import compute_checksum
 from traitlets import Float, Unicode
 
 from lvlib.course.tool.assign_judge import NOT_WRITTEN, Graded, Limits, problem_of
-from lvlib.course.tool.assign_notebook import grade_id, graded_metadata
+from lvlib.course.tool.assign_notebook import FLAGS, NO_FLAGS, grade_id, graded_metadata
 
 MOST_LETTERS = 300  # of what is wrong
+
+
+class Sanitize(NbGraderPreprocessor):
+    """Gives each cell of the course the metadata that the course wrote, and others none; of copies the last one counts.
+
+    nbgrader takes what was edited for an old format, and would stop there for all students who come after.
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        seen = set()
+        for cell in reversed(nb.cells):
+            found = cell.metadata.pop("nbgrader", None)
+            id = found.get("grade_id") if isinstance(found, dict) else None
+            kind = id.partition("-")[0] if isinstance(id, str) else ""
+            if kind in FLAGS and id not in seen and cell.cell_type == "code":
+                seen.add(id)
+                cell.metadata.nbgrader = {**found, **NO_FLAGS, **FLAGS[kind]}
+        return nb, resources
 
 
 class Judge(NbGraderPreprocessor):
@@ -46,7 +64,6 @@ class Judge(NbGraderPreprocessor):
             test.source = f"# {line}"
             test.outputs = [_output(line, bool(problem))]
         return nb, resources
-
 
     def _problem(self, exercise: Graded, answer: NotebookNode | None, folder: Path, limits: Limits) -> str | None:
         if answer is None:

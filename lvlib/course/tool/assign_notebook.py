@@ -15,6 +15,11 @@ raise AssertionError("exercise {id} is graded by `nbgrader autograde`, with the 
 ### END HIDDEN TESTS"""
 
 
+# What nbgrader's metadata say of a cell, by its kind.
+NO_FLAGS = {"schema_version": 3, "solution": False, "grade": False, "locked": False, "task": False}
+FLAGS = {"ex": {"solution": True}, "test": {"grade": True, "locked": True}, "check": {"locked": True}}
+
+
 def grade_id(kind: str, id: str) -> str:
     """nbgrader's name of a cell, which allows no dots: test-2-3 for the graded cell of exercise 2.3."""
     return f"{kind}-{id.replace('.', '-')}"
@@ -33,12 +38,12 @@ def assignment_form(source: Source, points: float) -> NotebookNode:
             continue
         id = tagged(cell, "ex-") or ""
         if "exercise" in tags(cell):
-            cell.metadata.nbgrader = _metadata("ex", id, solution=True)
+            cell.metadata.nbgrader = _metadata("ex", id)
         elif "check" in tags(cell):
             test = new_code_cell(GRADED.format(id=id, points=points), id=f"{cell.id}-test")
             test.metadata.nbgrader = graded_metadata(id, points)
             cells.append(test)
-            cell.metadata.nbgrader = _metadata("check", id, locked=True)
+            cell.metadata.nbgrader = _metadata("check", id)
         kept = [tag for tag in tags(cell) if not tag.startswith("export:")]
         cell.metadata.pop("tags", None)
         if kept:
@@ -49,9 +54,8 @@ def assignment_form(source: Source, points: float) -> NotebookNode:
 
 
 def graded_metadata(id: str, points: float) -> NotebookNode:
-    return _metadata("test", id, grade=True, locked=True, points=points)
+    return _metadata("test", id, points=points)
 
 
 def _metadata(kind: str, id: str, **fields) -> NotebookNode:
-    defaults = {"schema_version": 3, "solution": False, "grade": False, "locked": False, "task": False}
-    return NotebookNode({**defaults, "grade_id": grade_id(kind, id), **fields})
+    return NotebookNode({**NO_FLAGS, **FLAGS[kind], "grade_id": grade_id(kind, id), **fields})
