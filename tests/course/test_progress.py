@@ -151,8 +151,8 @@ def test_answers_that_end_python_hang_or_delete_stop_none_of_the_others(root, ca
     lines = said(root, capsys)
     assert lines[1:3] == ["  2.1 nearest_code  NOT YET: stopped: it ends Python, or takes over 15 s",
                           "  2.2 straight_through  done"]
-    # Of the two limits that stop it, the check's own may come first on a slow machine.
-    assert re.match(r"  2\.3 vq_losses  NOT YET: stopped: it (ends Python, or takes over 15 s|takes over 10 s)", lines[3])
+    # Either limit may stop it: the check's own counts its CPU time.
+    assert re.match(r"  2\.3 vq_losses  NOT YET: stopped: it (ends Python, or )?takes over 1[05] s", lines[3])
     assert re.match(r"  2\.4 code_statistics  NOT YET: it raised SystemExit", lines[4])
     assert sorted(path for path in root.rglob("*")) == before
 
