@@ -58,8 +58,8 @@ videos = to_video(torch.tensor(clips["video"]))
 example = videos[:1]
 continued = autoencoder.decode(trained.sample(1, given=autoencoder.encode(example[:, :, :5])))
 show(strip(torch.cat([example, continued]), frames=16, titles=["true", "5 given, 11 made"]),
-     alt="Two rows of 16 frames with a red and a cyan digit that move. The last eleven frames of the "
-         "second row were made by the model: the same digits on the same paths.")
+     alt="Two rows of 16 frames with a red and a cyan digit that move. The last eleven frames of "
+         "the second row were made by the model: the same digits on the same paths.")
 
 # %% [markdown]
 # **What it costs.** About two minutes on two CPU cores. **What it needs.** Notebook 06 (the parts). The model
