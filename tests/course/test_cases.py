@@ -90,6 +90,27 @@ def test_a_gradient_that_should_not_be():
     assert told(lambda x, y: x + y.detach(), lambda x, y: x + y, X, X + 1, gradients=False) is None
 
 
+def test_a_list_or_dict_that_is_changed():
+    def last(rows, names):
+        return rows[-1] + names["a"]
+
+    def takes_it_out(rows, names):
+        return rows.pop() + names["a"]
+
+    def names_another(rows, names):
+        names["b"] = 1
+        return rows[-1] + names["a"]
+
+    def turns_a_part(rows, names):
+        rows[0].reverse()
+        return rows[-1] + names["a"]
+
+    inputs = [[1, 2], 5], {"a": 4}
+    assert told(last, last, *inputs) is None
+    for answer, name in (takes_it_out, "rows"), (names_another, "names"), (turns_a_part, "rows"):
+        assert told(last, answer, *inputs) == f"it changes its input {name} in place"
+
+
 def test_several_results():
     def two(x):
         return x + 1, {"mean": x.mean()}
@@ -202,7 +223,7 @@ def test_parameters_that_begin_at_zero_are_drawn_anew():
         def forward(self, x):
             return self.weight * x + self.weight**2
 
-    assert told(Late, Square, X, init=(2,)) is None
+    assert told(Late, Square, X, init=(2,)).startswith("right until the parameters change: ")
     assert told(Late, Square, X, init=(2,), redrawn=True).startswith("4 of 4 values are wrong")
 
 
