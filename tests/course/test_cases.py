@@ -269,7 +269,7 @@ def test_the_message_tells_where_it_is_right(monkeypatch):
     assert examine(exercise, lambda x: x + 2 * x) is None
     assert str(examine(exercise, lambda x: x)) == "a named mistake."
     assert str(examine(exercise, lambda x: 3 * x[:4])) == (
-        "right for 4 numbers, wrong for 7 numbers: shape (4,) where (7,) is asked.")
+        "right for 4 numbers with other numbers, wrong for 7 numbers: shape (4,) where (7,) is asked.")
     assert str(examine(exercise, lambda x: 3 * x.numpy())) == (
         "wrong for 4 numbers: a numpy array where a tensor is asked.")
 
