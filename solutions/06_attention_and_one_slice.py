@@ -190,8 +190,8 @@ show(maps({f"frame {t}": changed[t] for t in range(3)}, cross={"frame 1": (2, 2)
 
 # %% tags=["exercise", "ex-6.2"]
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """query (b, heads, q, d), key (b, heads, k, d), value (b, heads, k, m), bias (heads, q, k), -inf
-    where a query may not look -> the values averaged by the attention weights, (b, heads, q, m)."""
+    """query (b, heads, q, d), key (b, heads, k, d), value (b, heads, k, m), bias (heads, q, k) with
+    -inf where a query may not look -> the values averaged by their weights, (b, heads, q, m)."""
     ### BEGIN SOLUTION
     weights = (query @ key.mT / math.sqrt(query.shape[-1]) + bias).softmax(-1)
     return weights @ value

@@ -18,9 +18,8 @@
 # number after another becomes possible on one machine.
 #
 # Below is where we are going. The first row is a clip of digits that no model was trained on. Of the second
-# row the model was given the five frames on the left, as codes. It wrote the rest: two digits, like coloured
-# lights, that walk through each other and come out as themselves. It is the first test clip; section 5 shows
-# and measures forty.
+# row the model was given the five frames on the left, as codes. It wrote the rest: two digits of coloured light
+# that walk through each other. It is the first test clip; section 5 shows and measures forty.
 
 # %% jupyter={"source_hidden": true}
 import math
@@ -498,7 +497,7 @@ assert torch.equal(made["every code anew"], made["cached"])
 
 # %% tags=["exercise", "ex-7.1"]
 def receptive_field(layers: list[tuple[int, int]]) -> int:
-    """Width in pixels of what one position sees after layers (kernel, stride), the first on pixels."""
+    """Width in pixels of what one position sees after layers (kernel, stride), first to last."""
     ### BEGIN SOLUTION
     seen, step = 1, 1
     for kernel, stride in layers:
@@ -538,7 +537,7 @@ print(f"a code stands for 4x4 pixels, and sees {receptive_field(lvt_encoder)} of
 # %% jupyter={"source_hidden": true} tags=["export:models.lvt.patch_vqvae"]
 """A frame autoencoder whose codes see their own patch alone, or their own layer of it. Ours.
 
-LVT's encoder looks around each patch (section 4.1), so that what stands beside a digit changes the digit's codes.
+LVT's encoder looks around each patch (section 4.1): what stands beside a digit changes its codes.
 """
 
 from dataclasses import dataclass
@@ -605,7 +604,8 @@ class LayerEncoder(nn.Module):
         super().__init__()
         ends = [layer * channels // layers for layer in range(layers + 1)]
         self.widths = [end - start for start, end in pairwise(ends)]
-        self.encoders = nn.ModuleList(PatchEncoder(n, hidden // layers, *blocks) for n in self.widths)
+        size = hidden // layers, *blocks
+        self.encoders = nn.ModuleList(PatchEncoder(width, *size) for width in self.widths)
 
     def forward(self, frames: Tensor) -> Tensor:
         ### BEGIN SOLUTION
@@ -631,8 +631,8 @@ class PatchVQVAEConfig(FrameVQVAEConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.layers and not 2 <= self.codebooks <= self.channels:
-            raise ValueError(f"layers need from 2 codebooks to one for each of the {self.channels} channels, "
-                             f"not {self.codebooks}")
+            raise ValueError("layers need from 2 codebooks to one for each of the "
+                             f"{self.channels} channels, not {self.codebooks}")
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""

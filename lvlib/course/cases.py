@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lvlib.course.differences import Observation, difference
-from lvlib.course.sandbox import NotYet, explain, same_room
+from lvlib.course.sandbox import NotYet, contents, explain, has_still, same_room
 
 __all__ = ["Case", "Draw", "Observation", "difference", "observe"]
 
@@ -76,7 +76,8 @@ class Draw:
 
 
 def observe(answer: Callable, case: Case, state: dict[str, Tensor] | None = None) -> Observation:
-    """Calls an answer twice: plain, then with gradients. Its exceptions are observed, not raised.
+    """Calls an answer plain, then with gradients, and a module once more with other parameters. Exceptions are
+    observed, not raised.
 
     state: what the reference's observation of this case has recorded as `state`, for an answer that is a class.
     """
@@ -111,7 +112,14 @@ def _observed(answer: Callable, case: Case, state: dict[str, Tensor], seen: Obse
     try:
         result = _with_written(_called(function, *inputs.args, **inputs.kwargs), inputs, case)
         seen = seen.but(again=plain(result))
-        return seen.but(gradients=_gradients(result, inputs, instance)) if case.gradients else seen
+        if case.gradients:
+            seen = seen.but(gradients=_gradients(result, inputs, instance))
+        if not isinstance(instance, nn.Module):
+            return seen
+        with torch.no_grad():  # as training does: what was worked out from them before is no longer right
+            for parameter in instance.parameters():
+                parameter.mul_(1.5).add_(0.1)
+        return seen.but(moved=plain(_called(function, *copied(case.args), **copied(case.kwargs))))
     except NotYet:
         raise
     except Exception as error:
@@ -164,8 +172,9 @@ class _Inputs:
 
     def __init__(self, case: Case, need_gradients: bool = False):
         self.args, self.kwargs = copied(case.args), copied(case.kwargs)
-        self.tensors = dict(_tensors({**dict(enumerate(self.args)), **self.kwargs}))
-        self.before = {key: x.clone() for key, x in self.tensors.items()}
+        self.all = {**{str(i): x for i, x in enumerate(self.args)}, **self.kwargs}
+        self.tensors = dict(_tensors(self.all))
+        self.before = contents(self.all)
         self.modules = [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, nn.Module)]
         if need_gradients:
             for x in self.leaves().values():
@@ -176,11 +185,10 @@ class _Inputs:
 
     def changed(self, function: Callable) -> tuple[str, ...]:
         names = self.names(function)
-        return tuple(names[key] for key, x in self.tensors.items()
-                     if x.shape != self.before[key].shape or not torch.equal(_bits(x), _bits(self.before[key])))
+        return tuple(names[key] for key, x in self.all.items() if not has_still(x, self.before[key]))
 
     def names(self, function: Callable) -> dict[str, str]:
-        """What the function calls each tensor among its inputs."""
+        """What the function calls each of its inputs, and each tensor in them."""
         if getattr(function, "__func__", None) is nn.Module.__call__:
             function = function.__self__.forward  # type: ignore[attr-defined]
         try:
@@ -188,11 +196,7 @@ class _Inputs:
         except (TypeError, ValueError):
             words = []
         positions = {str(i): word for i, word in enumerate(words)}
-        return {key: positions.get(key.split(".")[0], key) for key in self.tensors}
-
-
-def _bits(x: Tensor) -> Tensor:
-    return x.detach().nan_to_num() if x.is_floating_point() else x  # a NaN would differ from itself
+        return {key: positions.get(key.split(".")[0], key) for key in (*self.all, *self.tensors)}
 
 
 def _gradients(result: Any, inputs: _Inputs, instance: Any) -> dict[str, Tensor]:

@@ -26,6 +26,8 @@ class Observation:
     again: Plain = NOTHING
     """The result of a second call, of the same instance if it is a class."""
     failed_again: str = ""
+    moved: Plain = NOTHING
+    """The result of a third call, after the parameters of the instance have changed."""
     alone: Plain = NOTHING
     """The result for the first of the batch alone, where the case has a batch."""
     gradients: dict[str, Tensor] | None = None
@@ -77,6 +79,9 @@ def difference(expected: Observation, found: Observation) -> str | None:
     words = compare(expected.again, found.again)
     if words:
         return f"a second call gives another result: {words}"
+    words = compare(expected.moved, found.moved)
+    if words:
+        return f"right until the parameters change: {words}"
     if same_state:
         for name, tensor in expected.state_after.items():
             words = compare(("tensor", tensor), ("tensor", found.state_after[name]))

@@ -12,6 +12,7 @@ After it comes one pass that is the same for all: on each of the exercise's case
 does (`lvlib.course.cases`).
 """
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -44,7 +45,15 @@ class Exercise:
 
     def cases(self, seed: int = 0) -> list[Case]:
         """What answers are tried on. Another seed changes numbers and sizes, but for the notebook's own sizes."""
+<<<<<<< HEAD
         return list(self.make_cases(Draw(seed)))
+=======
+        if not self.make_cases:
+            return []
+        first, *others = self.make_cases(Draw(seed))
+        again = next(iter(self.make_cases(Draw(seed + 1))))  # a result kept for a shape is not right for all of it
+        return [first, dataclasses.replace(again, about=f"{first.about} with other numbers"), *others]
+>>>>>>> mend-checks
 
     @functools.cached_property
     def expected(self) -> list[tuple[Case, Observation]]:
@@ -52,6 +61,8 @@ class Exercise:
         return [(case, observe(self.reference, case)) for case in self.cases()]
 
 
+NO_BODY = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__firstlineno__",
+           "__static_attributes__"}  # what a class has though nothing was written into it
 _registry: dict[str, Exercise] = {}
 _passed: dict[str, bool] = {}  # what this session has checked
 
@@ -100,7 +111,7 @@ def expect(condition: Any, message: str, look_at: str = "") -> None:
 def examine(exercise: Exercise, answer: Any) -> NotYet | None:
     """What is wrong with an answer; None if it is right. Raises nothing but the user's own interrupt."""
     wants_class = isinstance(exercise.reference, type)
-    if not callable(answer) or (wants_class and isinstance(answer, nn.Module)):
+    if not callable(answer) or (wants_class and issubclass(type(answer), nn.Module)):
         kind = "class" if wants_class else "function"
         return NotYet(f"this is of type {type(answer).__name__}, not a {kind}", "the name alone, no call")
     problem = guarded(lambda fn: exercise.body(fn, expect), answer)
@@ -123,9 +134,21 @@ def _compare(exercise: Exercise, answer: Callable) -> None:
 
 
 def is_lvlibs_own(exercise: Exercise, answer: Any) -> bool:
-    """Whether an answer is not the learner's work: the reference, or anything else that lvlib defines."""
-    module = getattr(answer, "__module__", None) or ""
-    return answer is exercise.reference or module.split(".")[0] == "lvlib"
+    """Whether an answer is not the learner's work: the reference, or anything else that lvlib defines.
+
+    Nor is that under another name: a partial, another function of the same code, a subclass that adds nothing.
+    """
+    while type(answer) is functools.partial:
+        answer = answer.func
+    try:
+        if isinstance(answer, type):
+            answer = next(c for c in answer.__mro__ if set(vars(c)) - NO_BODY)
+        code = getattr(answer, "__code__", None)
+        module = str(getattr(answer, "__module__", None))
+    except Exception:  # a class may forbid to look at it
+        return False
+    same_code = code is not None and code is getattr(exercise.reference, "__code__", None)
+    return answer is exercise.reference or same_code or module.split(".")[0] == "lvlib"
 
 
 def check(id: str, answer: Any) -> Any:

@@ -84,14 +84,13 @@ class Watch:
         def learners_code(*args, **kwargs):
             if self.inside:
                 return function(*args, **kwargs)
-            arrays = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor | np.ndarray)]
-            before = [_copy(x) for x in arrays]
+            before = contents((args, kwargs))
             self.inside = True
             try:
                 result = function(*args, **kwargs)
             finally:
                 self.inside = False
-            if not all(torch.equal(_copy(x), old) for x, old in zip(arrays, before, strict=True)):
+            if not has_still((args, kwargs), before):
                 raise NotYet("it changes its input in place", "make a new tensor, or work on a clone")
             if keep:
                 self.result = result
@@ -100,8 +99,24 @@ class Watch:
         return learners_code
 
 
-def _copy(x: Tensor | np.ndarray) -> Tensor:
-    return torch.as_tensor(x).detach().nan_to_num()  # a NaN would differ from itself
+def contents(x: Any) -> Any:
+    """What an input holds now, for `has_still`: copies of arrays, also in lists and dicts. Other objects stay."""
+    if isinstance(x, Tensor | np.ndarray):
+        return torch.as_tensor(x).detach().nan_to_num().clone()  # a NaN would differ from itself
+    if isinstance(x, list | tuple):
+        return [contents(y) for y in x]
+    return {key: contents(y) for key, y in x.items()} if isinstance(x, dict) else x
+
+
+def has_still(x: Any, before: Any) -> bool:
+    """Whether an input holds what it held when `before = contents(x)` was taken."""
+    if isinstance(x, Tensor | np.ndarray):
+        return isinstance(before, Tensor) and torch.equal(contents(x), before)
+    if isinstance(x, list | tuple):
+        return isinstance(before, list) and len(x) == len(before) and all(map(has_still, x, before))
+    if isinstance(x, dict):
+        return isinstance(before, dict) and list(x) == list(before) and all(has_still(x[key], before[key]) for key in x)
+    return x is before
 
 
 @contextlib.contextmanager

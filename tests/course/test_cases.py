@@ -90,6 +90,25 @@ def test_a_gradient_that_should_not_be():
     assert told(lambda x, y: x + y.detach(), lambda x, y: x + y, X, X + 1, gradients=False) is None
 
 
+def test_a_list_or_dict_that_is_changed():
+    def last(rows, names):
+        return rows[-1] + names["a"]
+
+    def takes_it_out(rows, names):
+        return rows.pop() + names["a"]
+
+    def takes_a_name_out(rows, names):
+        return rows[-1] + names.pop("a")
+
+    def turns_a_part(rows, names):
+        rows[0].reverse()
+        return rows[-1] + names["a"]
+
+    inputs = [[1, 2], 5], {"a": 4}
+    for answer, name in (takes_it_out, "rows"), (takes_a_name_out, "names"), (turns_a_part, "rows"):
+        assert told(last, answer, *inputs) == f"it changes its input {name} in place"
+
+
 def test_several_results():
     def two(x):
         return x + 1, {"mean": x.mean()}
@@ -202,7 +221,7 @@ def test_parameters_that_begin_at_zero_are_drawn_anew():
         def forward(self, x):
             return self.weight * x + self.weight**2
 
-    assert told(Late, Square, X, init=(2,)) is None
+    assert told(Late, Square, X, init=(2,)).startswith("right until the parameters change: ")
     assert told(Late, Square, X, init=(2,), redrawn=True).startswith("4 of 4 values are wrong")
 
 
@@ -248,7 +267,7 @@ def test_the_message_tells_where_it_is_right(monkeypatch):
     assert examine(exercise, lambda x: x + 2 * x) is None
     assert str(examine(exercise, lambda x: x)) == "a named mistake."
     assert str(examine(exercise, lambda x: 3 * x[:4])) == (
-        "right for 4 numbers, wrong for 7 numbers: shape (4,) where (7,) is asked.")
+        "right for 4 numbers with other numbers, wrong for 7 numbers: shape (4,) where (7,) is asked.")
     assert str(examine(exercise, lambda x: 3 * x.numpy())) == (
         "wrong for 4 numbers: a numpy array where a tensor is asked.")
 

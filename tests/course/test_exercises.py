@@ -1,12 +1,14 @@
 """What a check prints and returns, whatever a learner hands over."""
 
 import asyncio
+import functools
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,8 @@ def test_right_answers_come_back(capsys):
         return x + x
 
     class Mine(Scale):
-        pass
+        def forward(self, x):
+            return x * self.factor
 
     assert line_of(capsys, "98.2", mine) == (mine, "98.2 double  OK")
     assert line_of(capsys, "98.10", Mine) == (Mine, "98.10 Scale  OK")
@@ -391,6 +394,30 @@ def test_lvlibs_own_is_never_done(capsys):
         assert mine is double and line.startswith(f"98.2 double  NOT YET: {said}")
     progress()
     assert capsys.readouterr().out.endswith("0 of 2 done\n")
+
+
+def test_lvlibs_own_under_another_name_is_never_done(capsys):
+    class Empty(Scale):
+        """Nothing but a text."""
+
+    same_code = types.FunctionType(double.__code__, globals())
+    for id, answer in ("98.2", functools.partial(double)), ("98.2", same_code), ("98.10", Empty):
+        assert "this is lvlib's own" in line_of(capsys, id, answer)[1]
+
+
+class Closed(type):
+    def __getattribute__(cls, name):
+        raise RuntimeError("closed")
+
+
+def test_an_answer_that_cannot_be_looked_at_is_judged_all_the_same(capsys):
+    def numbered(x):
+        return 2 * x
+
+    numbered.__module__ = 5
+    assert line_of(capsys, "98.2", numbered)[1] == "98.2 double  OK"
+    for id in "98.2", "98.10":
+        assert "NOT YET: " in line_of(capsys, id, Closed("C", (), {}))[1]
 
 
 def test_an_unknown_exercise_lists_those_that_exist(capsys):

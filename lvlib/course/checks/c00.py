@@ -20,6 +20,7 @@ def _clip_cases(draw):
     for t, h, w, c in (4, 5, 6, 3), (draw.size(5, 9), draw.size(2, 9), draw.size(2, 9), 2):
         yield Case(f"{t} frames of {h} x {w} pixels and {c} channels", (_clip(draw, t, h, w, c),))
     yield Case("a single frame", (_clip(draw, 1, 3, 2, 4),))
+    yield Case("a long clip", (_clip(draw, draw.size(60, 90), 2, 3, 1),))
     yield Case("a part of a clip", (_clip(draw, 9, 8, 7, 3)[::2, 1:6, 2:],))
     yield Case("a clip without black and white", (draw.integers(60, 200, 3, 4, 5, 3, dtype=torch.uint8),))
     yield Case("a clip all black", (torch.zeros(2, 3, 4, 3, dtype=torch.uint8),))
@@ -156,6 +157,8 @@ def block_means(video: Tensor) -> Tensor:
 def _block_cases(draw):
     # A clip whose channels were last lies differently in memory.
     yield Case("the notebook's digits", (draw.uniform(16, 64, 64, 1).permute(3, 0, 1, 2),), gradients=False, loose=True)
+    colour = to_video(_clip(draw, 4, 8, 12, 3))
+    yield Case("a colour clip from the exercise before", (colour,), gradients=False, loose=True)
     sizes = []
     for c, t, h, w in (3, 4, 8, 12), (1, 2, 4, 4), (2, 2 * draw.size(1, 5), 4 * draw.size(3, 5), 4 * draw.size(1, 2)):
         sizes.append((f"{c} channels of {t} frames of {h} x {w} pixels", (c, t, h, w)))

@@ -117,7 +117,8 @@ def _video_cases(draw):
         yield case(f"shape {shape}", *shape)
     yield case("float64", 2, 1, 2, 4, 4, dtype=torch.float64)
     yield case("clips that are equal", 2, 1, 2, 4, 4, noise=0)
-    for other in (1, 1, 2, 4, 4), (2, 1, 2, 4, 5):  # the first would be repeated for the whole batch without a word
+    # The first would be repeated for the whole batch without a word, the last has as many numbers.
+    for other in (1, 1, 2, 4, 4), (2, 1, 2, 4, 5), (2, 1, 4, 2, 4):
         shapes = (2, 1, 2, 4, 4), other
         yield Case(f"shapes {shapes[0]} and {other}", tuple(draw.normal(*s) for s in shapes), raises=UserError)
 
@@ -166,6 +167,8 @@ def _nats_cases(draw):
         dims = draw.size(50, 999)
         yield Case(f"nats {shape} and {dims} dims", (dims * draw.uniform(*shape), dims), loose=True)
     yield Case("one dimension", (draw.uniform(2), 1), loose=True)
+    nats = 1e4 * (1 + draw.uniform(3))
+    yield Case("a model worse than one that knows nothing", (nats, draw.size(50, 99)), loose=True)
     yield Case("float64", (draw.uniform(4, dtype=torch.float64), 6), loose=True)
 
 

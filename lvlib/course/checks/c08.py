@@ -123,11 +123,14 @@ def _(fn, expect):
     expect(all(isinstance(n, int) for n in grid), "sizes are whole numbers", look_at="// in place of /")
     expect(grid == (4, 16, 10), "each size divided by its factor is asked for",
            look_at="length // factor, axis by axis")
-    for size, axis in ((16, 32, 63), "width"), ((15, 32, 60), "frames"), ((16, 33, 60), "height"), (
-            (3, 32, 60), "frames"):
+    told_of = {}
+    for size, axis in (((16, 32, 63), "width"), ((15, 32, 60), "frames"), ((16, 33, 60), "height"),
+                       ((3, 32, 60), "frames"), ((16, 32, 125), "width"), ((41, 32, 60), "frames"),
+                       ((16, 75, 60), "height")):
         length, factor = size[list(AXES).index(axis)], AXES[axis]
         message = _error(fn, size, expect)
         expect(axis in message.lower(), "the error should name the axis", look_at="frames, height or width")
+        told_of[axis] = re.sub(r"\d+", "", message)
         expect("\n" not in message.strip(), "one line is asked for", look_at="the text of the error")
         below, rest = length // factor * factor, length % factor
         fine = {below, below + factor} - {0}
@@ -138,6 +141,8 @@ def _(fn, expect):
         expect(other is None, f"for {axis} {length} the nearest fine sizes are {nearest}, not {other}",
                look_at="length // factor * factor")
         expect(told & fine, "the error should tell a size that is fine", look_at=f"for {axis} {length}: {nearest}")
+    expect(len(set(told_of.values())) == len(AXES), "the error should name the axis",
+           look_at="the one that does not fit, not all three")
     expect(_error(fn, (0, 32, 60), expect, "a clip of 0 frames is no clip"), "the error should have a text",
            look_at="ValueError(...)")
 
@@ -186,6 +191,8 @@ def _line_cases(draw):
         yield case(f"shape {shape} along {axis}", axis, *shape)
         yield case(f"one position along {axis}", axis, 2, 3, 1, 1, 1, 2)
     yield case("float64", "h", 1, 1, 2, 3, 4, 5, dtype=torch.float64)
+    q, k, v = (draw.normal(1, 2, 3, 3, 3, 16) for _ in range(3))
+    yield Case("scores of several hundred", ("w", 20 * q, 20 * k, v), gradients=False)
 
 
 @exercise("8.3", reference=axial_attention.attend_along, wrong={

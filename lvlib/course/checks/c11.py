@@ -62,6 +62,8 @@ def _norm_cases(draw):
     for sizes in (1, 1, 4, 1), (3, 5, 7, 2), (draw.size(2, 4), draw.size(2, 6), draw.size(3, 9), draw.size(2, 9)):
         yield case("{} clips, {} positions, {} numbers and a condition of {}".format(*sizes), *sizes)
     yield case("float64", 2, 3, 6, 4, torch.float64)
+    inputs = torch.full((2, 3, 4), 2.0), draw.normal(2, 3, 5), draw.normal(8, 5)
+    yield Case("vectors of equal numbers", inputs, gradients=False)
 
 
 @exercise("11.1", reference=conditional_norm, wrong={
@@ -166,6 +168,7 @@ def _block_cases(draw):
     yield case("another width, the same size", 3, 5, 1, 2, 3, 1, 4, 6)
     channels, width = draw.size(1, 5), draw.size(2, 6)
     yield case(f"{channels} channels to {width}, odd sides", channels, width, 2, 3, channels, draw.size(1, 3), 5, 7)
+    yield Case("large inputs", (100 * draw.normal(2, 3, 2, 4, 4),), init=(3, 3, 1), redrawn=True)
     yield Case("a block as it begins", (draw.normal(2, 4, 2, 3, 3),), init=(4, 4, 1))
 
 

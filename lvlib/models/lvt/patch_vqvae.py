@@ -1,7 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/07_lvt_writes_video.py.
 """A frame autoencoder whose codes see their own patch alone, or their own layer of it. Ours.
 
-LVT's encoder looks around each patch (section 4.1), so that what stands beside a digit changes the digit's codes.
+LVT's encoder looks around each patch (section 4.1): what stands beside a digit changes its codes.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,8 @@ class LayerEncoder(nn.Module):
         super().__init__()
         ends = [layer * channels // layers for layer in range(layers + 1)]
         self.widths = [end - start for start, end in pairwise(ends)]
-        self.encoders = nn.ModuleList(PatchEncoder(n, hidden // layers, *blocks) for n in self.widths)
+        size = hidden // layers, *blocks
+        self.encoders = nn.ModuleList(PatchEncoder(width, *size) for width in self.widths)
 
     def forward(self, frames: Tensor) -> Tensor:
         layers = frames.split(self.widths, dim=1)
@@ -73,8 +74,8 @@ class PatchVQVAEConfig(FrameVQVAEConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.layers and not 2 <= self.codebooks <= self.channels:
-            raise ValueError(f"layers need from 2 codebooks to one for each of the {self.channels} channels, "
-                             f"not {self.codebooks}")
+            raise ValueError("layers need from 2 codebooks to one for each of the "
+                             f"{self.channels} channels, not {self.codebooks}")
 
     def build(self) -> FrameVQVAE:
         """The model, with new weights."""

@@ -187,3 +187,12 @@ def wrong_4_float16(video):
 
 def wrong_4_grown(video: Tensor) -> Tensor:
     return F.avg_pool3d(video, (2, 4, 4))[None]
+
+
+def wrong_1_at_most_16_frames(frames):
+    return frames.flip(0) if len(frames) <= 16 else frames
+
+
+def wrong_4_view(video):
+    c, t, h, w = video.shape
+    return video.view(c * t // 2, 2, h // 4, 4, w // 4, 4).mean((1, 3, 5)).view(c, t // 2, h // 4, w // 4)

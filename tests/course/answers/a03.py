@@ -97,13 +97,6 @@ def right_3_no_grad(dead, fresh, fresh_count, embedding, count, total):
                 torch.where(rows, fresh * fresh_count, total))
 
 
-def right_3_masks(dead, fresh, fresh_count, embedding, count, total):
-    d = dead.to(count.dtype)
-    embedding = d[:, None] * fresh + (1 - d[:, None]) * embedding
-    count = d * fresh_count + (1 - d) * count
-    return embedding, count, d[:, None] * (fresh_count * fresh) + (1 - d[:, None]) * total
-
-
 def right_3_masked_fill(dead, fresh, fresh_count, embedding, count, total):
     count = count.masked_fill(dead, fresh_count)
     embedding = torch.where(dead[:, None], fresh, embedding)
@@ -188,3 +181,10 @@ def wrong_4_living_mean(count, share):
 
 def wrong_4_other_shares(count, share):
     return count < (0.25 if share == 0.25 else 0.05) * count.mean()
+
+
+def wrong_3_masks(dead, fresh, fresh_count, embedding, count, total):
+    d = dead.to(count.dtype)
+    embedding = d[:, None] * fresh + (1 - d[:, None]) * embedding
+    count = d * fresh_count + (1 - d) * count
+    return embedding, count, d[:, None] * (fresh_count * fresh) + (1 - d[:, None]) * total

@@ -145,13 +145,6 @@ def right_3_in_python(codes, num_codes):
     return torch.tensor(numbers).reshape(codes.shape[:-1])
 
 
-def right_3_float64_inside(codes, num_codes):
-    number = codes[..., 0].double()
-    for i in range(1, codes.shape[-1]):
-        number = number * num_codes + codes[..., i]
-    return number.long()
-
-
 def wrong_1_tensor(latent_shape, num_codes):
     return math.prod(latent_shape) * torch.tensor(float(num_codes)).log2()
 
@@ -218,3 +211,10 @@ def wrong_3_rows_alone(codes, num_codes):
 def wrong_3_float(codes, num_codes):
     n = codes.shape[-1]
     return (codes * float(num_codes) ** torch.arange(n - 1, -1, -1)).sum(-1)
+
+
+def wrong_3_float64_inside(codes, num_codes):
+    number = codes[..., 0].double()
+    for i in range(1, codes.shape[-1]):
+        number = number * num_codes + codes[..., i]
+    return number.long()

@@ -58,6 +58,17 @@ def wrong_1_float(layers):
     return float(right_1_products(layers))
 
 
+def wrong_1_turns_the_list(layers):
+    layers.reverse()
+    return right_1_from_the_end(layers[::-1])
+
+
+def wrong_1_empties_the_list(layers):
+    seen = right_1_products(layers)
+    layers.clear()
+    return seen
+
+
 class right_2_loop(nn.Sequential):
     def __init__(self, channels, hidden, residual_hidden, residual_blocks):
         layers = [nn.Conv2d(channels, hidden, kernel_size=4, stride=4)]

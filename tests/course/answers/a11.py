@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce, repeat
+from einops import rearrange, repeat
 from torch import nn
 
 from lvlib.models.common.conditioning import ResidualBlock3d
@@ -12,13 +12,6 @@ def right_1_by_hand(x, cond_vector, weight):
     x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
     scale, shift = (cond_vector @ weight.T).split(x.shape[-1], dim=-1)
     return x * (1 + scale) + shift
-
-
-def right_1_no_epsilon(x, cond_vector, weight):
-    centred = x - reduce(x, "b n d -> b n 1", "mean")
-    normed = centred / centred.square().mean(-1, keepdim=True).sqrt()
-    scale, shift = F.linear(cond_vector, weight).tensor_split(2, -1)
-    return normed + normed * scale + shift
 
 
 def right_1_two_products(x, cond_vector, weight):
@@ -46,7 +39,7 @@ def right_1_loop(x, cond_vector, weight):
         rows = []
         for vector, c in zip(clip, told, strict=True):
             scale, shift = (weight @ c).chunk(2)
-            rows.append((vector - vector.mean()) / vector.std(correction=0) * (1 + scale) + shift)
+            rows.append((vector - vector.mean()) / (vector.var(correction=0) + 1e-5).sqrt() * (1 + scale) + shift)
         clips.append(torch.stack(rows))
     return torch.stack(clips)
 

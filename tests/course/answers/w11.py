@@ -190,3 +190,15 @@ def wrong_4_shorter_window(latents, actions, held, first, keep):
     s = actions.shape[1] // latents.shape[1]
     kept = actions[:, first * s : (first + keep) * s - 1]
     return latents[:, first : first + keep], torch.cat([kept, held.expand(len(actions), 1, -1)], 1)
+
+
+def wrong_1_no_epsilon(x, cond_vector, weight):
+    centred = x - reduce(x, "b n d -> b n 1", "mean")
+    normed = centred / centred.square().mean(-1, keepdim=True).sqrt()
+    scale, shift = F.linear(cond_vector, weight).tensor_split(2, -1)
+    return normed + normed * scale + shift
+
+
+class wrong_3_at_most_30(ResidualBlock3d):
+    def forward(self, x):
+        return super().forward(x).clamp(0, 30)
