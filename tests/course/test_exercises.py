@@ -230,7 +230,7 @@ def test_it_is_stopped_where_ctrl_c_is_ignored(capsys, short_limit):
 
 def test_a_busy_machine_stops_nobody(capsys, short_limit):
     def slow(x):
-        time.sleep(0.5)  # others compute meanwhile
+        time.sleep(0.3)  # others compute meanwhile
         return 2 * x
 
     assert line_of(capsys, "98.2", slow) == (slow, "98.2 double  OK")
