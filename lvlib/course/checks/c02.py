@@ -18,7 +18,6 @@ def _nearest_cases(draw):
     for vectors, k, d in ((6,), 3, 4), ((1,), 1, 1), ((2, 3), draw.size(5, 9), draw.size(5, 9)):
         size = f"z {(*vectors, d)} and {k} codes"
         yield Case(size, (draw.normal(*vectors, d), draw.normal(k, d)), batch=(0,))
-    yield Case("a single vector", (draw.normal(3), draw.normal(5, 3)))
     yield Case("float64", (draw.normal(3, 5, dtype=torch.float64), draw.normal(4, 5, dtype=torch.float64)))
     equal = draw.integers(-3, 4, 3, 2).float()  # whole numbers: equal distances are equal in any formula
     yield Case("equal codes", (draw.integers(-3, 4, 9, 2).float(), equal.repeat(3, 1)))

@@ -122,8 +122,7 @@ def _combination_cases(draw):
     for shape, num_codes in (((9, 4), 3), ((5, 3), draw.size(5, 99)), ((2, 3, 4, 4, 4), 8), ((1, 1), 7), ((6, 5), 128)):
         codes = draw.integers(0, num_codes, *shape)
         yield Case(f"codes {shape}, each below {num_codes}", (codes, num_codes), batch=(0,))
-    for kind, n in ("float32", 4), ("float64", 6):
-        yield Case(f"numbers that {kind} cannot hold", (512 - draw.integers(1, 9, 5, n), 512))
+    yield Case("numbers that float32 cannot hold", (512 - draw.integers(1, 9, 5, 4), 512))
 
 
 def joint_code(codes, num_codes):

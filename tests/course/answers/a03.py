@@ -183,7 +183,7 @@ def wrong_4_other_shares(count, share):
     return count < (0.25 if share == 0.25 else 0.05) * count.mean()
 
 
-def wrong_3_masks(dead, fresh, fresh_count, embedding, count, total):
+def right_3_masks(dead, fresh, fresh_count, embedding, count, total):
     d = dead.to(count.dtype)
     embedding = d[:, None] * fresh + (1 - d[:, None]) * embedding
     count = d * fresh_count + (1 - d) * count

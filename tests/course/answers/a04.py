@@ -213,7 +213,7 @@ def wrong_3_float(codes, num_codes):
     return (codes * float(num_codes) ** torch.arange(n - 1, -1, -1)).sum(-1)
 
 
-def wrong_3_float64_inside(codes, num_codes):
+def right_3_float64_inside(codes, num_codes):
     number = codes[..., 0].double()
     for i in range(1, codes.shape[-1]):
         number = number * num_codes + codes[..., i]

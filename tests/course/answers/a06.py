@@ -63,6 +63,11 @@ def right_2_scaled_query(query, key, value, bias):
     return torch.matmul(torch.softmax(scores + bias[None], -1), value)
 
 
+def right_2_exp(query, key, value, bias):
+    scores = (query @ key.transpose(2, 3) / math.sqrt(key.shape[-1]) + bias).exp()
+    return scores @ value / scores.sum(-1, keepdim=True)
+
+
 def right_2_float64_inside(query, key, value, bias):
     scores = query.double() @ key.double().mT / math.sqrt(key.size(-1)) + bias.double()
     return (scores.softmax(-1) @ value.double()).to(query.dtype)

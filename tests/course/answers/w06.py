@@ -207,8 +207,3 @@ class wrong_4_writes_into_the_codes(CodeHeads):
         logits = super().forward(x, codes)
         codes.zero_()
         return logits
-
-
-def wrong_2_exp(query, key, value, bias):
-    scores = (query @ key.transpose(2, 3) / math.sqrt(key.shape[-1]) + bias).exp()
-    return scores @ value / scores.sum(-1, keepdim=True)

@@ -240,25 +240,3 @@ def wrong_5_float32(video, target, variance):
 
 def wrong_5_rounded(video, target, variance):
     return (F.mse_loss(video, target) / variance).round(decimals=4)
-
-
-def wrong_3_softmax_by_hand(axis, q, k, v):
-    place = "bmthwd".index(axis)
-    q, k, v = (x.movedim(place, -2) for x in (q, k, v))
-    weights = (q @ k.mT / math.sqrt(q.shape[-1])).exp()
-    return (weights @ v / weights.sum(-1, keepdim=True)).movedim(-2, place)
-
-
-def wrong_2_three_axes_always(size, downsample):
-    for length, factor in zip(size, downsample, strict=True):
-        if length < 1 or length % factor:
-            near = (length // factor + 1) * factor
-            raise ValueError(f"frames, height or width: {length} is no multiple of {factor}, take {near}")
-    return right_2_divmod(size, downsample)
-
-
-def wrong_2_one_example_for_all(size, downsample):
-    for axis, length, factor in zip(("frames", "height", "width"), size, downsample, strict=True):
-        if length < 1 or length % factor:
-            raise ValueError(f"{axis} {length} is no multiple of {factor}: take 16, 32 and 60")
-    return right_2_divmod(size, downsample)
