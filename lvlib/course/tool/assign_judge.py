@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import psutil
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -138,6 +137,8 @@ def _run(job: bytes, limits: Limits) -> bytes | str:
 def _is_late(process: subprocess.Popen, seconds: float, too_large: Callable[[], bool]) -> bool:
     """Waits until it ends, or gives too much, or is late: by the clock and by its CPU time, so that a busy machine
     stops nobody. What only waits may take IDLE times as long."""
+    import psutil  # here: its Linux form imports what Windows lacks
+
     started, watched = time.monotonic(), psutil.Process(process.pid)
     while not too_large():
         try:

@@ -8,11 +8,10 @@ cells get the verdicts for their outputs.
 import pickle
 from pathlib import Path
 
+from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
-from nbgrader.preprocessors import NbGraderPreprocessor
-from nbgrader.utils import compute_checksum
-from traitlets import Float, Unicode
+from traitlets import Bool, Float, Unicode
 
 from lvlib.course.tool.assign_judge import NOT_WRITTEN, Graded, Limits, problem_of
 from lvlib.course.tool.assign_notebook import FLAGS, NO_FLAGS, grade_id, graded_metadata
@@ -20,11 +19,13 @@ from lvlib.course.tool.assign_notebook import FLAGS, NO_FLAGS, grade_id, graded_
 MOST_LETTERS = 300  # of what is wrong
 
 
-class Sanitize(NbGraderPreprocessor):
+class Sanitize(Preprocessor):
     """Gives each cell of the course the metadata that the course wrote, and others none; of copies the last one counts.
 
     nbgrader takes what was edited for an old format, and would stop there for all students who come after.
     """
+
+    enabled = Bool(True).tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         seen = set()
@@ -38,9 +39,10 @@ class Sanitize(NbGraderPreprocessor):
         return nb, resources
 
 
-class Judge(NbGraderPreprocessor):
+class Judge(Preprocessor):
     """Gives each graded cell its verdict: an error where the answer is wrong, which nbgrader counts as 0 points."""
 
+    enabled = Bool(True).tag(config=True)
     folder = Unicode(help="The folder `grading` of the course").tag(config=True)
     seconds = Float(20, help="Limit of one exercise's CPU time").tag(config=True)
     gigabytes = Float(8, help="Memory limit of one exercise, on Linux").tag(config=True)
@@ -66,6 +68,8 @@ class Judge(NbGraderPreprocessor):
         return nb, resources
 
     def _problem(self, exercise: Graded, answer: NotebookNode | None, folder: Path, limits: Limits) -> str | None:
+        from nbgrader.utils import compute_checksum  # here: on Unix it imports pwd, which need not be there
+
         if answer is None:
             return "its cell was deleted"
         if answer.metadata.nbgrader.get("checksum") == compute_checksum(answer):  # that of the release version
