@@ -1,0 +1,1 @@
+"""Checks of notebook 12: moments that stream, the trace of a square root, the unbiased kernel distance."""
