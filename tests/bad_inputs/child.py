@@ -95,10 +95,10 @@ def _in_this_process() -> None:
     bench.PRODUCT = 64
     launch = loop.launch
 
-    def launch_alone(config, device, devices, nodes):
+    def launch_alone(precision, device, devices, nodes):
         if devices * nodes > 1:
             raise SystemExit(0)
-        return launch(config, device, devices, nodes)
+        return launch(precision, device, devices, nodes)
 
     loop.launch = launch_alone
 

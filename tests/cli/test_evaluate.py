@@ -11,7 +11,6 @@ from PIL import Image
 from small_runs import make_prior_run
 
 from lvlib.data import to_video
-from lvlib.evaluation.scores import evenly_spaced
 from lvlib.models.lvt.prior import LVTSampling
 from lvlib.runs import load_model
 from lvlib.runs.load import load_autoencoder
@@ -105,7 +104,9 @@ def test_every_score_says_what_it_was_measured_with(run, evaluate, digits, lvlib
              "frames": 4, "size": 32, "given_frames": 1, "sampling": {"temperature": 0.5}, "condition": [], "seed": 0,
              "likelihood": "exact"}
     report = evaluate(run, "--split", "val", "--clips", 1, "--sampling.temperature", 0.5, "--metrics", "psnr")
-    assert {name: report[name] for name in report if name != "psnr"} == about
+    assert {name: report[name] for name in about} == about
+    assert (report["protocol"], report["protocol_changed"]) == ("course", {"split": "val", "clips": 1})
+    assert report["choices"]["choice"] == "spread" and report["networks"] == {} and report["scores"] == ["psnr"]
     status, table, _ = lvlib("evaluate", run, "--data.root", digits)
     assert status == 0
     assert f"{run} on {digits}, split test: 2 of 2 clips, each 4 x 32 x 32" in table
@@ -134,21 +135,15 @@ def test_a_still_clip_s_psnr_is_infinite_and_still_json(run, evaluate, lvlib, tm
     assert "infinite dB" in lvlib("evaluate", run, "--metrics", "psnr", "--data.root", tmp_path / "videos")[1]
 
 
-def test_clips_are_spread_over_the_split():
-    assert list(evenly_spaced(range(100), 4)) == [0, 33, 66, 99]
-    assert list(evenly_spaced(range(3), 9)) == [0, 1, 2]
-    assert list(evenly_spaced(range(9), 1)) == [0]
-
-
 def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
     monkeypatch.setattr("lvlib.runs.load_pipeline", None)  # the work begins with it
 
     def message(*arguments, run=run, root=digits) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)
 
-    assert "unknown metric 'fvd'; there are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fvd")
+    assert "unknown metric 'fid'; did you mean fvd? There are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fid")
     line = message("--metrics", "bits_per_dim", run=run / "autoencoder")
-    assert "bits_per_dim: an autoencoder has no likelihood; this run has psnr, mse, usage, perplexity" in line
+    assert "bits_per_dim: an autoencoder has no likelihood; there are: psnr, mse, usage, perplexity" in line
     assert "--given-frames must be 1 to 3, not 4" in message("--given-frames", 4)
     assert "--clips must be at least 1" in message("--clips", 0)
     assert "did you mean test?" in message("--split", "tests")
