@@ -109,11 +109,10 @@ def count_baselines(pipeline: Pipeline, data: Dataset) -> CodeBaselines | None:
 
 def means(runs: Sequence[Scores]) -> tuple[Scores, Scores]:
     """Mean and standard deviation over runs, n - 1 in its denominator."""
-    names = {(name, of) for scores in runs for name, values in scores.items() for of in values}
     mean: Scores = {name: {} for name in runs[0]}
     std: Scores = {name: {} for name in runs[0]}
-    for name, of in sorted(names):
+    for name, of in [(name, of) for name, values in runs[0].items() for of in values]:
         values = torch.tensor([scores[name][of] for scores in runs], dtype=torch.float64)
         mean[name][of] = values.mean(0).tolist()
-        std[name][of] = values.std(0).tolist() if len(runs) > 1 else (values[0] * 0).tolist()
+        std[name][of] = values.std(0, correction=min(1, len(runs) - 1)).tolist()
     return mean, std
