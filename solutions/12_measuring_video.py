@@ -49,22 +49,25 @@ class Moments(NamedTuple):
 
 
 def moments_of(features: Tensor) -> Moments:
-    """Of vectors (n, d). In float64: of many vectors, float32 loses the differences."""
+    """Of vectors (n, d), n from 0 up. In float64: of many vectors, float32 loses the differences."""
     features = features.double()
-    mean = features.mean(0)
+    mean = features.sum(0) / max(len(features), 1)
     centred = features - mean
     return Moments(len(features), mean, centred.T @ centred)
 
 
 # %% tags=["exercise", "ex-12.1", "export:metrics.moments"]
 def merge_moments(a: Moments, b: Moments) -> Moments:
-    """The moments of both sets together, from the moments alone (Chan et al. 1979)."""
+    """The moments of both sets together, from the moments alone; either may be empty, or both.
+
+    Chan, Golub and LeVeque 1979.
+    """
     ### BEGIN SOLUTION
     count = a.count + b.count
+    share = b.count / max(count, 1)
     apart = b.mean - a.mean
-    mean = a.mean + apart * (b.count / count)
-    between = torch.outer(apart, apart) * (a.count * b.count / count)
-    return Moments(count, mean, a.scatter + b.scatter + between)
+    between = a.count * share * torch.outer(apart, apart)
+    return Moments(count, a.mean + share * apart, a.scatter + b.scatter + between)
     ### END SOLUTION
 
 
@@ -83,8 +86,9 @@ from lvlib.metrics.moments import Moments
 def trace_sqrt_product(a: Tensor, b: Tensor) -> Tensor:
     """tr((a b)^(1/2)) of two covariances (d, d), symmetric without negative eigenvalues -> ().
 
-    a^(1/2) b a^(1/2) has the eigenvalues of a b and is symmetric: one square root of a matrix is
-    enough, and its own is never formed. Eigenvalues that rounding has made negative count as 0.
+    a^(1/2) b a^(1/2) has the eigenvalues of a b and is symmetric. Its own square root is never
+    formed: the trace is the sum of the roots of its eigenvalues. Those that rounding has made
+    negative count as 0. The dtype stays.
     """
     ### BEGIN SOLUTION
     values, vectors = torch.linalg.eigh(a)
@@ -99,10 +103,11 @@ trace_sqrt_product = check("12.2", trace_sqrt_product)
 
 # %% tags=["export:metrics.frechet"]
 def frechet_distance(real: Moments, generated: Moments) -> Tensor:
-    """The squared Frechet distance of two Gaussians with these moments, () float64 (FVD: Unterthiner et al. 2018).
+    """The squared Frechet distance of two Gaussians with these moments, () float64.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Of finite sets it is too large, the more so the
-    fewer clips there are. Raises ValueError for fewer than two clips, or other numbers of features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Of finite sets it is too large on average, the
+    more so the fewer clips there are. Raises ValueError for a set of fewer than two clips, or of
+    another number of features. On features of I3D it is FVD (Unterthiner et al. 2018).
     """
     if real.mean.shape != generated.mean.shape:
         raise ValueError(f"{len(real.mean)} features cannot be compared with {len(generated.mean)}")
@@ -128,11 +133,16 @@ def kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 # %% tags=["exercise", "ex-12.3", "export:metrics.kernel"]
 def kernel_distance(real: Tensor, generated: Tensor) -> Tensor:
-    """The squared maximum mean discrepancy with the cubic kernel, without bias, () float64 (KVD).
+    """The squared maximum mean discrepancy with the cubic kernel, without bias, () float64.
 
-    real (n, d), generated (m, d), n and m at least 2. Within a set no vector is paired with itself.
-    Of two sets from the same distribution it is 0 on average, and so below 0 half of the time.
+    real (n, d), generated (m, d); float64 inside. Within a set no vector is paired with itself. Of
+    two sets from one distribution it is 0 on average, and so often below 0. Raises ValueError
+    for a set of fewer than two clips, or of another number of features. On features of I3D it is
+    KVD (Unterthiner et al. 2018); the kernel is that of Binkowski et al. 2018.
     """
+    if real.shape[1] != generated.shape[1] or min(len(real), len(generated)) < 2:
+        raise ValueError(f"two sets of 2 or more vectors of one length are needed, not of shapes "
+                         f"{tuple(real.shape)} and {tuple(generated.shape)}")
     ### BEGIN SOLUTION
     real, generated = real.double(), generated.double()
     within = []
@@ -178,10 +188,12 @@ def merge_class_sums(a: ClassSums, b: ClassSums) -> ClassSums:
 
 
 def inception_score(sums: ClassSums) -> Tensor:
-    """exp of the mean KL from each clip's classes to those of all, () float64, from 1 to the number of classes.
+    """exp of the mean KL from all clips' classes to each clip's, () float64: 1 to the number of classes.
 
-    Salimans et al. 2016; for video with C3D: Saito et al. 2020.
+    Salimans et al. 2016. Of clips with C3D: Saito et al. 2020. Raises ValueError if there are no clips.
     """
+    if sums.count == 0:
+        raise ValueError("an inception score takes at least 1 clip")
     mean = sums.total / sums.count
     return (sums.negentropy / sums.count - mean.xlogy(mean).sum()).exp()
 
@@ -191,21 +203,37 @@ def inception_score(sums: ClassSums) -> Tensor:
 
 from torch import Tensor
 
+LEAST = 1e-12  # probabilities below count as this: the paper's KL is infinite where the first window rules a class out
+
 
 def class_coherence(probs: Tensor) -> Tensor:
-    """CCS: is the likeliest class of each window that of the first? (b, n, classes) -> (b, n) of 0 and 1."""
+    """CCS of each video: is the likeliest class of a window that of the first?
+
+    Class probabilities of windows (b, n, classes) -> (b, n) float64, 0 or 1. The mean over b is the
+    paper's score: the share of videos whose class is still that of their beginning.
+    """
     classes = probs.argmax(-1)
     return (classes == classes[:, :1]).double()
 
 
+# %% tags=["exercise", "ex-12.4", "export:metrics.coherence"]
 def inception_coherence(probs: Tensor) -> Tensor:
-    """ICS: KL from the classes of each window to those of the first, in nats: (b, n, classes) -> (b, n).
+    """ICS of each video: the KL divergence of a window's classes from those of the first, in nats.
 
-    0 where nothing changes; lower is better. The paper sums over the videos; the mean does not
-    grow with their number. Infinite where the first window rules a class out: no probability below 1e-12 counts.
+    Class probabilities of windows (b, n, classes) -> (b, n) float64. 0 where nothing changes; lower
+    is better. In the logarithms a probability below LEAST counts as LEAST. The paper sums over the
+    videos; the mean over b does not grow with their number.
     """
+    ### BEGIN SOLUTION
     probs = probs.double()
-    return (probs.xlogy(probs) - probs * probs[:, :1].clamp(min=1e-12).log()).sum(-1)
+    logs = probs.clamp(min=LEAST).log()
+    return (probs * (logs - logs[:, :1])).sum(-1)
+    ### END SOLUTION
+
+
+# %% tags=["check", "ex-12.4"]
+inception_coherence = check("12.4", inception_coherence)
+
 
 
 # %% tags=["export:metrics.windows"]
@@ -215,9 +243,10 @@ from torch import Tensor
 
 
 def windows(video: Tensor, frames: int = 16, every: int = 16) -> Tensor:
-    """Windows of `frames` frames that begin `every` frames apart: (b, c, t, h, w) -> (b, n, c, frames, h, w).
+    """Windows that begin `every` frames apart: (b, c, t, h, w) -> (b, n, c, frames, h, w), a view.
 
     Frames after the last whole window are left out. Raises ValueError for a video that is shorter.
+    TATS (Fig. 5) and MeBT (Fig. 7) score each window of 16: every 16 frames, and every 8.
     """
     if video.shape[2] < frames:
         raise ValueError(f"a video of {video.shape[2]} frames has no window of {frames}")
@@ -234,12 +263,13 @@ from torch import Tensor
 def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
     """Of each frame, the root mean squared difference to the frame most like it: (b, c, t, h, w) -> (b, t).
 
-    Frames less than `apart` frames away do not count: those are always alike. 0 where a frame comes back exactly,
-    as in a loop. Raises ValueError for a video in which no frames are so far apart.
+    Frames less than `apart` frames away do not count: those are always alike. 0 where a frame comes
+    back exactly, as in a loop. Raises ValueError for a video of fewer than 2 * apart frames: some
+    would have none so far away.
     """
     t = video.shape[2]
-    if t <= apart:
-        raise ValueError(f"of {t} frames, none are {apart} apart")
+    if t < 2 * apart:
+        raise ValueError(f"of {t} frames, some have none {apart} frames away: {2 * apart} are needed")
     frames = video.transpose(1, 2).flatten(2)
     distance = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
     place = torch.arange(t, device=video.device)
@@ -248,18 +278,22 @@ def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
 
 
 def color_correlation(a: Tensor, b: Tensor, bins: int = 8) -> Tensor:
-    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,), 1 for equal colours.
+    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,) float64.
 
-    A histogram has bins ** c cells, one for each range of colours. TATS, Table 2; the paper gives no number of bins.
+    1 for equal colours, wherever they are. A histogram has bins ** c cells, one for each range of
+    colours. One that is flat, each colour as often as any other, correlates with nothing but its
+    like. TATS, Table 2; the paper does not give the number of bins.
     """
     histograms = []
     for frames in (a, b):
         level = ((frames + 1) / 2 * bins).floor().clamp(0, bins - 1).long()
         cell = sum(level[:, i] * bins**i for i in range(level.shape[1])).flatten(1)
-        counts = torch.zeros(len(cell), bins ** level.shape[1], dtype=torch.float64, device=cell.device)
-        histograms.append(counts.scatter_add_(1, cell, torch.ones_like(cell, dtype=counts.dtype)))
+        counts = torch.zeros(len(cell), bins ** level.shape[1], device=cell.device).double()
+        histograms.append(counts.scatter_add_(1, cell, torch.ones_like(cell).double()))
     x, y = (histogram - histogram.mean(1, keepdim=True) for histogram in histograms)
-    return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt()
+    norm = (x.square().sum(1) * y.square().sum(1)).sqrt()
+    alike = (histograms[0] == histograms[1]).all(1).double()
+    return torch.where(norm > 0, (x * y).sum(1) / norm, alike)
 
 
 # %%

@@ -3,18 +3,26 @@
 
 from torch import Tensor
 
+LEAST = 1e-12  # probabilities below count as this: the paper's KL is infinite where the first window rules a class out
+
 
 def class_coherence(probs: Tensor) -> Tensor:
-    """CCS: is the likeliest class of each window that of the first? (b, n, classes) -> (b, n) of 0 and 1."""
+    """CCS of each video: is the likeliest class of a window that of the first?
+
+    Class probabilities of windows (b, n, classes) -> (b, n) float64, 0 or 1. The mean over b is the
+    paper's score: the share of videos whose class is still that of their beginning.
+    """
     classes = probs.argmax(-1)
     return (classes == classes[:, :1]).double()
 
 
 def inception_coherence(probs: Tensor) -> Tensor:
-    """ICS: KL from the classes of each window to those of the first, in nats: (b, n, classes) -> (b, n).
+    """ICS of each video: the KL divergence of a window's classes from those of the first, in nats.
 
-    0 where nothing changes; lower is better. The paper sums over the videos; the mean does not
-    grow with their number. Infinite where the first window rules a class out: no probability below 1e-12 counts.
+    Class probabilities of windows (b, n, classes) -> (b, n) float64. 0 where nothing changes; lower
+    is better. In the logarithms a probability below LEAST counts as LEAST. The paper sums over the
+    videos; the mean over b does not grow with their number.
     """
     probs = probs.double()
-    return (probs.xlogy(probs) - probs * probs[:, :1].clamp(min=1e-12).log()).sum(-1)
+    logs = probs.clamp(min=LEAST).log()
+    return (probs * (logs - logs[:, :1])).sum(-1)

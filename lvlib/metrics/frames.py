@@ -8,12 +8,13 @@ from torch import Tensor
 def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
     """Of each frame, the root mean squared difference to the frame most like it: (b, c, t, h, w) -> (b, t).
 
-    Frames less than `apart` frames away do not count: those are always alike. 0 where a frame comes back exactly,
-    as in a loop. Raises ValueError for a video in which no frames are so far apart.
+    Frames less than `apart` frames away do not count: those are always alike. 0 where a frame comes
+    back exactly, as in a loop. Raises ValueError for a video of fewer than 2 * apart frames: some
+    would have none so far away.
     """
     t = video.shape[2]
-    if t <= apart:
-        raise ValueError(f"of {t} frames, none are {apart} apart")
+    if t < 2 * apart:
+        raise ValueError(f"of {t} frames, some have none {apart} frames away: {2 * apart} are needed")
     frames = video.transpose(1, 2).flatten(2)
     distance = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
     place = torch.arange(t, device=video.device)
@@ -22,15 +23,19 @@ def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
 
 
 def color_correlation(a: Tensor, b: Tensor, bins: int = 8) -> Tensor:
-    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,), 1 for equal colours.
+    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,) float64.
 
-    A histogram has bins ** c cells, one for each range of colours. TATS, Table 2; the paper gives no number of bins.
+    1 for equal colours, wherever they are. A histogram has bins ** c cells, one for each range of
+    colours. One that is flat, each colour as often as any other, correlates with nothing but its
+    like. TATS, Table 2; the paper does not give the number of bins.
     """
     histograms = []
     for frames in (a, b):
         level = ((frames + 1) / 2 * bins).floor().clamp(0, bins - 1).long()
         cell = sum(level[:, i] * bins**i for i in range(level.shape[1])).flatten(1)
-        counts = torch.zeros(len(cell), bins ** level.shape[1], dtype=torch.float64, device=cell.device)
-        histograms.append(counts.scatter_add_(1, cell, torch.ones_like(cell, dtype=counts.dtype)))
+        counts = torch.zeros(len(cell), bins ** level.shape[1], device=cell.device).double()
+        histograms.append(counts.scatter_add_(1, cell, torch.ones_like(cell).double()))
     x, y = (histogram - histogram.mean(1, keepdim=True) for histogram in histograms)
-    return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt()
+    norm = (x.square().sum(1) * y.square().sum(1)).sqrt()
+    alike = (histograms[0] == histograms[1]).all(1).double()
+    return torch.where(norm > 0, (x * y).sum(1) / norm, alike)

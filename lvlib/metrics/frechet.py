@@ -10,8 +10,9 @@ from lvlib.metrics.moments import Moments
 def trace_sqrt_product(a: Tensor, b: Tensor) -> Tensor:
     """tr((a b)^(1/2)) of two covariances (d, d), symmetric without negative eigenvalues -> ().
 
-    a^(1/2) b a^(1/2) has the eigenvalues of a b and is symmetric: one square root of a matrix is
-    enough, and its own is never formed. Eigenvalues that rounding has made negative count as 0.
+    a^(1/2) b a^(1/2) has the eigenvalues of a b and is symmetric. Its own square root is never
+    formed: the trace is the sum of the roots of its eigenvalues. Those that rounding has made
+    negative count as 0. The dtype stays.
     """
     values, vectors = torch.linalg.eigh(a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
@@ -19,10 +20,11 @@ def trace_sqrt_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance(real: Moments, generated: Moments) -> Tensor:
-    """The squared Frechet distance of two Gaussians with these moments, () float64 (FVD: Unterthiner et al. 2018).
+    """The squared Frechet distance of two Gaussians with these moments, () float64.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Of finite sets it is too large, the more so the
-    fewer clips there are. Raises ValueError for fewer than two clips, or other numbers of features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Of finite sets it is too large on average, the
+    more so the fewer clips there are. Raises ValueError for a set of fewer than two clips, or of
+    another number of features. On features of I3D it is FVD (Unterthiner et al. 2018).
     """
     if real.mean.shape != generated.mean.shape:
         raise ValueError(f"{len(real.mean)} features cannot be compared with {len(generated.mean)}")

@@ -30,9 +30,11 @@ def merge_class_sums(a: ClassSums, b: ClassSums) -> ClassSums:
 
 
 def inception_score(sums: ClassSums) -> Tensor:
-    """exp of the mean KL from each clip's classes to those of all, () float64, from 1 to the number of classes.
+    """exp of the mean KL from all clips' classes to each clip's, () float64: 1 to the number of classes.
 
-    Salimans et al. 2016; for video with C3D: Saito et al. 2020.
+    Salimans et al. 2016. Of clips with C3D: Saito et al. 2020. Raises ValueError if there are no clips.
     """
+    if sums.count == 0:
+        raise ValueError("an inception score takes at least 1 clip")
     mean = sums.total / sums.count
     return (sums.negentropy / sums.count - mean.xlogy(mean).sum()).exp()

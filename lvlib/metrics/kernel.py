@@ -14,11 +14,16 @@ def kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> Tensor:
-    """The squared maximum mean discrepancy with the cubic kernel, without bias, () float64 (KVD).
+    """The squared maximum mean discrepancy with the cubic kernel, without bias, () float64.
 
-    real (n, d), generated (m, d), n and m at least 2. Within a set no vector is paired with itself.
-    Of two sets from the same distribution it is 0 on average, and so below 0 half of the time.
+    real (n, d), generated (m, d); float64 inside. Within a set no vector is paired with itself. Of
+    two sets from one distribution it is 0 on average, and so often below 0. Raises ValueError
+    for a set of fewer than two clips, or of another number of features. On features of I3D it is
+    KVD (Unterthiner et al. 2018); the kernel is that of Binkowski et al. 2018.
     """
+    if real.shape[1] != generated.shape[1] or min(len(real), len(generated)) < 2:
+        raise ValueError(f"two sets of 2 or more vectors of one length are needed, not of shapes "
+                         f"{tuple(real.shape)} and {tuple(generated.shape)}")
     real, generated = real.double(), generated.double()
     within = []
     for x in (real, generated):

@@ -27,17 +27,20 @@ class Moments(NamedTuple):
 
 
 def moments_of(features: Tensor) -> Moments:
-    """Of vectors (n, d). In float64: of many vectors, float32 loses the differences."""
+    """Of vectors (n, d), n from 0 up. In float64: of many vectors, float32 loses the differences."""
     features = features.double()
-    mean = features.mean(0)
+    mean = features.sum(0) / max(len(features), 1)
     centred = features - mean
     return Moments(len(features), mean, centred.T @ centred)
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
-    """The moments of both sets together, from the moments alone (Chan et al. 1979)."""
+    """The moments of both sets together, from the moments alone; either may be empty, or both.
+
+    Chan, Golub and LeVeque 1979.
+    """
     count = a.count + b.count
+    share = b.count / max(count, 1)
     apart = b.mean - a.mean
-    mean = a.mean + apart * (b.count / count)
-    between = torch.outer(apart, apart) * (a.count * b.count / count)
-    return Moments(count, mean, a.scatter + b.scatter + between)
+    between = a.count * share * torch.outer(apart, apart)
+    return Moments(count, a.mean + share * apart, a.scatter + b.scatter + between)

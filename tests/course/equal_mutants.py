@@ -134,4 +134,26 @@ EQUAL: dict[str, dict[str, str]] = {
         f"new = held.expand(len(torch.{name}_like(actions)), actions.shape[1] - kept.shape[1], -1)":
             "of the same length" for name in ("zeros", "ones")
     },
+    "12.1": {"share = b.count / max(1, count)": "the larger of two has no order"},
+    "12.2": {"return torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum().float()": FLOAT64},
+    "12.3": {
+        "return (sum(within) - 2 * kernel_sum(real, generated) / (len(real) * len(generated))).float()": FLOAT64,
+        "real, generated = (generated.double(), real.double())": "a distance has no direction",
+        "for x in (generated, real):": "a sum has no order",
+        "for x in list((real, generated))[::-1]:": "a sum has no order",
+        "return sum(within) - 2 * kernel_sum(generated, real) / (len(real) * len(generated))":
+            "the kernel is symmetric",
+    } | {
+        f"{line.format(form.format(name))}": "of the same length"
+        for form in ("torch.zeros_like({})", "torch.ones_like({})", "{0}[:1].expand_as({0})") for name, line in (
+            ("x", "within.append((kernel_sum(x, x) - itself) / (len({}) * (len(x) - 1)))"),
+            ("x", "within.append((kernel_sum(x, x) - itself) / (len(x) * (len({}) - 1)))"),
+            ("real", "return sum(within) - 2 * kernel_sum(real, generated) / (len({}) * len(generated))"),
+            ("generated", "return sum(within) - 2 * kernel_sum(real, generated) / (len(real) * len({}))"))
+    },
+    "12.4": {
+        **dict.fromkeys(("without: probs = probs.double()", "probs = probs", "probs = probs.float()",
+                         "return (probs * (logs - logs[:, :1])).sum(-1).float()"), FLOAT64),
+        "logs = probs.clamp(min=1e-12).log()": "this number is LEAST",
+    },
 }
