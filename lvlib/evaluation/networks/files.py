@@ -15,9 +15,9 @@ from lvlib.evaluation.networks.network import Seen
 from lvlib.evaluation.networks.pixels import as_bytes, as_rgb, check_length
 from lvlib.evaluation.networks.torchscript import read_script
 
-I3D_FILE = "the I3D of FVD as TorchScript, i3d_torchscript.pt of StyleGAN-V,"
-C3D_FILE = "the C3D of video inception scores as TorchScript, c3d_ucf101.pt of StyleGAN-V,"
-VGG_FILE = "the LPIPS network as TorchScript, vgg16.pt of StyleGAN2-ADA,"
+I3D_FILE = "the I3D of FVD as TorchScript, i3d_torchscript.pt of StyleGAN-V"
+C3D_FILE = "the C3D of video inception scores as TorchScript, c3d_ucf101.pt of StyleGAN-V"
+VGG_FILE = "the LPIPS network as TorchScript, vgg16.pt of StyleGAN2-ADA"
 
 
 def probe_clips(frames: int = 16, size: int = 32) -> Tensor:

@@ -61,7 +61,7 @@ def read_script(path: Path, meant: str, device: torch.device | str = "cpu") -> S
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no such file: {path}; {meant} is meant")
+        raise UserError(f"no such file: {path}; meant is {meant}")
     try:
         _refuse_others(path, meant)
         module = torch.jit.load(path, map_location=device).eval()
@@ -88,5 +88,5 @@ def _refuse_others(path: Path, meant: str) -> None:
         return
     # What torch.save writes, now and before PyTorch 1.6, and what safetensors writes.
     if "data.pkl" in members or start.startswith(b"\x80") or start[8:10] == b'{"':
-        raise UserError(f"{path} holds weights without the program that they belong to; {meant} is meant")
-    raise UserError(f"{path} is no TorchScript file; {meant} is meant")
+        raise UserError(f"{path} holds weights without the program that they belong to; meant is {meant}")
+    raise UserError(f"{path} is no TorchScript file; meant is {meant}")
