@@ -177,7 +177,7 @@ def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", s
     generated = protocol.inception_clips if "is" in metrics and protocol.inception_clips else 0
     about = {"run": str(options.run), "stage": config.stage, "data": config.data.root, "split": protocol.split,
              "clips": len(numbers[0]), "clips_in_split": len(data), "frames": frames, "size": config.data.size}
-    about |= protocol_report(options.protocol, protocol, tools)
+    about |= protocol_report(options.protocol, tools)
     if config.prior:
         about |= {"given_frames": given_frames, "sampling": vars(sampling), "seed": options.seed,
                   "condition": [spec.name for spec in specs], "likelihood": config.prior.likelihood}

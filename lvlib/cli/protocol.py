@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from lvlib.evaluation.metric import Metric, Scores, Tools
     from lvlib.evaluation.protocols import Protocol
 
-NETWORK_FILES = {"i3d": "I3D: the TorchScript file of Kinetics-400 or -600 that FVD is computed with",
-                 "c3d": "C3D: the TorchScript file of UCF-101 that video inception scores are computed with",
-                 "vgg": "LPIPS on VGG16: the TorchScript file of StyleGAN2-ADA"}
+NETWORK_FILES = {"i3d": "I3D, for distances: the TorchScript file of Kinetics-400 or -600 that FVD is computed with",
+                 "c3d": "C3D, for the inception and the coherence scores: the TorchScript file of UCF-101",
+                 "vgg": "VGG16, for LPIPS: the TorchScript file of StyleGAN2-ADA"}
+PARTS = {"features": "i3d", "classes": "c3d", "perceptual": "vgg"}  # of a protocol, and the file each may come from
 
 
 def add_options(parser: Parser) -> None:
@@ -55,6 +56,9 @@ def protocol_of(options: argparse.Namespace, fields: Mapping[str, list[str]]) ->
     short = {name: [str(value)] for name in ("split", "clips") if (value := getattr(options, name)) is not None}
     if options.clips is not None and PROTOCOLS[options.protocol].protocol.inception_clips is not None:
         short["inception_clips"] = short["clips"]
+    if options.protocol == "course":  # who gives a file wants it used
+        short |= {part: ["lpips-vgg" if file == "vgg" else file] for part, file in PARTS.items()
+                  if getattr(options, file) is not None}
     protocol = with_fields(PROTOCOLS[options.protocol].protocol, "protocol", {**short, **fields})
     if protocol.split not in ("train", "val", "test", "all"):
         raise unknown("split", protocol.split, ("train", "val", "test", "all"))
@@ -77,7 +81,8 @@ def names_of(words: str | None, allowed: Mapping[str, str | None], default: Sequ
 
 
 def tools_for(metrics: Sequence[str], protocol: "Protocol", options: argparse.Namespace, device: str) -> "Tools":
-    """The networks that these metrics look with. Raises UserError for one that is not there."""
+    """The networks that these metrics look with, and the protocol with their names in full. Raises UserError for one
+    that is not there, or is another than the protocol says."""
     from lvlib.evaluation.metric import Tools
     from lvlib.evaluation.scores import METRICS
 
@@ -88,13 +93,15 @@ def tools_for(metrics: Sequence[str], protocol: "Protocol", options: argparse.Na
 
     files = {name: path for name in NETWORK_FILES if (path := getattr(options, name)) is not None}
     loaded: dict[str, Any] = {}
-    for part, load in ("features", video_network), ("classes", video_network), ("perceptual", frame_network):
-        if part in needed:
-            name = getattr(protocol, part)
-            same = next((network for other, network in loaded.items() if getattr(protocol, other) == name
-                         and load is video_network), None)
-            loaded[part] = same or load(name, files, device)
-    return Tools(protocol, **loaded)
+    for part in [part for part in PARTS if part in needed]:
+        name = getattr(protocol, part)
+        kind = name.partition("-")[0] if name.startswith(("i3d-", "c3d-")) else name
+        load = frame_network if part == "perceptual" else video_network
+        network = loaded[part] = load(kind, files, device)
+        if name not in (kind, network.name):
+            raise UserError(f"protocol {options.protocol} takes {name}, and {files[kind]} is {network.name}: give that "
+                            f"file, or set --protocol.{part} {network.name}")
+    return Tools(replace(protocol, **{part: network.name for part, network in loaded.items()}), **loaded)
 
 
 def check_lengths(name: str, protocol: "Protocol", frames: int, real_frames: int) -> None:
@@ -148,12 +155,12 @@ def score_runs(make_source: Callable[[int], "Source"], metrics: Sequence[str], t
     return report | ({"warnings": warnings} if warnings else {})
 
 
-def protocol_report(name: str, protocol: "Protocol", tools: "Tools") -> dict:
+def protocol_report(name: str, tools: "Tools") -> dict:
     """What a reader must know beside the scores."""
     from lvlib.evaluation.protocols import PROTOCOLS, changed
 
-    networks = {part: network for part in ("features", "classes", "perceptual")
-                if (network := getattr(tools, part)) is not None}
+    protocol = tools.protocol
+    networks = {part: network for part in PARTS if (network := getattr(tools, part)) is not None}
     return {"protocol": name, "protocol_source": PROTOCOLS[name].source, "protocol_changed": changed(name, protocol),
             "choices": asdict(protocol),
             "networks": {part: {"name": network.name, "sha256": getattr(network, "checksum", None)}

@@ -45,7 +45,10 @@ def main(arguments: list[str]) -> None:
 
 def compare(options, fields: dict[str, list[str]]) -> tuple[dict, int]:
     """The report, and the number of this process."""
-    from lvlib.evaluation.clip_files import FileSource, check_alike, chosen, open_clips
+    import numpy as np
+
+    from lvlib.evaluation.choice import chosen
+    from lvlib.evaluation.clip_files import FileSource, check_alike, open_clips
     from lvlib.evaluation.scores import METRICS, OF_FILES
 
     protocol = protocol_of(options, fields)
@@ -56,25 +59,28 @@ def compare(options, fields: dict[str, list[str]]) -> tuple[dict, int]:
     real = open_clips(options.real, protocol, protocol.real_frames or frames, protocol.stride)
     check_alike(real, generated, (options.real, options.generated))
     samples = [clips[0] for clips in generated.clips_of_videos()]
-    needed = max(protocol.clips, protocol.inception_clips or 0) if "is" in metrics else protocol.clips
-    samples = samples[:needed]
     paired = [name for name in metrics if METRICS[name].per_clip]
-    pairs = min(protocol.clips, len(real))
-    if paired and (len(samples) != pairs or protocol.choice != "spread"):
-        raise UserError(f"{paired[0]} compares pairs: as many real clips as generated ones are needed, in the same "
-                        f"order, not {pairs} and {len(samples)} ({protocol.choice})")
+    if paired and (len(samples) != len(real) or protocol.choice != "spread"):
+        raise UserError(f"{paired[0]} compares pairs, in the order of their names: it takes as many real clips as "
+                        f"generated ones, not {len(real)} and {len(samples)}, and protocol.choice spread")
     for name in metrics:
         check_lengths(name, protocol, frames, protocol.real_frames or frames)
     device, rank, world = started(options)
     tools = tools_for(metrics, protocol, options, device)
+    needed = max(protocol.clips, protocol.inception_clips or 0) if "is" in metrics else protocol.clips
     numbers = [chosen(real, protocol, options.seed + k) for k in range(protocol.runs)]
+    made = [taken if paired else np.random.default_rng(options.seed + k).permutation(len(samples))[:needed].tolist()
+            for k, taken in enumerate(numbers)]
     about = {"real": str(options.real), "generated": str(options.generated), "real_clips": len(numbers[0]),
-             "generated_clips": len(samples), "frames": frames, "fps": generated.fps,
+             "generated_clips": len(made[0]), "frames": frames, "fps": generated.fps,
              "shape": list(generated[0]["video"].shape), "skipped": skipped(real) | skipped(generated)}
-    about |= protocol_report(options.protocol, protocol, tools) | {"seed": options.seed}
-    scores = score_runs(lambda k: FileSource(real, numbers[k], generated, samples, bool(paired), device), metrics,
-                        tools, options, about | {"metrics": metrics}, rank, world)
-    return about | scores, rank
+    about |= protocol_report(options.protocol, tools) | {"seed": options.seed}
+
+    def source(k: int) -> FileSource:
+        taken = [samples[i] for i in made[k]]
+        return FileSource(real, numbers[k], generated, taken, protocol.clips, bool(paired), device)
+
+    return about | score_runs(source, metrics, tools, options, about | {"metrics": metrics}, rank, world), rank
 
 
 def skipped(clips) -> dict[str, str]:

@@ -139,8 +139,8 @@ class RunBatch(Batch):
 class FileBatch(Batch):
     """Real and generated videos from files."""
 
-    def __init__(self, start: int, video: Tensor, generated: Tensor):
-        super().__init__(start, video, SIZE)
+    def __init__(self, start: int, video: Tensor, generated: Tensor, counted: int = SIZE):
+        super().__init__(start, video, counted)
         self.generated = generated
 
     @property

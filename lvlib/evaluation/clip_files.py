@@ -72,20 +72,24 @@ def _of_size(clips: ClipSet | SampleFile, path: Path, protocol: Protocol) -> Cli
 
 
 class FileSource:
-    """Real and generated clips by number, in batches. A clip that cannot be decoded is left out, and the log names it;
-    of pairs, that is an error."""
+    """Real and generated clips by number, in batches.
+
+    counted: of how many the scores are, but for the inception score. paired: the clips of one place belong together.
+    A clip that cannot be decoded is left out, and the log names it; of pairs, it is an error.
+    """
 
     def __init__(self, real: Clips, real_numbers: list[int], generated: Clips, generated_numbers: list[int],
-                 paired: bool, device: str):
+                 counted: int, paired: bool, device: str):
         self.sets = (real, real_numbers), (generated, generated_numbers)
-        self.paired, self.device = paired, device
+        self.counted, self.paired, self.device = counted, paired, device
 
     def __len__(self) -> int:
         return -(-max(len(numbers) for _, numbers in self.sets) // SIZE)
 
     def batch(self, number: int) -> FileBatch:
         part = slice(number * SIZE, (number + 1) * SIZE)
-        return FileBatch(number * SIZE, *(self._read(clips, numbers[part]) for clips, numbers in self.sets))
+        videos = [self._read(clips, numbers[part]) for clips, numbers in self.sets]
+        return FileBatch(part.start, *videos, counted=max(0, min(self.counted - part.start, SIZE)))
 
     def _read(self, clips: Clips, numbers: list[int]) -> Tensor:
         videos = []

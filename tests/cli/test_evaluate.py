@@ -141,7 +141,7 @@ def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, mo
     def message(*arguments, run=run, root=digits) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)
 
-    assert "unknown metric 'fid'; did you mean fvd? There are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fid")
+    assert "unknown metric 'fid'; did you mean fvd? There are: bits_per_dim, psnr, mse" in message("--metrics", "fid")
     line = message("--metrics", "bits_per_dim", run=run / "autoencoder")
     assert "bits_per_dim: an autoencoder has no likelihood; there are: psnr, mse, usage, perplexity" in line
     assert "--given-frames must be 1 to 3, not 4" in message("--given-frames", 4)
