@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from lvlib.configs import Config
@@ -17,7 +16,10 @@ from lvlib.metrics.inception import ClassSums, class_sums, inception_score, merg
 from lvlib.metrics.kernel import kernel_distance
 from lvlib.metrics.moments import Moments, merge_moments, moments_of
 
-HALVES = ("even", "odd")  # of the real clips, by their numbers: two sets from one distribution
+HALVES = ("even", "odd")  # of the clips, by their numbers: of real ones, two sets from one distribution
+
+
+TOO_FEW = "a distance between sets takes at least 4 real clips and 4 generated ones"
 
 
 class Sets:
@@ -42,17 +44,23 @@ class Sets:
         """Of these sets together, those that are there."""
         return reduce(merge_moments, [self.moments[name] for name in names if name in self.moments])
 
-    def distance(self, one: str | Sequence[str], other: str) -> float:
-        """Raises UserError where a set has fewer than two clips."""
-        sets = [self.union([names] if isinstance(names, str) else names) for names in (one, other)]
+    def distance(self, one: Sequence[str], other: Sequence[str]) -> float:
+        """Between the union of some sets and that of others. Raises UserError for fewer than two clips."""
+        if not all(any(name in self.moments for name in names) for names in (one, other)):
+            raise UserError(TOO_FEW)
+        sets = [self.union(names) for names in (one, other)]
         if min(moments.count for moments in sets) < 2:
-            raise UserError("a distance between sets takes at least 2 clips of each, and 4 real ones")
+            raise UserError(TOO_FEW)
         return frechet_distance(*sets).item()
 
 
 class FrechetDistance:
-    """Between the real clips and the generated ones; beside repeating the last given frame, and two halves of the real
-    clips: what a perfect model would get with half as many clips."""
+    """Between the real clips and the generated ones; beside repeating the last given frame.
+
+    The distance of finite sets is too large. So "real_halves" is that of one half of the real clips to the other, and
+    "model_halves" that of each half of the real clips to the other half of the generated ones, mean of the two: with as
+    many clips each, and no clip beside the one that it goes on from. Of a perfect model they are equal.
+    """
 
     unit, digits, draws, per_clip = "0 for equal sets", 3, True, False
     network: ClassVar[str | None] = "features"
@@ -72,20 +80,24 @@ class FrechetDistance:
             seen = batch.seen(self.tools.features, of)
             if seen is None:
                 continue
-            features = seen.features[:batch.counted]
-            for name, part in by_half(of, features, batch.start):
-                self.sets.add(name, part)
+            for half, part in by_half(seen.features[:batch.counted], batch.start):
+                self.sets.add(f"{of} {half}", part)
 
     def merge(self, other: "FrechetDistance") -> None:
         self.sets.merge(other.sets)
 
     def compute(self) -> dict[str, Value]:
-        values = {of: self.sets.distance(HALVES, of) for of in self.sets_of if of in self.sets.moments}
-        return values | {"real_halves": self.sets.distance(*HALVES)}
+        real, model, *_ = self.sets_of
+        there = [of for of in self.sets_of[1:] if f"{of} even" in self.sets.moments]
+        values = {of: self.sets.distance(halves_of(real), halves_of(of)) for of in there}
+        crossed = [self.sets.distance([f"{real} {one}"], [f"{model} {other}"])
+                   for one, other in (HALVES, HALVES[::-1])]
+        return values | {f"{model}_halves": sum(crossed) / 2,
+                         "real_halves": self.sets.distance(*([name] for name in halves_of(real)))}
 
     def too_few(self) -> str | None:
         """A warning with numbers where a covariance has more entries than its clips fill."""
-        counts = [moments.count for name, moments in self.sets.moments.items() if name not in HALVES]
+        counts = [self.sets.union(halves_of(of)).count for of in self.sets_of if f"{of} even" in self.sets.moments]
         dim = len(next(iter(self.sets.moments.values())).mean)
         if min(counts) > dim:
             return None
@@ -93,11 +105,13 @@ class FrechetDistance:
                 f"is far too large; take more than {dim} clips, better {10 * dim}")
 
 
-def by_half(of: str, features: Tensor, start: int) -> list[tuple[str, Tensor]]:
-    """Real clips in two parts, by their numbers; others as they are."""
-    if of != "real":
-        return [(of, features)]
+def by_half(features: Tensor, start: int) -> list[tuple[str, Tensor]]:
+    """Those of the clips with even numbers, and those of the others; start: the number of the first one."""
     return [(HALVES[(start + first) % 2], features[first::2]) for first in (0, 1)]
+
+
+def halves_of(of: str) -> list[str]:
+    return [f"{of} {half}" for half in HALVES]
 
 
 class FrechetOfRebuilt(FrechetDistance):
@@ -111,7 +125,7 @@ class FrechetOfRebuilt(FrechetDistance):
         return "its clips are single frames" if config.data.frames < 2 else None
 
     def compute(self) -> dict[str, Value]:
-        return {"model" if of == "autoencoder" else of: value for of, value in super().compute().items()}
+        return {of.replace("autoencoder", "model"): value for of, value in super().compute().items()}
 
 
 class FrechetToRebuilt(FrechetDistance):
@@ -121,7 +135,7 @@ class FrechetToRebuilt(FrechetDistance):
     sets_of = ("autoencoder", "model")
 
     def compute(self) -> dict[str, Value]:
-        return {"model": self.sets.distance("autoencoder", "model")}
+        return {"model": self.sets.distance(*map(halves_of, self.sets_of))}
 
 
 class KernelDistance:
@@ -141,8 +155,7 @@ class KernelDistance:
             seen = batch.seen(self.tools.features, of)
             if seen is None:
                 continue
-            for name, part in by_half(of, seen.features[:batch.counted], batch.start):
-                self.parts.setdefault(name, []).append((batch.start, part.cpu()))
+            self.parts.setdefault(of, []).append((batch.start, seen.features[:batch.counted].cpu()))
 
     def merge(self, other: "KernelDistance") -> None:
         for name, parts in other.parts.items():
@@ -151,9 +164,11 @@ class KernelDistance:
     def compute(self) -> dict[str, Value]:
         sets = {name: Mean.in_order(parts) for name, parts in self.parts.items()}
         if min(map(len, sets.values())) < 2:
-            raise UserError("a distance between sets takes at least 2 clips of each, and 4 real ones")
-        even, odd = (sets.pop(name) for name in HALVES)
-        real = torch.cat([even, odd])
+            raise UserError(TOO_FEW)
+        real = sets.pop("real")
+        even, odd = real[::2], real[1::2]
+        if len(odd) < 2:
+            raise UserError(TOO_FEW)
         values = {of: kernel_distance(real, features).item() for of, features in sets.items()}
         return values | {"real_halves": kernel_distance(even, odd).item()}
 
@@ -217,7 +232,7 @@ class FrechetWindows:
         self.sets.merge(other.sets)
 
     def compute(self) -> dict[str, Value]:
-        return {"model": [self.sets.distance("real", f"{number}") for number in range(len(self.sets.moments) - 1)]}
+        return {"model": [self.sets.distance(["real"], [f"{number}"]) for number in range(len(self.sets.moments) - 1)]}
 
 
 class ClassCoherence(Mean):

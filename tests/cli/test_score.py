@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_one_line(sets, refused, tmp_path):
     np.save(tmp_path / "few.npy", np.zeros((2, 16, 32, 32, 3), np.uint8))
     assert "psnr compares pairs" in message("--metrics", "psnr", to=tmp_path / "few.npy")
     np.save(tmp_path / "one.npy", np.zeros((1, 16, 32, 32, 3), np.uint8))
-    assert "at least 2 clips of each" in message(to=tmp_path / "one.npy")
+    assert "at least 4 real clips" in message(to=tmp_path / "one.npy")
     assert "is one file: give the folder" in message(to=sets / "real_videos" / "000.mp4")
     assert "unknown protocol 'tats'; did you mean tats" in message("--protocol", "tats")
     assert "unknown metric 'fid'" in message("--metrics", "fid")

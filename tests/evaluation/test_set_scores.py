@@ -66,6 +66,9 @@ def test_batch_by_batch_is_as_all_at_once(clips):
     halves = features["real"][::2], features["real"][1::2]
     assert found["fvd"]["model"] == pytest.approx(frechet_distance(moments["real"], moments["model"]).item(), rel=1e-6)
     assert found["fvd"]["real_halves"] == pytest.approx(frechet_distance(*map(moments_of, halves)).item(), rel=1e-6)
+    crossed = [frechet_distance(moments_of(features["real"][a::2]), moments_of(features["model"][1 - a::2])).item()
+               for a in (0, 1)]
+    assert found["fvd"]["model_halves"] == pytest.approx(np.mean(crossed), rel=1e-6)
     assert found["kvd"]["model"] == pytest.approx(kernel_distance(features["real"], features["model"]).item(), rel=1e-6)
     assert found["kvd"]["real_halves"] == pytest.approx(kernel_distance(*halves).item(), rel=1e-6, abs=1e-6)
     for of in "real", "model":
@@ -162,9 +165,9 @@ def test_too_few_clips_for_a_covariance_are_told_with_numbers(clips):
                                     "large; take more than 5 clips, better 50")
     assert evaluate(source(clips), ["fvd"], tools(), 0)["fvd"].too_few() is None
     for name in "fvd", "kvd":
-        with pytest.raises(UserError, match="at least 2 clips of each, and 4 real ones"):
+        with pytest.raises(UserError, match="at least 4 real clips and 4 generated"):
             computed(evaluate(source(clips, 5, 1), [name], tools(), 0))
-        with pytest.raises(UserError, match="at least 2 clips of each, and 4 real ones"):
+        with pytest.raises(UserError, match="at least 4 real clips and 4 generated"):
             computed(evaluate(source(clips, 3, 5), [name], tools(), 0))
 
 
