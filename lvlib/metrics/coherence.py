@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-LEAST = 1e-12  # probabilities below count as this: the paper's KL is infinite where the first window rules a class out
+LEAST = 1e-12  # where the first window rules a class out, the paper's ICS would be infinite
 
 
 def class_coherence(probs: Tensor) -> Tensor:

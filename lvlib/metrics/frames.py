@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
-    """Of each frame, the root mean squared difference to the frame most like it: (b, c, t, h, w) -> (b, t).
+    """Of each frame, the root mean squared difference to the frame most like it.
 
-    Frames less than `apart` frames away do not count: those are always alike. 0 where a frame comes
-    back exactly, as in a loop. Raises ValueError for a video of fewer than 2 * apart frames: some
-    would have none so far away.
+    (b, c, t, h, w) -> (b, t). Frames less than `apart` frames away do not count: those are always
+    alike. 0 where a frame comes back exactly, as in a loop. Raises ValueError for a video of fewer
+    than 2 * apart frames: some would have none so far away.
     """
     t = video.shape[2]
     if t < 2 * apart:
-        raise ValueError(f"of {t} frames, some have none {apart} frames away: {2 * apart} are needed")
+        raise ValueError(f"{2 * apart} frames are needed for each to have one {apart} away, not {t}")
     frames = video.transpose(1, 2).flatten(2)
     distance = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
     place = torch.arange(t, device=video.device)
@@ -23,11 +23,11 @@ def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
 
 
 def color_correlation(a: Tensor, b: Tensor, bins: int = 8) -> Tensor:
-    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,) float64.
+    """Correlation of the colour histograms of frames: (n, c, h, w) twice, in [-1, 1] -> (n,).
 
-    1 for equal colours, wherever they are. A histogram has bins ** c cells, one for each range of
-    colours. One that is flat, each colour as often as any other, correlates with nothing but its
-    like. TATS, Table 2; the paper does not give the number of bins.
+    float64; 1 for equal colours, wherever they are. A histogram has bins ** c cells, one for each
+    range of colours. One that is flat, each colour as often as any other, correlates with nothing
+    but its like. TATS, Table 2; the paper does not give the number of bins.
     """
     histograms = []
     for frames in (a, b):

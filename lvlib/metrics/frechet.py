@@ -12,7 +12,7 @@ def trace_sqrt_product(a: Tensor, b: Tensor) -> Tensor:
 
     a^(1/2) b a^(1/2) has the eigenvalues of a b and is symmetric. Its own square root is never
     formed: the trace is the sum of the roots of its eigenvalues. Those that rounding has made
-    negative count as 0. The dtype stays.
+    negative count as 0.
     """
     values, vectors = torch.linalg.eigh(a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T

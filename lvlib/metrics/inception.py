@@ -19,7 +19,7 @@ class ClassSums(NamedTuple):
 
 
 def class_sums(probs: Tensor) -> ClassSums:
-    """Of probabilities (n, classes), rows that sum to one."""
+    """Of probabilities (n, classes), rows that sum to one; n from 0 up."""
     probs = probs.double()
     return ClassSums(len(probs), probs.sum(0), probs.xlogy(probs).sum())
 
@@ -30,9 +30,10 @@ def merge_class_sums(a: ClassSums, b: ClassSums) -> ClassSums:
 
 
 def inception_score(sums: ClassSums) -> Tensor:
-    """exp of the mean KL from all clips' classes to each clip's, () float64: 1 to the number of classes.
+    """exp of the mean divergence of a clip's classes from those of all clips, () float64.
 
-    Salimans et al. 2016. Of clips with C3D: Saito et al. 2020. Raises ValueError if there are no clips.
+    From 1 to the number of classes. Salimans et al. 2016; of clips, with C3D: Saito et al. 2020.
+    Raises ValueError if there are no clips.
     """
     if sums.count == 0:
         raise ValueError("an inception score takes at least 1 clip")

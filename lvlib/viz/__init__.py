@@ -9,9 +9,10 @@ from lvlib.viz.figures import bars, cell_lines, curves, maps, set_style
 from lvlib.viz.output import show, slider
 from lvlib.viz.pad import pad
 from lvlib.viz.player import player_html, show_video
+from lvlib.viz.scored import scored_strip
 from lvlib.viz.strips import save_strip, strip
 
 __all__ = [
     "bars", "cell_lines", "change_mask", "changes", "code_map", "code_strip", "curves", "maps", "pad", "palette",
-    "player_html", "save_strip", "set_style", "show", "show_codes", "show_video", "slider", "strip",
+    "player_html", "save_strip", "scored_strip", "set_style", "show", "show_codes", "show_video", "slider", "strip",
 ]

@@ -15,6 +15,7 @@ from lvlib.evaluation.networks.network import Seen
 from lvlib.evaluation.networks.pixels import as_rgb, check_length
 
 SIZE = 224  # of the pictures that it was trained on
+AT_ONCE = 16  # frames, so that long videos take no more memory
 STAGES = {0, 2, 4, 10, 15}  # the last block before each halving of height and width, and the last of all
 
 
@@ -77,11 +78,15 @@ class EfficientNetVideo:
         return Seen(*(torch.stack(parts) for parts in zip(*seen, strict=True)))
 
     def _look_at_one(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        frames = F.interpolate(frames.float(), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
-        *_, last = self._trunk.stages(frames)
-        pooled = last.mean((-1, -2))
+        parts = [self._look_at_frames(part) for part in frames.float().split(AT_ONCE)]
+        pooled, probs = (torch.cat(part) for part in zip(*parts, strict=True))
         change = (pooled[1:] - pooled[:-1]).abs().mean(0)
-        return torch.cat([pooled.mean(0), change]), self._trunk.classes(last).mean(0)
+        return torch.cat([pooled.mean(0), change]), probs.mean(0)
+
+    def _look_at_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        frames = F.interpolate(frames, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+        *_, last = self._trunk.stages(frames)
+        return last.mean((-1, -2)), self._trunk.classes(last)
 
 
 class EfficientNetFrames:
@@ -104,6 +109,9 @@ class EfficientNetFrames:
         if min(frames.shape[-2:]) < self.least_size:
             raise ValueError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
                              f"not {frames.shape[-2]} x {frames.shape[-1]}")
-        pairs = zip(self._trunk.stages(frames.float()), self._trunk.stages(others.float()), strict=True)
-        apart = [(F.normalize(a) - F.normalize(b)).square().sum(1).mean((-1, -2)) for a, b in pairs]
-        return torch.stack(apart).sum(0)
+        parts = zip(frames.float().split(AT_ONCE), others.float().split(AT_ONCE), strict=True)
+        return torch.cat([self._apart(*part) for part in parts])
+
+    def _apart(self, frames: Tensor, others: Tensor) -> Tensor:
+        pairs = zip(self._trunk.stages(frames), self._trunk.stages(others), strict=True)
+        return sum((F.normalize(a) - F.normalize(b)).square().sum(1).mean((-1, -2)) for a, b in pairs)

@@ -19,6 +19,8 @@ I3D_FILE = "the I3D of FVD as TorchScript, i3d_torchscript.pt of StyleGAN-V"
 C3D_FILE = "the C3D of video inception scores as TorchScript, c3d_ucf101.pt of StyleGAN-V"
 VGG_FILE = "the LPIPS network as TorchScript, vgg16.pt of StyleGAN2-ADA"
 
+AT_ONCE = 16  # frames that LPIPS compares
+
 
 def probe_clips(frames: int = 16, size: int = 32) -> Tensor:
     """Two clips that never change, uint8 (2, 3, t, h, w): a ramp that moves to the right, and one that moves down."""
@@ -124,7 +126,9 @@ class LpipsVgg:
         if min(frames.shape[-2:]) < self.least_size:
             raise ValueError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
                              f"not {frames.shape[-2]} x {frames.shape[-1]}")
-        return (self._features(frames) - self._features(others)).square().sum(1)
+        # Features are 122 numbers a pixel: a few frames at once.
+        parts = zip(frames.split(AT_ONCE), others.split(AT_ONCE), strict=True)
+        return torch.cat([(self._features(a) - self._features(b)).square().sum(1) for a, b in parts])
 
     def _features(self, frames: Tensor) -> Tensor:
         return self._script.module((as_rgb(frames.float()) + 1) * 127.5, **self._how).float()

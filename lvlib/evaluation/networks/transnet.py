@@ -5,10 +5,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from lvlib.data import from_video
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.network import Seen
-from lvlib.evaluation.networks.pixels import as_rgb, check_length
+from lvlib.evaluation.networks.pixels import as_bytes, as_rgb, check_length
 
 SIZE = 27, 48  # of the frames that it was trained on
 
@@ -41,11 +40,13 @@ class TransNet:
     def look(self, video: Tensor) -> Seen:
         """features: (b, 512). probs: None. See `VideoNetwork.look`."""
         check_length(video, self.name, self.least_frames)
-        frames = rearrange(as_rgb(video.float()), "b c t h w -> (b t) c h w")
+        clips = rearrange(as_rgb(video.float()), "b c t h w -> b t c h w")
+        return Seen(torch.stack([self._look_at_one(frames) for frames in clips]), None)
+
+    def _look_at_one(self, frames: Tensor) -> Tensor:
         small = F.interpolate(frames, SIZE, mode="bilinear", antialias=True, align_corners=False)
-        small = rearrange(small, "(b t) c h w -> b c t h w", b=len(video))
-        features = rearrange(from_video(small), "b t h w c -> b c t h w") / 255
+        features = as_bytes(rearrange(small, "t c h w -> 1 c t h w")) / 255  # whole values, as in training
         for block in self._network.SDDCNN:
             features = block(features)
-        pooled = features.mean((-1, -2))
-        return Seen(torch.cat([pooled.mean(2), pooled.std(2)], 1), None)
+        pooled = features[0].mean((-1, -2))
+        return torch.cat([pooled.mean(1), pooled.std(1)])

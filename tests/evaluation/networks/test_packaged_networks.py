@@ -157,6 +157,21 @@ def test_a_shift_by_one_pixel_is_nearer_than_noise_of_the_same_squared_error(per
     assert 2 * perceptual.distance(frames, shifted) < perceptual.distance(frames, noisy)
 
 
+def test_the_perceptual_distance_is_its_formula_on_the_package_s_own_features(perceptual):
+    frames, others = (smooth(1, frames=1, height=64, width=64, seed=seed)[0].transpose(0, 1) for seed in (1, 2))
+    network, expected = perceptual._trunk.network, 0.0
+    for block in (0, 2, 4, 10, 15):
+        made = []
+        hook = network._blocks[block].register_forward_hook(lambda module, given, out, made=made: made.append(out[0]))
+        for picture in (frames, others):
+            network((picture * 127.5 + 0.5) / 128)
+        hook.remove()
+        a, b = (one.double().numpy().reshape(one.shape[0], -1) for one in made)  # channels, positions
+        cosine = (a * b).sum(0) / np.sqrt((a * a).sum(0) * (b * b).sum(0))
+        expected += (2 - 2 * cosine).mean()
+    assert perceptual.distance(frames, others).item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_perceptual_distance_is_symmetric_takes_grey_and_no_gradient(perceptual):
     a, b = (smooth(1, channels=1, frames=3, seed=seed)[0].transpose(0, 1) for seed in (1, 2))
     apart = perceptual.distance(a.requires_grad_(), b)
@@ -204,3 +219,12 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch, n
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(UserError, match=rf'needs the package {package}: pip install "lvlib\[{extra}\]"'):
         network()
+
+
+def test_long_videos_are_looked_at_in_parts_without_a_seam(efficientnet):
+    video = smooth(1, frames=18)
+    features = efficientnet.look(video).features
+    singles = torch.cat([efficientnet.look(video[:, :, t:t + 1].expand(-1, -1, 2, -1, -1)).features[:, :320]
+                         for t in range(18)])
+    expected = torch.cat([singles.mean(0), singles.diff(dim=0).abs().mean(0)])[None]
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-3)
