@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
                     "clips than those in the run's own folder of data.")
     parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
     parser.add_argument("--metrics", metavar="A,B,...", help=f"of {', '.join(METRICS)} (default: the protocol's; of "
-                        f"`course`, those of {', '.join(QUICK)} that the run has)")
+                        f"`course`, those of {', '.join(QUICK)} that the run has, or else fvd)")
     parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: the protocol's, "
                         "or else as in training)")
     add_options(parser)
@@ -126,11 +126,10 @@ def metrics_of(options: argparse.Namespace, config: "Config", given_frames: int)
     from lvlib.evaluation.scores import METRICS, QUICK
 
     refusals = {name: metric.refusal(config, given_frames) for name, metric in METRICS.items()}
-    names = names_of(options.metrics, refusals, PROTOCOLS[options.protocol].metrics or QUICK)
-    if not names:
-        why = "; ".join(f"{name}: {reason}" for name, reason in refusals.items() if reason)
-        raise UserError(f"this run has no score: {why}")
-    return names
+    usual = PROTOCOLS[options.protocol].metrics or [name for name in QUICK if not refusals[name]] or ["fvd"]
+    if names := names_of(options.metrics, refusals, usual):
+        return names
+    raise UserError(f"this run has none of {', '.join(usual)}: {refusals[usual[0]]}")
 
 
 def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", sampling_fields: dict[str, list[str]]

@@ -10,10 +10,15 @@ import torch
 from PIL import Image
 from small_runs import make_prior_run
 
-from lvlib.data import to_video
+from lvlib.data import from_video, to_video
+from lvlib.evaluation.networks.course import course_classifier
+from lvlib.metrics.frechet import frechet_distance
+from lvlib.metrics.inception import class_sums, inception_score
+from lvlib.metrics.moments import moments_of
 from lvlib.models.lvt.prior import LVTSampling
-from lvlib.runs import load_model
+from lvlib.runs import load_model, load_pipeline
 from lvlib.runs.load import load_autoencoder
+from lvlib.training.batches import seed_everything
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +159,46 @@ def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, mo
     shutil.copytree(digits, tmp_path / "no_train")
     shutil.rmtree(tmp_path / "no_train" / "train")
     assert "train" in message(root=tmp_path / "no_train")
+
+
+def test_sets_of_clips_are_compared_as_wholes(run, evaluate, digits):
+    report = evaluate(run, "--split", "train", "--metrics", "fvd,r_fvd,fvd_star,is", "--given-frames", 2)
+    video = to_video(np.load(digits / "train" / "video.npy"))
+    seed_everything(0, 0)
+    pipeline, network = load_pipeline(run), course_classifier()
+    sampled = pipeline.generate(len(video), {}, video[:, :, :2], pipeline.config.prior.Sampling())
+    rebuilt = pipeline.autoencoder.decode(pipeline.autoencoder.encode(video))
+    repeated = torch.cat([video[:, :, :2], *[video[:, :, 1:2]] * 2], 2)
+    looks = {name: network.look(to_video(from_video(clips))) for name, clips in
+             (("real", video), ("model", sampled), ("rebuilt", rebuilt), ("repeat_last_frame", repeated))}
+    moments = {name: moments_of(look.features) for name, look in looks.items()}
+    for name, of, one, other in (("frechet_course", "model", "real", "model"),
+                                 ("frechet_course", "repeat_last_frame", "real", "repeat_last_frame"),
+                                 ("r_frechet_course", "model", "real", "rebuilt"),
+                                 ("frechet_star_course", "model", "rebuilt", "model")):
+        expected = frechet_distance(moments[one], moments[other]).item()
+        assert report[name][of] == pytest.approx(expected, rel=1e-3, abs=1e-6), (name, of)
+    expected = inception_score(class_sums(looks["model"].probs)).item()
+    assert report["is_course"]["model"] == pytest.approx(expected, rel=1e-3)
+    assert report["protocol_changed"] == {"split": "train", "given_frames": 2}
+
+
+def test_a_paper_s_protocol_is_kept_or_named_as_changed(run, evaluate, refused, digits):
+    def message(*arguments):
+        return refused("evaluate", run, "--data.root", digits, *arguments)
+
+    line = message("--protocol", "lvt")
+    assert "protocol lvt compares clips of 64 x 64, this run's are 32 x 32: --protocol.size 32" in line
+    line = message("--protocol", "lvt", "--protocol.size", 32)
+    assert "compares clips of 16 frames: this prior makes clips of 4 frames, not of 16; --protocol.frames 4" in line
+    own = "--protocol.size", 32, "--protocol.frames", 4
+    assert "gives no frames, and this prior needs 1" in message("--protocol", "tats-short", *own, "--metrics", "fvd")
+    report = evaluate(run, "--protocol", "lvt", *own, "--given-frames", 3, "--metrics", "bits_per_dim,psnr",
+                      "--protocol.runs", 2)
+    assert report["protocol_changed"] == {"frames": 4, "size": 32, "given_frames": 3, "runs": 2}
+    alone = evaluate(run, "--given-frames", 1, "--metrics", "bits_per_dim")  # the protocol gives one frame for bits
+    assert report["bits_per_dim"]["model"] == pytest.approx(alone["bits_per_dim"]["model"])
+    seeds = [evaluate(run, "--given-frames", 3, "--metrics", "psnr", "--seed", seed)["psnr"]["model"]
+             for seed in (0, 1)]
+    assert report["psnr"]["model"] == pytest.approx(np.mean(seeds))
+    assert report["standard_deviation"]["psnr"]["model"] == pytest.approx(np.std(seeds, ddof=1))

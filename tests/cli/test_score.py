@@ -72,7 +72,8 @@ def test_equal_sets_have_no_distance(sets, score):
 def test_the_protocol_stands_beside_the_scores(sets, lvlib, score):
     report = score(sets / "real", sets / "noisy.npy", "--clips", 9, "--protocol.choice", "clip", "--protocol.runs", 3)
     assert report["protocol_changed"] == {"clips": 9, "choice": "clip", "runs": 3}
-    assert report["choices"]["clips"] == report["real_clips"] == 9 and report["networks"]["features"]["name"] == "course"
+    assert report["choices"]["clips"] == report["real_clips"] == 9
+    assert report["networks"]["features"]["name"] == "course"
     assert report["standard_deviation"]["frechet_course"]["model"] > 0
     assert "9 clips leave a covariance of 64 features with rank 8" in report["warnings"][0]
     status, table, _ = lvlib("score", sets / "real", sets / "noisy.npy", "--clips", 9, "--protocol.runs", 2)
@@ -166,8 +167,8 @@ def test_a_command_that_was_stopped_goes_on(sets, score, tmp_path, monkeypatch):
 def test_four_processes_give_what_one_gives(sets, score):
     arguments = [str(sets / "real"), str(sets / "noisy.npy"), "--metrics", "fvd,kvd,is,ccs,psnr", "--json"]
     one = score(*arguments[:-1])
-    done = subprocess.run([Path(sys.executable).with_name("lvlib"), "score", *arguments, "--devices", "4", "--device", "cpu"],
-                          capture_output=True, text=True, timeout=500)
+    command = [Path(sys.executable).with_name("lvlib"), "score", *arguments, "--devices", "4", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     four = json.loads(done.stdout)
     for name in one["scores"]:
