@@ -80,7 +80,7 @@ def test_frames_are_resized_so_that_the_same_picture_twice_as_large_looks_much_t
 
 
 def test_clips_of_one_frame_have_no_change(network):
-    with pytest.raises(ValueError, match=f"{network.name} looks at clips of 2 frames or more, not 1"):
+    with pytest.raises(UserError, match=f"{network.name} looks at clips of 2 frames or more, not 1"):
         network.look(smooth(1, frames=1))
 
 
@@ -184,7 +184,7 @@ def test_the_perceptual_distance_is_symmetric_takes_grey_and_no_gradient(percept
 def test_frames_of_32_pixels_are_large_enough_and_smaller_ones_are_not(perceptual):
     a, b = (smooth(1, height=32, width=32, seed=seed)[0, :, 0][None] for seed in (1, 2))
     assert perceptual.distance(a, b) > 0
-    with pytest.raises(ValueError, match="32 x 32 or larger, not 31 x 32"):
+    with pytest.raises(UserError, match="32 x 32 or larger, not 31 x 32"):
         perceptual.distance(a[..., :31, :], b[..., :31, :])
 
 
