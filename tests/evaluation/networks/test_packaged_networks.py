@@ -7,6 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
+from lvlib.data import from_video
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.efficientnet import EfficientNetFrames, EfficientNetVideo
 from lvlib.evaluation.networks.transnet import TransNet
@@ -198,6 +199,17 @@ def test_transnet_finds_a_cut_where_it_is(transnet):
     frames = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)[None]
     cut, _ = transnet._network(frames)
     assert cut[0, :, 0].argmax() in (19, 20)
+
+
+def test_transnet_s_features_are_those_of_the_package_s_own_network(transnet):
+    video = smooth(1, frames=7, height=27, width=48)
+    made = []
+    hook = transnet._network.SDDCNN[-1].register_forward_hook(lambda module, given, out: made.append(out[0]))
+    transnet._network(from_video(video))
+    hook.remove()
+    over_time = made[0].double().numpy().mean((-1, -2))
+    expected = np.concatenate([over_time.mean(1), over_time.std(1, ddof=1)])
+    np.testing.assert_allclose(transnet.look(video).features[0].numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_transnet_has_no_classes(transnet):
