@@ -163,7 +163,7 @@ def protocol_report(name: str, tools: "Tools") -> dict:
     networks = {part: network for part in PARTS if (network := getattr(tools, part)) is not None}
     return {"protocol": name, "protocol_source": PROTOCOLS[name].source, "protocol_changed": changed(name, protocol),
             "choices": asdict(protocol),
-            "networks": {part: {"name": network.name, "sha256": getattr(network, "checksum", None)}
+            "networks": {part: {"name": network.name, "file": getattr(network, "origin", None)}
                          for part, network in networks.items()}}
 
 
@@ -187,8 +187,8 @@ def protocol_lines(report: dict) -> list[str]:
         line += ", CHANGED: " + ", ".join(f"{name} {value}" for name, value in changes.items())
     lines = [line]
     for part, network in report["networks"].items():
-        checksum = f", file with sha256 {network['sha256']}" if network["sha256"] else ""
-        lines.append(f"{part} by {network['name']}{checksum}")
+        file = f", {network['file']}" if network["file"] else ""
+        lines.append(f"{part} by {network['name']}{file}")
     return lines
 
 

@@ -105,9 +105,9 @@ class EfficientNetFrames:
 
     @torch.no_grad()
     def distance(self, frames: Tensor, others: Tensor) -> Tensor:
-        """See `FrameNetwork.distance`; between 0 and 20. Raises ValueError for frames of less than 32 x 32."""
+        """See `FrameNetwork.distance`; between 0 and 20. Raises UserError for frames of less than 32 x 32."""
         if min(frames.shape[-2:]) < self.least_size:
-            raise ValueError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
+            raise UserError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
                              f"not {frames.shape[-2]} x {frames.shape[-1]}")
         parts = zip(frames.float().split(AT_ONCE), others.float().split(AT_ONCE), strict=True)
         return torch.cat([self._apart(*part) for part in parts])

@@ -88,10 +88,10 @@ class C3D:
     def look(self, video: Tensor) -> Seen:
         """probs: (b, 101). features: the same, for the program gives nothing else. See `VideoNetwork.look`.
 
-        Raises ValueError for more than 16 frames, too: take windows."""
+        Raises UserError for more than 16 frames, too: take windows."""
         check_length(video, self.name, self.least_frames)
         if video.shape[2] > self.least_frames:
-            raise ValueError(f"{self.name} looks at {self.least_frames} frames, not {video.shape[2]}: take windows")
+            raise UserError(f"{self.name} looks at {self.least_frames} frames, not {video.shape[2]}: take windows")
         probs = self._script.module(as_bytes(video)).float()
         return Seen(probs, probs)
 
@@ -122,9 +122,9 @@ class LpipsVgg:
 
     @torch.no_grad()
     def distance(self, frames: Tensor, others: Tensor) -> Tensor:
-        """See `FrameNetwork.distance`. Raises ValueError for frames of less than 16 x 16."""
+        """See `FrameNetwork.distance`. Raises UserError for frames of less than 16 x 16."""
         if min(frames.shape[-2:]) < self.least_size:
-            raise ValueError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
+            raise UserError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
                              f"not {frames.shape[-2]} x {frames.shape[-1]}")
         # Features are 122 numbers a pixel: a few frames at once.
         parts = zip(frames.split(AT_ONCE), others.split(AT_ONCE), strict=True)

@@ -4,6 +4,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lvlib.data import from_video
+from lvlib.errors import UserError
 
 
 def as_rgb(pictures: Tensor) -> Tensor:
@@ -19,6 +20,6 @@ def as_bytes(video: Tensor) -> Tensor:
 
 
 def check_length(video: Tensor, name: str, least: int) -> None:
-    """Raises ValueError for clips that are too short for the network."""
+    """Raises UserError for clips that are too short for the network."""
     if video.shape[2] < least:
-        raise ValueError(f"{name} looks at clips of {least} frames or more, not {video.shape[2]}")
+        raise UserError(f"{name} looks at clips of {least} frames or more, not {video.shape[2]}")

@@ -98,16 +98,16 @@ def test_networks_are_in_eval_mode_and_make_no_gradients(kind, request):
 
 def test_too_few_frames(i3d, c3d):
     assert i3d.look(clips(frames=i3d.least_frames)).features.shape == (3, 400)
-    with pytest.raises(ValueError, match="i3d-kinetics400 looks at clips of 10 frames or more, not 9"):
+    with pytest.raises(UserError, match="i3d-kinetics400 looks at clips of 10 frames or more, not 9"):
         i3d.look(clips(frames=9))
-    with pytest.raises(ValueError, match="c3d-ucf101 looks at clips of 16 frames or more, not 15"):
+    with pytest.raises(UserError, match="c3d-ucf101 looks at clips of 16 frames or more, not 15"):
         c3d.look(clips(frames=15))
-    with pytest.raises(ValueError, match="16 frames, not 17: take windows"):
+    with pytest.raises(UserError, match="16 frames, not 17: take windows"):
         c3d.look(clips(frames=17))
 
 
 def test_frames_that_are_too_small_for_five_stages(vgg):
-    with pytest.raises(ValueError, match="16 x 16 or larger, not 8 x 8"):
+    with pytest.raises(UserError, match="16 x 16 or larger, not 8 x 8"):
         vgg.distance(clips(size=8)[:, :, 0], clips(size=8)[:, :, 0])
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
+from lvlib.data import from_video
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.efficientnet import EfficientNetFrames, EfficientNetVideo
 from lvlib.evaluation.networks.transnet import TransNet
@@ -80,7 +81,7 @@ def test_frames_are_resized_so_that_the_same_picture_twice_as_large_looks_much_t
 
 
 def test_clips_of_one_frame_have_no_change(network):
-    with pytest.raises(ValueError, match=f"{network.name} looks at clips of 2 frames or more, not 1"):
+    with pytest.raises(UserError, match=f"{network.name} looks at clips of 2 frames or more, not 1"):
         network.look(smooth(1, frames=1))
 
 
@@ -184,7 +185,7 @@ def test_the_perceptual_distance_is_symmetric_takes_grey_and_no_gradient(percept
 def test_frames_of_32_pixels_are_large_enough_and_smaller_ones_are_not(perceptual):
     a, b = (smooth(1, height=32, width=32, seed=seed)[0, :, 0][None] for seed in (1, 2))
     assert perceptual.distance(a, b) > 0
-    with pytest.raises(ValueError, match="32 x 32 or larger, not 31 x 32"):
+    with pytest.raises(UserError, match="32 x 32 or larger, not 31 x 32"):
         perceptual.distance(a[..., :31, :], b[..., :31, :])
 
 
@@ -198,6 +199,17 @@ def test_transnet_finds_a_cut_where_it_is(transnet):
     frames = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)[None]
     cut, _ = transnet._network(frames)
     assert cut[0, :, 0].argmax() in (19, 20)
+
+
+def test_transnet_s_features_are_those_of_the_package_s_own_network(transnet):
+    video = smooth(1, frames=7, height=27, width=48)
+    made = []
+    hook = transnet._network.SDDCNN[-1].register_forward_hook(lambda module, given, out: made.append(out[0]))
+    transnet._network(from_video(video))
+    hook.remove()
+    over_time = made[0].double().numpy().mean((-1, -2))
+    expected = np.concatenate([over_time.mean(1), over_time.std(1, ddof=1)])
+    np.testing.assert_allclose(transnet.look(video).features[0].numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_transnet_has_no_classes(transnet):
