@@ -15,11 +15,12 @@ import torch
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser, add_device
 from lvlib.evaluation.networks.course import VideoClassifier
-from lvlib.evaluation.networks.course_clips import CourseClips
+from lvlib.evaluation.networks.course_clips import DigitClips, DoomClips, Mixture, accuracy
 from lvlib.training import TrainingConfig, train
 
-VAL_CLIPS = 600
+CLIPS, VAL_CLIPS, TEST_CLIPS = 96000, 600, 600
 SEED = 100  # of the digits: those of the course have smaller ones
+TEST_SEEDS = (200, 300, 400)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,15 +31,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=4000, help="of 32 clips each (default: 4000)")
     add_device(parser)
     options = parser.parse_args(argv)
-    config = TrainingConfig(steps=options.steps, batch=32, learning_rate=2e-3, schedule="cosine", warmup=100,
+    config = TrainingConfig(steps=options.steps, batch=32, learning_rate=5e-3, schedule="cosine", warmup=100,
                             optimizer="adamw", weight_decay=0.01, precision="bf16-mixed", validate_every=500,
                             checkpoint_every=500, keep=1)
-    clips = CourseClips(options.doom, "train", SEED)
-    val_clips = CourseClips(options.doom, "val", SEED, VAL_CLIPS)
+    sets = [Mixture(clips, [DigitClips(clips // 3, 1, SEED, split), DigitClips(clips // 3, 2, SEED, split),
+                            DoomClips(options.doom, split)])
+            for split, clips in (("train", CLIPS), ("val", VAL_CLIPS))]
     torch.manual_seed(config.seed)
-    train(VideoClassifier(), clips, config, options.out, val_data=val_clips, device=options.device, progress=True,
-          describe={"classifier": {"doom": clips.doom_fingerprint}})
-    print(f"{options.out}: trained for {options.steps} steps")
+    classifier = VideoClassifier()
+    train(classifier, sets[0], config, options.out, val_data=sets[1], device=options.device, progress=True,
+          describe={"doom": DoomClips(options.doom).episodes.fingerprint(["actions"])})
+    print_accuracy(classifier.cpu().eval(), options.doom)
+
+
+def print_accuracy(classifier: VideoClassifier, doom: Path) -> None:
+    """On clips of the test split, three times: of other digits, and of other episodes."""
+    for seed in TEST_SEEDS:
+        torch.manual_seed(seed)
+        sets = {"one digit": DigitClips(TEST_CLIPS, 1, seed, "test"),
+                "two digits": DigitClips(TEST_CLIPS, 2, seed, "test"),
+                "Doom": Mixture(TEST_CLIPS, [DoomClips(doom, "test")])}
+        for name, clips in sets.items():
+            figures = ", ".join(f"{head} {share:.1%}" for head, share in accuracy(classifier, clips).items())
+            print(f"seed {seed}, {name}: {figures}")
 
 
 if __name__ == "__main__":
