@@ -147,8 +147,7 @@ assert abs(paired - 10) < 0.5 and by_chance > 13
 #
 # $$|m_1 - m_2|^2 + \mathrm{tr}\left(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\right)$$
 #
-# Of each set of clips it takes a mean and a covariance. Features are no Gaussians: what these two do not tell, this
-# distance does not see.
+# It takes a mean and a covariance of each set. Features are no Gaussians: what these two do not tell, it cannot see.
 #
 # ### Exercise 12.1 · moments that stream (about 15 min)
 # Evaluation goes through thousands of clips, perhaps on several machines, and keeps no features. `moments_of` takes
@@ -438,9 +437,9 @@ show(fig, alt="Left: the Frechet distance of two real sets falls as one over the
 #
 # ## 5. The inception score
 #
-# An older measure looks at the network's *answers*. A good clip is clearly of one class, and good clips are of many
-# classes. So the divergence of a clip's probabilities from the mean over all clips should be large. Its mean, exp:
-# the best score is the number of classes.
+# An older measure looks at the network's *answers*. A good clip is clearly of one class, good clips are of many. So
+# the divergence of a clip's probabilities from the mean of all should be large. Its mean, exp: at best as many as
+# there are classes.
 
 # %% tags=["export:metrics.inception"]
 """The inception score: are clips clearly of one class, and are there many classes?"""
@@ -655,7 +654,7 @@ if profile != "smoke":
     assert noise["Frechet distance"] > 3 * true["Frechet distance"]
     assert max(x["Frechet distance"] for x in (exchanged, again)) < 1.5 * true["Frechet distance"]
     assert exchanged["CCS"] < true["CCS"] - 0.3 and exchanged["ICS"] > 2 * true["ICS"]
-    assert found["again and again"] < 0.01 < 0.1 * found["true"]
+    assert found["again and again"] < 1e-6 and found["true"] > 0.02
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
@@ -707,6 +706,7 @@ def look_at_frames(video: Tensor) -> Tensor:
 # among real halves. So real clips have 1, and about 0.
 
 # %%
+torch.manual_seed(0)
 size = {"smoke": 12, "course": 132}[profile]
 order = (6 * torch.randperm(len(walks))[:, None] + torch.arange(6)).flatten()  # whole walks
 real_walks, others = to_video(parts[order[:size]]), order[size:]
@@ -740,7 +740,7 @@ scores = {name: {column: value / floor[column] for column, value in row.items()}
 # %% jupyter={"source_hidden": true}
 NOTICES = {"walks\nPSNR": lambda x: x < 30, "digits\nkernel": lambda x: x > 4,
            "digits\ninception": lambda x: x < 0.8 * scores["real"]["digits\ninception"]}
-cells = {column: [(f"{row[column]:.1f}", NOTICES.get(column, lambda x: x > 1.5)(row[column]))
+cells = {column: [(f"{row[column]:.1f}", NOTICES.get(column, lambda x: x > 2)(row[column]))
                   for row in scores.values()] for column in floor}
 show(scored_strip(list(shown.values()), list(shown), cells), limit=30_000,
      alt="A table of pictures: for real walks and each of eight ways to spoil them a strip of the "
@@ -748,12 +748,12 @@ show(scored_strip(list(shown.values()), list(shown), cells), limit=30_000,
          "distance on walks notices reversal.")
 if profile != "smoke":
     for name in ("shuffled", "reversed", "a loop"):
-        assert scores[name]["walks\nframes"] < 1.5, "frames have no order"
+        assert scores[name]["walks\nframes"] < 2, "frames have no order"
     for name, row in scores.items():
-        assert name == "real" or max(row["walks\nFrechet"], row["digits\nFrechet"]) > 1.4, name
+        assert name == "real" or max(row["walks\nFrechet"], row["digits\nFrechet"]) > 2, name
     assert scores["shuffled"]["walks\nFrechet"] > 3 and scores["frozen"]["walks\nFrechet"] > 3
-    assert scores["reversed"]["digits\nFrechet"] < 1.4 and (
-        not held.any() or scores["reversed"]["walks\nFrechet"] > 1.4)
+    assert scores["reversed"]["digits\nFrechet"] < 1.5
+    assert not held.any() or scores["reversed"]["walks\nFrechet"] > 2
 
 # %% [markdown]
 # - **Shuffled, reversed, a loop**: all frames are real. A distance of single frames, as FID is, cannot notice.
@@ -783,8 +783,7 @@ if profile != "smoke" and held.any():
     assert coherent[0.03] > coherent[1] + 0.15 and divergent[0.03] < 0.5 * divergent[1]
 
 # %% [markdown]
-# Nearly black, and nearly perfect: where nothing can be seen no class changes. Coherence needs a measure of quality
-# beside it.
+# Nearly black, nearly perfect: where nothing is seen no class changes. Coherence needs a measure of quality beside it.
 #
 # **Learn by heart.** Nothing that is new gets as near to the training clips as copies of them, real clips included:
 
