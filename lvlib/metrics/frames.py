@@ -14,7 +14,7 @@ def nearest_frame_distance(video: Tensor, apart: int = 8) -> Tensor:
     """
     t = video.shape[2]
     if t < 2 * apart:
-        raise ValueError(f"{2 * apart} frames are needed for each to have one {apart} away, not {t}")
+        raise ValueError(f"for each frame to have one {apart} away takes {2 * apart}, not {t}")
     frames = video.transpose(1, 2).flatten(2)
     distance = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
     place = torch.arange(t, device=video.device)

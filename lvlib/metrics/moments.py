@@ -27,8 +27,7 @@ class Moments(NamedTuple):
 
 
 def moments_of(features: Tensor) -> Moments:
-    """Of vectors (n, d), n from 0 up. In float64: of many vectors, float32 loses the differences.
-    """
+    """Of vectors (n, d), n from 0 up. In float64: float32 loses what many vectors differ by."""
     features = features.double()
     mean = features.sum(0) / max(len(features), 1)
     centred = features - mean

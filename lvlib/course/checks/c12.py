@@ -1,4 +1,4 @@
-"""Checks of notebook 12: moments that stream, the trace of a square root, the kernel distance without bias, coherence."""
+"""Checks of notebook 12: moments that stream, the trace of a root, the kernel distance without bias, coherence."""
 
 import torch
 from torch import Tensor
@@ -321,7 +321,7 @@ def _(fn, expect):
     right = (probs * (logs - logs[:, :1])).sum(-1)
     expect(not is_right(-right), "the sign", look_at="a divergence is never below 0")
     expect(not is_right((probs[:, :1] * (logs[:, :1] - logs)).sum(-1)),
-           "it is the divergence from the first window's classes", look_at="the window's own probabilities stand in front")
+           "it is the divergence from the first window's classes", look_at="the window's own stand in front")
     expect(not is_right((probs * (logs - torch.cat([logs[:, :1], logs[:, :-1]], 1))).sum(-1)),
            "the first window is the same for all: it is not the one before", look_at="probs[:, :1]")
     expect(not is_right(-(probs * logs[:, :1]).sum(-1)),
