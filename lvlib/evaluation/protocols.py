@@ -78,7 +78,7 @@ PROTOCOLS = {
         Protocol(frames=16, size=64, split="test", clips=256, given_frames=5, likelihood_given_frames=1, runs=10,
                  **I3D_400),
         ("fvd", "bits_per_dim", "r_fvd"), "LVT 4.1, 4.2, Tables 1 to 6: five given frames for FVD, one for bits"),
-    # The paper has neither the number of clips nor the network; its code takes 256 clips of a shuffled test split. Given
+    # The paper has neither the number of clips nor the network; its code takes 256 of a shuffled test split. Given
     # frames are as in training: one of BAIR, none of UCF-101.
     "videogpt": NamedProtocol(
         Protocol(frames=16, size=64, resize="bilinear", split="test", clips=256, choice="clip", **I3D_400),
