@@ -12,6 +12,7 @@ from lvlib.data import from_video
 from lvlib.errors import UserError
 from lvlib.evaluation.networks import torchscript
 from lvlib.evaluation.networks.files import C3D, I3D, LpipsVgg, probe_clips
+from lvlib.evaluation.networks.pixels import as_bytes
 
 
 def clips(n=3, channels=3, frames=16, size=32, seed=0) -> torch.Tensor:
@@ -67,6 +68,12 @@ def test_lpips_is_the_summed_squared_difference_of_what_its_program_gives(vgg):
     torch.testing.assert_close(vgg.distance(frames, others), (a - b).square().sum(1))
     assert (vgg.distance(frames, others) > 0).all() and (vgg.distance(frames, frames) == 0).all()
     assert vgg.name == "lpips-vgg"
+
+
+def test_bytes_keep_their_place():
+    values = torch.arange(2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6) % 256
+    assert torch.equal(as_bytes(values / 127.5 - 1), values.to(torch.uint8))
+    assert as_bytes(torch.tensor([-2.0, 2.0]).reshape(1, 1, 1, 1, 2)).unique().tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("kind", ["i3d", "c3d"])
