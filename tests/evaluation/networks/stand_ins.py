@@ -79,6 +79,23 @@ class ThreeAxes(nn.Module):
         return x.float().mean((1, 3, 4)).unsqueeze(1)
 
 
+class OneRow(nn.Module):
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
+        return torch.zeros(1, 400)
+
+
+class Integers(nn.Module):
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
+        return torch.zeros(x.shape[0], 400, dtype=torch.int64)
+
+
+class Two(nn.Module):
+    def forward(
+        self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
 class Raises(nn.Module):
     def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
         if x.shape[2] == 16:

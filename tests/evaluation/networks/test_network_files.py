@@ -6,7 +6,7 @@ import zipfile
 import pytest
 import safetensors.torch
 import torch
-from stand_ins import C3DStandIn, I3DStandIn, NotFinite, Raises, ThreeAxes, VggStandIn, save
+from stand_ins import C3DStandIn, I3DStandIn, Integers, NotFinite, OneRow, Raises, ThreeAxes, Two, VggStandIn, save
 
 from lvlib.data import from_video
 from lvlib.errors import UserError
@@ -153,6 +153,15 @@ def damaged(path):
     path.write_bytes(data.replace(b"PK\x03\x04", b"PK\x03\x05"))
 
 
+def of_another_pytorch(path):
+    save(I3DStandIn(), path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data.replace(b"torch.softmax(", b"torch.softer_max("))
+
+
 def cut_off(path):
     data = save(I3DStandIn(), path).read_bytes()
     path.write_bytes(data[:len(data) // 2])
@@ -172,6 +181,7 @@ FILES = {
     "no file": (lambda path: None, "no such file"),
     "cut off": (cut_off, "no TorchScript file"),
     "damaged": (damaged, "damaged"),
+    "another PyTorch's": (of_another_pytorch, "of a TorchScript that this PyTorch does not read"),
 }
 
 
@@ -198,6 +208,9 @@ PROGRAMS = {
     "not finite": (I3D, NotFinite(), "not finite"),
     "too large": (I3D, I3DStandIn(factor=float("inf")), "not finite"),
     "three axes": (I3D, ThreeAxes(), r"gives torch.float32 \(2, 1, 16\) for 2 inputs"),
+    "one row": (I3D, OneRow(), r"gives torch.float32 \(1, 400\) for 2 inputs"),
+    "integers": (I3D, Integers(), r"gives torch.int64 \(2, 400\) for 2 inputs"),
+    "two tensors": (I3D, Two(), "gives no tensor, but tuple"),
     "more frames": (I3D, Raises(), "64 frames, please"),
 }
 
