@@ -37,29 +37,32 @@ class I3DStandIn(nn.Module):
 
 
 class C3DStandIn(nn.Module):
-    def __init__(self, classes: int = 101, softmax: bool = True):
+    """The softmax, times a factor, plus a shift: probabilities as long as these are 1 and 0."""
+
+    def __init__(self, classes: int = 101, factor: float = 1.0, shift: float = 0.0):
         super().__init__()
         self.register_buffer("weights", torch.randn(9, classes, generator=torch.Generator().manual_seed(0)) / 100)
         self.register_buffer("mean", torch.full((3, 16, 112, 112), 90.0))
-        self.softmax = softmax
+        self.factor, self.shift = factor, shift
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.interpolate(x.float(), [x.shape[2], 112, 112], mode="trilinear", align_corners=False) - self.mean
-        x = moments(x) @ self.weights
-        if self.softmax:
-            x = x.softmax(1)
-        return x
+        return (moments(x) @ self.weights).softmax(1) * self.factor + self.shift
 
 
 class VggStandIn(nn.Module):
-    """As many features a frame as the LPIPS network has, each of them a pixel's mean over 1, 2, 4, 8 or 16 pixels."""
+    """As many features a frame as the LPIPS network has: the squares of means over 1, 2, 4, 8 or 16 pixels."""
+
+    def __init__(self, last: int = 512):
+        super().__init__()
+        self.last = last
 
     def forward(self, img: Tensor, resize_images: bool = True, return_lpips: bool = False) -> Tensor:
         if resize_images:
             img = F.interpolate(img, [224, 224], mode="bilinear", align_corners=False)
-        grey = img.mean(1, keepdim=True) / 255
+        grey = (img.mean(1, keepdim=True) / 255).square()
         stages: list[Tensor] = []
-        for channels in [64, 128, 256, 512, 512]:
+        for channels in [64, 128, 256, 512, self.last]:
             stages.append((grey.expand(-1, channels, -1, -1) / grey[0].numel()).flatten(1))
             if grey.shape[-1] > 1:
                 grey = F.avg_pool2d(grey, 2)
@@ -74,6 +77,23 @@ class NotFinite(nn.Module):
 class ThreeAxes(nn.Module):
     def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
         return x.float().mean((1, 3, 4)).unsqueeze(1)
+
+
+class OneRow(nn.Module):
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
+        return torch.zeros(1, 400)
+
+
+class Integers(nn.Module):
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
+        return torch.zeros(x.shape[0], 400, dtype=torch.int64)
+
+
+class Two(nn.Module):
+    def forward(
+        self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        return x, x
 
 
 class Raises(nn.Module):

@@ -6,12 +6,13 @@ import zipfile
 import pytest
 import safetensors.torch
 import torch
-from stand_ins import C3DStandIn, I3DStandIn, NotFinite, Raises, ThreeAxes, VggStandIn, save
+from stand_ins import C3DStandIn, I3DStandIn, Integers, NotFinite, OneRow, Raises, ThreeAxes, Two, VggStandIn, save
 
 from lvlib.data import from_video
 from lvlib.errors import UserError
 from lvlib.evaluation.networks import torchscript
 from lvlib.evaluation.networks.files import C3D, I3D, LpipsVgg, probe_clips
+from lvlib.evaluation.networks.pixels import as_bytes
 
 
 def clips(n=3, channels=3, frames=16, size=32, seed=0) -> torch.Tensor:
@@ -67,6 +68,12 @@ def test_lpips_is_the_summed_squared_difference_of_what_its_program_gives(vgg):
     torch.testing.assert_close(vgg.distance(frames, others), (a - b).square().sum(1))
     assert (vgg.distance(frames, others) > 0).all() and (vgg.distance(frames, frames) == 0).all()
     assert vgg.name == "lpips-vgg"
+
+
+def test_bytes_keep_their_place():
+    values = torch.arange(2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6) % 256
+    assert torch.equal(as_bytes(values / 127.5 - 1), values.to(torch.uint8))
+    assert as_bytes(torch.tensor([-2.0, 2.0]).reshape(1, 1, 1, 1, 2)).unique().tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("kind", ["i3d", "c3d"])
@@ -146,6 +153,15 @@ def damaged(path):
     path.write_bytes(data.replace(b"PK\x03\x04", b"PK\x03\x05"))
 
 
+def of_another_pytorch(path):
+    save(I3DStandIn(), path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data.replace(b"torch.softmax(", b"torch.softer_max("))
+
+
 def cut_off(path):
     data = save(I3DStandIn(), path).read_bytes()
     path.write_bytes(data[:len(data) // 2])
@@ -165,6 +181,7 @@ FILES = {
     "no file": (lambda path: None, "no such file"),
     "cut off": (cut_off, "no TorchScript file"),
     "damaged": (damaged, "damaged"),
+    "another PyTorch's": (of_another_pytorch, "of a TorchScript that this PyTorch does not read"),
 }
 
 
@@ -185,10 +202,15 @@ PROGRAMS = {
     "I3D as C3D": (C3D, I3DStandIn(), "gives 400 numbers a clip; C3D gives probabilities of 101 classes"),
     "I3D as LPIPS": (LpipsVgg, I3DStandIn(), "does not take frames as the LPIPS network does"),
     "other classes": (I3D, I3DStandIn(512), "512 features a clip; I3D has 400"),
-    "no softmax": (C3D, C3DStandIn(softmax=False), "no probabilities"),
+    "probabilities that sum to two": (C3D, C3DStandIn(factor=2.0), "no probabilities"),
+    "probabilities below zero": (C3D, C3DStandIn(factor=3.0, shift=-2 / 101), "no probabilities"),
+    "another VGG": (LpipsVgg, VggStandIn(last=256), "gives 123904 features .*; the LPIPS network gives 124928"),
     "not finite": (I3D, NotFinite(), "not finite"),
     "too large": (I3D, I3DStandIn(factor=float("inf")), "not finite"),
     "three axes": (I3D, ThreeAxes(), r"gives torch.float32 \(2, 1, 16\) for 2 inputs"),
+    "one row": (I3D, OneRow(), r"gives torch.float32 \(1, 400\) for 2 inputs"),
+    "integers": (I3D, Integers(), r"gives torch.int64 \(2, 400\) for 2 inputs"),
+    "two tensors": (I3D, Two(), "gives no tensor, but tuple"),
     "more frames": (I3D, Raises(), "64 frames, please"),
 }
 
