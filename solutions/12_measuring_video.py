@@ -177,7 +177,7 @@ class Moments(NamedTuple):
     products of the vectors' deviations from their mean.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     mean: Tensor
     scatter: Tensor
 
@@ -455,7 +455,7 @@ class ClassSums(NamedTuple):
     () float64, the sum over clips of sum p log p, in nats.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     total: Tensor
     negentropy: Tensor
 
