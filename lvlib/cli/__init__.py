@@ -17,6 +17,7 @@ COMMANDS = {
     "sample": "make clips with a trained prior: from nothing, a label, actions or first frames",
     "reconstruct": "turn videos into codes and back, and show them beside the originals",
     "evaluate": "score a run: likelihood, prediction, reconstruction, each beside simple baselines",
+    "score": "compare generated videos with real ones, whoever made them",
     "data": "fetch or make a data set",
     "lab": "open JupyterLab at the first notebook of the course, with its data",
     "bench": "measure the speed of training and sampling, and memory, on this machine",

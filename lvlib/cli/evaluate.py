@@ -2,46 +2,58 @@
 
 import argparse
 import json
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lvlib.cli.arguments import Parser, add_device, check_positive, check_seed, override, split_overrides, with_fields
-from lvlib.errors import UserError, unknown
+from lvlib.cli.arguments import Parser, override, split_overrides, with_fields
+from lvlib.cli.protocol import (
+    add_options,
+    check_lengths,
+    names_of,
+    protocol_lines,
+    protocol_of,
+    protocol_report,
+    score_lines,
+    score_runs,
+    started,
+    tools_for,
+)
+from lvlib.errors import UserError
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
     from lvlib.configs import Config
+    from lvlib.evaluation.protocols import Protocol
 
 
 def main(arguments: list[str]) -> None:
-    parser = Parser("lvlib evaluate", usage="lvlib evaluate RUN [options] [--data.root DATA] [--sampling.FIELD VALUE]",
-                    description="Score a run on clips that it did not learn from, a prior beside simple baselines. The "
+    from lvlib.evaluation.scores import METRICS, QUICK
+
+    parser = Parser("lvlib evaluate", usage="lvlib evaluate RUN [options] [--data.root DATA] [--sampling.FIELD VALUE] "
+                    "[--protocol.FIELD VALUE]",
+                    description="Score a run on clips that it did not learn from, beside simple baselines. The "
                     "frames after the given ones count; without given frames, all of them. --data.root DATA: other "
                     "clips than those in the run's own folder of data.")
     parser.add_argument("run", metavar="RUN", help="folder that `lvlib train` wrote, or the name of a shipped model")
-    parser.add_argument("--metrics", metavar="A,B,...", help="of bits_per_dim, psnr, mse, usage, perplexity (default: "
-                        "all that the run has)")
-    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
-    parser.add_argument("--clips", type=int, default=256, metavar="N",
-                        help="how many at most, evenly spaced over the split (default: 256)")
-    parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: as in training)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
-    add_device(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--metrics", metavar="A,B,...", help=f"of {', '.join(METRICS)} (default: the protocol's; of "
+                        f"`course`, those of {', '.join(QUICK)} that the run has, or else fvd)")
+    parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: the protocol's, "
+                        "or else as in training)")
+    add_options(parser)
     rest, overrides = split_overrides(arguments)
     options = parser.parse_args(rest)
     from lvlib.runs import load_config
     from lvlib.runs.shipped import run_folder
 
     options.run = run_folder(options.run)
-    check_positive("--clips", options.clips)
-    check_seed(options.seed)
-    fields = {name: words for name, words in overrides.items() if not name.startswith("sampling.")}
-    config = with_data(load_config(options.run), fields)
-    sampling = {name.partition(".")[2]: words for name, words in overrides.items() if name not in fields}
-    report = score(options, config, sampling)
-    print(json.dumps(report) if options.json else table(report))
+    fields: dict[str, dict[str, list[str]]] = {"sampling": {}, "protocol": {}}
+    for name in [name for name in overrides if name.partition(".")[0] in fields]:
+        part, _, field = name.partition(".")
+        fields[part][field] = overrides.pop(name)
+    protocol = protocol_of(options, fields["protocol"])
+    config = with_data(load_config(options.run), overrides)
+    report, rank = score(options, config, protocol, fields["sampling"])
+    if rank == 0:
+        print(json.dumps(report) if options.json else table(report))
 
 
 def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
@@ -50,7 +62,7 @@ def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
     for name in overrides:
         if not name.startswith("data."):
             raise UserError(f"--{name} cannot be set, the run was trained with its own: set fields of data alone, "
-                            "such as --data.root, or of sampling")
+                            "such as --data.root, or of sampling, or of the protocol")
     changed = override(config, overrides)
     _ = changed.latents  # other frames or another size must fit the autoencoder
     if config.prior and changed.video_shape != config.video_shape:
@@ -60,21 +72,42 @@ def with_data(config: "Config", overrides: dict[str, list[str]]) -> "Config":
     return changed
 
 
-def chosen(metrics: str | None, config: "Config", given_frames: int) -> list[str]:
-    """Raises UserError for a metric that there is not, or that this run does not have, with those that it has."""
-    from lvlib.evaluation.scores import METRICS
+def lengths(config: "Config", options: argparse.Namespace, protocol: "Protocol") -> tuple[int, int]:
+    """Frames of a sample and of a real clip. Raises UserError where the run does not make clips as the protocol's."""
+    from lvlib.evaluation.generate import check_frames
 
-    refusals = {name: metric.refusal(config, given_frames) for name, metric in METRICS.items()}
-    has = [name for name, refusal in refusals.items() if not refusal]
-    if not has:
-        raise UserError("this run has no score: " + "; ".join(f"{name}: {why}" for name, why in refusals.items()))
-    names = has if metrics is None else metrics.split(",")
-    for name in names:
-        if name not in METRICS:
-            raise unknown("metric", name, has)
-        if refusals[name]:
-            raise UserError(f"{name}: {refusals[name]}; this run has {', '.join(has)}")
-    return names
+    own = config.data
+    if protocol.size not in (None, own.size):
+        raise UserError(f"protocol {options.protocol} compares clips of {protocol.size} x {protocol.size}, this run's "
+                        f"are {own.size} x {own.size}: --protocol.size {own.size} scores them, under another protocol "
+                        "than the paper's")
+    frames = protocol.frames or own.frames
+    if frames != own.frames:
+        try:
+            if config.prior is None:
+                raise UserError(f"it was trained on clips of {own.frames} frames")
+            check_frames(config, frames)
+        except UserError as error:
+            raise UserError(f"protocol {options.protocol} compares clips of {frames} frames: {error}; "
+                            f"--protocol.frames {own.frames} scores them, under another protocol than the paper's"
+                            ) from error
+    return frames, protocol.real_frames or frames
+
+
+def given(options: argparse.Namespace, config: "Config", requested: int | None) -> int:
+    """How many frames are given: of a prior that needs some, as requested or as in training; else none."""
+    from lvlib.cli.given import given_frames_of
+
+    if config.prior is None:
+        if options.given_frames is not None:
+            raise UserError(f"{options.run} holds an autoencoder alone: leave --given-frames out")
+        return 0
+    if not requested and not config.given_frames.least:
+        return 0
+    if requested == 0:
+        raise UserError(f"protocol {options.protocol} gives no frames, and this prior needs "
+                        f"{config.given_frames.least}: set --given-frames, under another protocol than the paper's")
+    return given_frames_of(config, requested)
 
 
 def sampling_of(config: "Config", metrics: list[str], fields: dict[str, list[str]]) -> Any:
@@ -87,91 +120,100 @@ def sampling_of(config: "Config", metrics: list[str], fields: dict[str, list[str
     return with_fields(config.prior.Sampling(), "sampling", fields) if config.prior else None
 
 
-def score(options: argparse.Namespace, config: "Config", sampling_fields: dict[str, list[str]]) -> dict:
+def metrics_of(options: argparse.Namespace, config: "Config", given_frames: int) -> list[str]:
+    """As asked for, or those of the protocol that the run has."""
+    from lvlib.evaluation.protocols import PROTOCOLS
+    from lvlib.evaluation.scores import METRICS, QUICK
+
+    refusals = {name: metric.refusal(config, given_frames) for name, metric in METRICS.items()}
+    usual = PROTOCOLS[options.protocol].metrics or [name for name in QUICK if not refusals[name]] or ["fvd"]
+    if names := names_of(options.metrics, refusals, usual):
+        return names
+    raise UserError(f"this run has none of {', '.join(usual)}: {refusals[usual[0]]}")
+
+
+def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", sampling_fields: dict[str, list[str]]
+          ) -> tuple[dict, int]:
+    """The report, and the number of this process."""
+    from torch.utils.data import Subset
+
     from lvlib.data.conditions import check_classes, check_data
-    from lvlib.evaluation.scores import BASELINE_CLIPS, Setting, count_baselines, evaluate, evenly_spaced
+    from lvlib.evaluation.batch import Setting
+    from lvlib.evaluation.choice import chosen, spread
+    from lvlib.evaluation.evaluating import BASELINE_CLIPS, RunSource, count_baselines
     from lvlib.runs import load_pipeline
     from lvlib.runs.data import check_rate, open_split
     from lvlib.runs.load import learned_from
 
-    given_frames = given(options, config)
-    metrics = chosen(options.metrics, config, given_frames)
+    frames, real_frames = lengths(config, options, protocol)
+    if options.given_frames is not None:
+        protocol = replace(protocol, given_frames=options.given_frames)
+    given_frames = given(options, config, protocol.given_frames)
+    metrics = metrics_of(options, config, given_frames)
+    for name in metrics:
+        check_lengths(name, protocol, frames, real_frames)
     sampling = sampling_of(config, metrics, sampling_fields)
-    data = open_split(config, options.split)
+    real = replace(config, data=replace(config.data, frames=real_frames))
+    data = open_split(real, protocol.split, 1 if protocol.choice == "video" else None)
     specs = config.up_to("prior").conditions
-    check_data({options.split: data}, specs)
+    check_data({protocol.split: data}, specs)
     if any(spec.kind == "class" for spec in specs):
         check_classes(data.classes, learned_from(options.run).classes, options.run)
     counted = None
     if config.prior:
         check_rate(config.data.root, data.fps, config.data.stride, options.run, "--data.stride")
         if "bits_per_dim" in metrics:
-            counted = evenly_spaced(open_split(config, "train"), BASELINE_CLIPS)
-    clips = evenly_spaced(data, options.clips)
-    pipeline = load_pipeline(options.run, options.device)
-    import torch
-
-    torch.manual_seed(options.seed)
+            train = open_split(config, "train")
+            counted = Subset(train, spread(len(train), BASELINE_CLIPS))
+    numbers = [chosen(data, protocol, options.seed + k) for k in range(protocol.runs)]
+    device, rank, world = started(options)
+    tools = tools_for(metrics, protocol, options, device)
+    pipeline = load_pipeline(options.run, options.device if world == 1 else device.partition(":")[0])
     baselines = count_baselines(pipeline, counted) if counted else None
-    scores = evaluate(pipeline, clips, metrics, Setting(given_frames, sampling, baselines))
-    report = measured_with(options, config, clips, data)
+    likelihood = protocol.likelihood_given_frames
+    setting = Setting(given_frames, given_frames if likelihood is None else likelihood, sampling,
+                      None if frames == config.data.frames else frames, baselines)
+    generated = protocol.inception_clips if "is" in metrics and protocol.inception_clips else 0
+    about = {"run": str(options.run), "stage": config.stage, "data": config.data.root, "split": protocol.split,
+             "clips": len(numbers[0]), "clips_in_split": len(data), "frames": frames, "size": config.data.size}
+    about |= protocol_report(options.protocol, tools)
     if config.prior:
-        report |= {"given_frames": given_frames, "sampling": vars(sampling), "seed": options.seed,
-                   "condition": [spec.name for spec in specs], "likelihood": config.prior.likelihood}
+        about |= {"given_frames": given_frames, "sampling": vars(sampling), "seed": options.seed,
+                  "condition": [spec.name for spec in specs], "likelihood": config.prior.likelihood}
     if baselines:
-        report |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
-    return {**report, **for_json(scores)}
+        about |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
+    weights = weights_of(options.run)
+    scores = score_runs(lambda k: RunSource(pipeline, Subset(data, numbers[k]), setting, generated), metrics, tools,
+                        options, about | {"metrics": metrics, "weights": weights}, rank, world)
+    return about | scores, rank
 
 
-def given(options: argparse.Namespace, config: "Config") -> int:
-    """How many frames are given: of a prior that needs some, as requested or as in training; else none."""
-    from lvlib.cli.given import given_frames_of
+def weights_of(run) -> list[str]:
+    """The sha256 of the weights of each stage."""
+    from lvlib.runs.load import runs_down_from
+    from lvlib.training.run import newest_weights
 
-    if config.prior is None:
-        if options.given_frames is not None:
-            raise UserError(f"{options.run} holds an autoencoder alone: leave --given-frames out")
-        return 0
-    if options.given_frames is None and not config.given_frames.least:
-        return 0
-    return given_frames_of(config, options.given_frames)
-
-
-def measured_with(options: argparse.Namespace, config: "Config", clips: "Dataset", data: "Dataset") -> dict:
-    return {"run": str(options.run), "stage": config.stage, "data": config.data.root, "split": options.split,
-            "clips": len(clips), "clips_in_split": len(data), "frames": config.data.frames, "size": config.data.size}
-
-
-def for_json(scores: dict[str, dict[str, float]]) -> dict:
-    """JSON has no infinity: None for it, such as the PSNR of clips that are equal. Raises UserError for no number."""
-    for name, values in scores.items():
-        for of, value in values.items():
-            if math.isnan(value):
-                raise UserError(f"{name} of {of} is not a number: the model's output is not finite")
-    return {name: {of: value if math.isfinite(value) else None for of, value in values.items()}
-            for name, values in scores.items()}
+    return [newest_weights(folder).sha256 for folder, _ in runs_down_from(run)]
 
 
 def table(report: dict) -> str:
-    from lvlib.evaluation.scores import METRICS
-
     size = report["size"]
     lines = [f"{report['run']} on {report['data']}, split {report['split']}: {report['clips']} of "
-             f"{report['clips_in_split']} clips, each {report['frames']} x {size} x {size} (frames, height, width)"]
+             f"{report['clips_in_split']} clips, each {report['frames']} x {size} x {size} (frames, height, width)",
+             *protocol_lines(report)]
     if report["stage"] != "autoencoder":
         from lvlib.viz.continuations import span
 
         lines.append(f"conditioned on {', '.join(report['condition']) or 'nothing'}; likelihood: "
                      f"{report['likelihood'] or 'none'}")
+        drawn = ", ".join(f"{name} {value}" for name, value in report["sampling"].items() if value is not None)
         if given := report["given_frames"]:
-            drawn = ", ".join(f"{name} {value}" for name, value in report["sampling"].items() if value is not None)
             lines.append(f"frames {span(0, given)} given, {span(given, report['frames'])} scored; one sample a clip, "
                          f"{drawn}, seed {report['seed']}")
+        else:
+            lines.append(f"samples with {drawn}, seed {report['seed']}")
     if "copy_probability" in report:
         lines.append(f"copy_baseline repeats the code of the frame before with probability "
                      f"{report['copy_probability']:.3f}, else draws from the marginal; both counted on "
                      f"{report['baseline_clips']} clips of the split {report['baseline_split']}")
-    for name, metric in [(name, metric) for name, metric in METRICS.items() if name in report]:
-        for of, value in report[name].items():
-            number = "infinite" if value is None else f"{value:.{metric.digits}f}"
-            lines.append(f"{name:<14}{of:<20}{number:>9} {metric.unit}")
-    return "\n".join(lines)
+    return "\n".join(lines + score_lines(report))

@@ -71,6 +71,10 @@ class ClipSet(Dataset):
             item[name] = value.item() if value.ndim == 0 else np.array(value)
         return item
 
+    def clips_of_videos(self) -> list[range]:
+        """The indices of each stored clip's sub-clips."""
+        return [range(start, start + self._parts) for start in range(0, len(self), self._parts)]
+
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {}

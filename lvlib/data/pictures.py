@@ -5,25 +5,28 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 Size = int | tuple[int, int]
+Resize = Literal["lanczos", "bilinear"]  # both of Pillow, which widens them where a picture shrinks
 
 
-def fit(image: Image.Image, size: Size) -> Image.Image:
+def fit(image: Image.Image, size: Size, resize: Resize = "lanczos") -> Image.Image:
     """Resizes (Lanczos, as LVT does for Kinetics, section 4.3) so that the image just covers `size`, an int or
     (height, width), and keeps the middle."""
     height, width = (size, size) if isinstance(size, int) else size
-    return _resize(image, height, width, max(width / image.width, height / image.height), 1)
+    return _resize(image, height, width, max(width / image.width, height / image.height), 1, resize)
 
 
-def fit_frame(frame, pixel: float, size: Size) -> Image.Image:
+def fit_frame(frame, pixel: float, size: Size, resize: Resize = "lanczos") -> Image.Image:
     """The same of a frame of FFmpeg, whose pixels are `pixel` times as wide as high."""
     image, pixel = _upright(frame, pixel)
     height, width = (size, size) if isinstance(size, int) else size
-    return _resize(image, height, width, max(width / (image.width * pixel), height / image.height), pixel)
+    scale = max(width / (image.width * pixel), height / image.height)
+    return _resize(image, height, width, scale, pixel, resize)
 
 
 def shown_size(frame, pixel: float) -> tuple[int, int]:
@@ -50,11 +53,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _resize(image: Image.Image, height: int, width: int, scale: float, pixel: float) -> Image.Image:
+def _resize(image: Image.Image, height: int, width: int, scale: float, pixel: float, resize: Resize) -> Image.Image:
     """scale: from units of the picture's height to new pixels; a unit is 1 / pixel columns wide."""
     left = max(0, image.width - width / (scale * pixel)) / 2
     top = max(0, image.height - height / scale) / 2
-    return image.resize((width, height), Image.Resampling.LANCZOS, (left, top, image.width - left, image.height - top))
+    kernel = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}[resize]
+    return image.resize((width, height), kernel, (left, top, image.width - left, image.height - top))
 
 
 def _upright(frame, pixel: float) -> tuple[Image.Image, float]:

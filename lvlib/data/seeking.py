@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from lvlib.data.containers import Contents, check_of, import_av, opened, pixel_shape, read_frames, stamp_of
-from lvlib.data.pictures import Size, fit_frame
+from lvlib.data.pictures import Resize, Size, fit_frame
 
 
-def pictures_at(path: Path, contents: Contents, wanted: Sequence[int], size: Size) -> Iterator[np.ndarray]:
+def pictures_at(path: Path, contents: Contents, wanted: Sequence[int], size: Size, resize: Resize
+                ) -> Iterator[np.ndarray]:
     """The frames with the `wanted` indices, which rise: uint8 (h, w, 3) each. Stops early where one is not there.
 
     Decoding begins at the last frame where it can. If the container leads elsewhere, or the decoder makes other
@@ -19,14 +20,15 @@ def pictures_at(path: Path, contents: Contents, wanted: Sequence[int], size: Siz
     for back in (1, 2, len(contents.starts)):
         first = int(np.searchsorted(contents.starts, wanted[done], "right"))
         start = int(contents.starts[max(0, first - back)]) if len(contents.starts) else 0
-        for picture in _from(path, contents, start, wanted[done:], size):
+        for picture in _from(path, contents, start, wanted[done:], size, resize):
             yield picture
             done += 1
         if done == len(wanted) or start == 0:
             return
 
 
-def _from(path: Path, contents: Contents, start: int, wanted: Sequence[int], size: Size) -> Iterator[np.ndarray]:
+def _from(path: Path, contents: Contents, start: int, wanted: Sequence[int], size: Size, resize: Resize
+          ) -> Iterator[np.ndarray]:
     """As many of the wanted frames as decoding gives that begins at frame `start`, sought unless it is the first."""
     with opened(path) as (container, stream):
         if start:
@@ -42,7 +44,7 @@ def _from(path: Path, contents: Contents, start: int, wanted: Sequence[int], siz
             if not 0 <= place <= wanted[done]:
                 return
             if place == wanted[done]:
-                yield np.asarray(fit_frame(frame, pixel_shape(stream), size))
+                yield np.asarray(fit_frame(frame, pixel_shape(stream), size, resize))
                 done += 1
                 if done == len(wanted):
                     return

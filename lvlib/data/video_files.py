@@ -15,7 +15,7 @@ import numpy as np
 
 from lvlib.data import containers
 from lvlib.data.limits import require_memory
-from lvlib.data.pictures import Size, as_rgb, fit, opened_image
+from lvlib.data.pictures import Resize, Size, as_rgb, fit, opened_image
 from lvlib.data.seeking import pictures_at
 from lvlib.errors import UserError
 
@@ -94,8 +94,8 @@ def survey(path: str | Path) -> Video:
     return _video(Path(path), whole=False)
 
 
-def decode(video: Video, wanted: Sequence[int], size: Size | None = None) -> np.ndarray:
-    """The frames with the `wanted` indices, which rise: uint8 (t, h, w, 3).
+def decode(video: Video, wanted: Sequence[int], size: Size | None = None, resize: Resize = "lanczos") -> np.ndarray:
+    """The frames with the `wanted` indices, which rise: uint8 (t, h, w, 3). `resize`: the filter.
 
     Raises UserError where one cannot be decoded, or they do not fit in memory.
     """
@@ -106,7 +106,7 @@ def decode(video: Video, wanted: Sequence[int], size: Size | None = None) -> np.
     require_memory(len(wanted) * height * width * 3, f"a clip of {len(wanted)} frames of {height} x {width}")
     clip, done = np.empty((len(wanted), height, width, 3), np.uint8), 0
     try:
-        for picture in _pictures(video, wanted, (height, width)):
+        for picture in _pictures(video, wanted, (height, width), resize):
             clip[done] = picture
             done += 1
     except UserError:
@@ -202,7 +202,7 @@ def _animation(path: Path) -> Video:
         raise UserError(f"{path} is not an image that can be read, or it is damaged") from None
 
 
-def _pictures(video: Video, wanted: Sequence[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
+def _pictures(video: Video, wanted: Sequence[int], size: tuple[int, int], resize: Resize) -> Iterator[np.ndarray]:
     """The wanted frames in order; stops early where one cannot be decoded."""
     path = video.path
     if video.images:
@@ -210,15 +210,15 @@ def _pictures(video: Video, wanted: Sequence[int], size: tuple[int, int]) -> Ite
             with opened_image(video.images[i]) as image:
                 if getattr(image, "is_animated", False):
                     raise UserError(f"{video.images[i]} is animated, and no single frame of a video")
-                yield np.asarray(fit(as_rgb(image), size))
+                yield np.asarray(fit(as_rgb(image), size, resize))
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         with opened_image(path) as image:
             for i in wanted:
                 image.seek(i)
-                yield np.asarray(fit(as_rgb(image), size))
+                yield np.asarray(fit(as_rgb(image), size, resize))
     else:
         state = path.stat()
         contents = _contents(path, state.st_size, state.st_mtime_ns, True)
         if isinstance(contents, str):
             raise UserError(contents)
-        yield from pictures_at(path, contents, [i for i in wanted if i < contents.frames], size)
+        yield from pictures_at(path, contents, [i for i in wanted if i < contents.frames], size, resize)

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lvlib.data.limits import require_memory
-from lvlib.data.pictures import Size
+from lvlib.data.pictures import Resize, Size
 from lvlib.data.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video, decode, is_animated, survey
 from lvlib.errors import UserError, printable, unknown
 
@@ -32,7 +32,9 @@ class VideoFolder(Dataset):
 
     Args:
         frames, stride: a clip is `frames` frames, every `stride`-th of the video.
-        size: height and width, an int or a pair. The short side is resized to fit (Lanczos), the middle kept.
+        size: height and width, an int or a pair. The short side is resized to fit, the middle kept. None: as the
+            videos are, which must all have one size then.
+        resize: the filter, "lanczos" or "bilinear".
         hop: from the start of a clip to the start of the next one, in frames of the video; by default none overlap.
         split: if root has folders train, val or test, the one to read. In any other folder every tenth video by
             name is for "val" (of fewer than ten, the last one), the others are for "train", and there is no "test".
@@ -58,15 +60,16 @@ class VideoFolder(Dataset):
         root: str | Path,
         frames: int = 16,
         stride: int = 1,
-        size: Size = 64,
+        size: Size | None = 64,
         hop: int | None = None,
         split: str = "train",
+        resize: Resize = "lanczos",
     ):
-        self.root, self.frames, self.stride, self.size = Path(root), frames, stride, size
+        self.root, self.frames, self.stride, self.resize = Path(root), frames, stride, resize
         self.hop = frames * stride if hop is None else hop
-        if min(frames, stride, self.hop, *((size,) if isinstance(size, int) else size)) < 1:
+        height, width = (size, size) if isinstance(size, int) else size or (1, 1)
+        if min(frames, stride, self.hop, height, width) < 1:
             raise UserError(f"frames, stride, size and hop must be 1 or more: {frames}, {stride}, {size}, {hop}")
-        height, width = (size, size) if isinstance(size, int) else size
         require_memory(frames * height * width * 3, f"a clip of {frames} frames of {height} x {width}")
         everything = _find(self.root)
         classes = {_class(self.root, path) for path in everything}
@@ -79,6 +82,7 @@ class VideoFolder(Dataset):
         if not self.videos:
             reasons = "; ".join(list(self.skipped.values())[:3])
             raise UserError(f"no usable video among the {len(paths)} for {split} in {root}: {reasons}")
+        self.size = self._one_size() if size is None else size
         known = not any(video.images for video in self.videos)
         self.fps = median(video.fps for video in self.videos) / stride if known else None
         self._ends = list(accumulate(self._clips(video) for video in self.videos))
@@ -89,7 +93,9 @@ class VideoFolder(Dataset):
         among the fields also by the classes, of which a label is the number."""
         files = [(file.relative_to(self.root).as_posix(), file.stat().st_size)
                  for video in self.videos for file in video.images or [video.path]]
-        known = files, self.frames, self.stride, self.size, self.hop, *(self.classes if "label" in fields else ())
+        filters = () if self.resize == "lanczos" else (self.resize,)  # latents of before know of no other
+        known = files, self.frames, self.stride, self.size, self.hop, *filters, *(
+            self.classes if "label" in fields else ())
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -115,6 +121,17 @@ class VideoFolder(Dataset):
         number, clip = self._locate(index)
         return self.videos[number].path, clip * self.hop
 
+    def clips_of_videos(self) -> list[range]:
+        """The indices of each video's clips."""
+        return [range(end - self._clips(video), end) for end, video in zip(self._ends, self.videos, strict=True)]
+
+    def _one_size(self) -> tuple[int, int]:
+        sizes = Counter(video.size for video in self.videos if video.size)
+        if len(sizes) != 1:
+            found = ", ".join(f"{count} of {height} x {width}" for (height, width), count in sizes.most_common(3))
+            raise UserError(f"the videos in {self.root} have different sizes ({found}): give one to resize them to")
+        return next(iter(sizes))
+
     def _locate(self, index: int) -> tuple[int, int]:
         index = range(len(self))[index]
         number = bisect_right(self._ends, index)
@@ -127,7 +144,7 @@ class VideoFolder(Dataset):
     def _read(self, video: Video, clip: int) -> dict:
         start = clip * self.hop
         wanted = range(start, start + self.frames * self.stride, self.stride)
-        item: dict[str, np.ndarray | int] = {"video": decode(video, wanted, self.size)}
+        item: dict[str, np.ndarray | int] = {"video": decode(video, wanted, self.size, self.resize)}
         if self.classes:
             item["label"] = self.classes.index(_class(self.root, video.path) or "")
         return item

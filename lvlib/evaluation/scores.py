@@ -1,138 +1,92 @@
-"""Scores of trained stages on clips, each beside what it must beat and what it cannot reach."""
+"""Scores of each clip beside what it must beat and what it cannot reach, and the table of all scores."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
-from tqdm import tqdm
 
 from lvlib.configs import Config
-from lvlib.data import to_video
-from lvlib.data.conditions import conditions_of
-from lvlib.evaluation.baselines import CodeBaselines, count_codes, repeat_last_frame
-from lvlib.evaluation.generate import BATCH, Pipeline, finite
+from lvlib.errors import UserError
+from lvlib.evaluation.batch import EVERYONE, Batch, RunBatch
+from lvlib.evaluation.metric import Mean, Metric, Tools, Value
+from lvlib.evaluation.set_scores import (
+    ClassCoherence,
+    FrechetDistance,
+    FrechetOfRebuilt,
+    FrechetToRebuilt,
+    FrechetWindows,
+    InceptionCoherence,
+    InceptionScore,
+    KernelDistance,
+)
+from lvlib.metrics.frames import color_correlation, nearest_frame_distance
 from lvlib.metrics.pixels import mse, psnr
 from lvlib.models.common.quantize import perplexity, usage
-
-BASELINE_CLIPS = 256  # training clips in which the baselines count, at most
-
-Scores = dict[str, dict[str, float]]  # {metric: {whose: value}}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a score depends on besides the clips: how many frames are given, and how the samples are drawn."""
-
-    given_frames: int = 0
-    sampling: Any = None
-    baselines: CodeBaselines | None = None
-
-
-class Batch:
-    """Some clips, float video (b, c, t, h, w), and what the stages make of them, each worked out when first asked."""
-
-    def __init__(self, pipeline: Pipeline, setting: Setting, video: Tensor, condition: Mapping[str, Tensor]):
-        self.pipeline, self.setting, self.video, self.condition = pipeline, setting, video, condition
-
-    @property
-    def given(self) -> Tensor:
-        return self.video[:, :, :self.setting.given_frames]
-
-    @cached_property
-    def latents(self) -> Tensor:
-        return self.pipeline.autoencoder.encode(self.video)
-
-    @cached_property
-    def rebuilt(self) -> Tensor:
-        return finite(self.pipeline.autoencoder.decode(self.latents))
-
-    @cached_property
-    def sampled(self) -> Tensor:
-        frames = {spec.name for spec in self.pipeline.conditions if spec.kind == "given-frames"}
-        others = {name: value for name, value in self.condition.items() if name not in frames}
-        given = self.given if self.setting.given_frames else None
-        return self.pipeline.generate(len(self.video), others, given, self.setting.sampling)
-
-    @cached_property
-    def predictions(self) -> dict[str, Tensor]:
-        """Videos that stand beside the true one, by whose they are: of a prior from the first frame on that is not
-        given, and with the last given one repeated."""
-        if self.pipeline.prior is None:
-            return {"model": self.rebuilt}
-        videos = {"model": self.sampled}
-        if self.setting.given_frames:
-            videos["repeat_last_frame"] = repeat_last_frame(self.given, self.video.shape[2])
-        videos["autoencoder"] = self.rebuilt
-        return {of: video[:, :, self.setting.given_frames:] for of, video in videos.items()}
-
-
-class Metric(Protocol):
-    """A score over a set of clips: `update` with each batch, then `compute`."""
-
-    unit: ClassVar[str]
-    digits: ClassVar[int]
-    """After the point, where it is printed."""
-    draws: ClassVar[bool]
-    """Of a prior it needs samples, which are drawn as the setting says."""
-
-    @staticmethod
-    def refusal(config: Config, given_frames: int) -> str | None:
-        """Why runs of this configuration do not have it; None where they do."""
-
-    def update(self, batch: Batch) -> None:
-        """Counts these clips in."""
-
-    def compute(self) -> dict[str, float]:
-        """The score, by whose it is: of "model", and of its baselines."""
-
-
-class Mean:
-    """Means over the clips, by whose they are."""
-
-    def __init__(self):
-        self.parts: dict[str, list[Tensor]] = {}
-
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """values: (b,), one a clip."""
-        for of, value in values.items():
-            self.parts.setdefault(of, []).append(value.cpu())
-
-    def compute(self) -> dict[str, float]:
-        return {of: torch.cat(values).mean().item() for of, values in self.parts.items()}
 
 
 class Psnr(Mean):
     """Of reconstructions; of a prior, of one sample a clip, beside repeating the last given frame and what a perfect
     prior would reach."""
 
-    unit, digits, draws = "dB", 2, True
-    measure = staticmethod(psnr)
+    unit, digits, draws, per_clip = "dB", 2, True, True
 
     @staticmethod
     def refusal(config: Config, given_frames: int) -> str | None:
         no_future = config.stage != "autoencoder" and not given_frames
         return "a prior that is given no frames has no future to compare with" if no_future else None
 
+    def measure(self, video: Tensor, true: Tensor) -> Tensor:
+        return psnr(video, true)
+
     def update(self, batch: Batch) -> None:
-        true = batch.video[:, :, batch.setting.given_frames:]
-        self.add({of: self.measure(video, true) for of, video in batch.predictions.items()})
+        true = batch.true[:batch.counted]
+        self.add(batch.start, {of: self.measure(video[:batch.counted], true)
+                               for of, video in batch.predictions.items()})
 
 
 class Mse(Psnr):
     """The same, as a mean squared error."""
 
-    unit, digits, draws = "for values in [-1, 1]", 5, True
-    measure = staticmethod(mse)
+    unit, digits = "for values in [-1, 1]", 5
+
+    def measure(self, video: Tensor, true: Tensor) -> Tensor:
+        return mse(video, true)
+
+
+class Ssim(Psnr):
+    """Structural similarity of frames (Wang et al. 2004), mean over those of a clip, as torchmetrics has it."""
+
+    unit, digits = "at most 1", 3
+
+    def measure(self, video: Tensor, true: Tensor) -> Tensor:
+        try:
+            from torchmetrics.functional.image import structural_similarity_index_measure
+        except ImportError as error:
+            raise UserError('ssim needs torchmetrics: pip install "lvlib[metrics]"') from error
+        frames, others = (clip.transpose(1, 2).flatten(0, 1).float() for clip in (video, true))
+        values = structural_similarity_index_measure(frames, others, data_range=2.0, reduction="none")
+        return values.view(len(video), -1).mean(1)
+
+
+class Lpips(Psnr):
+    """A perceptual distance between frames, mean over those of a clip (Zhang et al. 2018)."""
+
+    unit, digits = "0 for equal frames", 4
+    network: ClassVar[str | None] = "perceptual"
+
+    def __init__(self, tools: Tools):
+        super().__init__(tools)
+        self.tools = tools
+
+    def measure(self, video: Tensor, true: Tensor) -> Tensor:
+        frames, others = (clip.transpose(1, 2).flatten(0, 1) for clip in (video, true))
+        return self.tools.perceptual.distance(frames, others).view(len(video), -1).mean(1)
 
 
 class BitsPerDim(Mean):
     """Bits a code, in the latent space (LVT, footnote 3), of the frames that are not given, beside its baselines."""
 
-    unit, digits, draws = "bits a code", 3, False
+    unit, digits, draws, per_clip = "bits a code", 3, False, False
 
     @staticmethod
     def refusal(config: Config, given_frames: int) -> str | None:
@@ -140,23 +94,26 @@ class BitsPerDim(Mean):
             return "an autoencoder has no likelihood"
         return None if config.prior.likelihood else "this prior has no likelihood"
 
-    def update(self, batch: Batch) -> None:
+    def update(self, batch: RunBatch) -> None:
         pipeline, setting = batch.pipeline, batch.setting
         as_latents = not any(spec.kind == "given-frames" for spec in pipeline.conditions)
-        given = setting.given_frames // pipeline.config.latents.frames_per_latent if as_latents else 0
-        scores = pipeline.prior.scores(batch.latents, batch.condition, given)
-        others = setting.baselines.bits_per_dim(batch.latents, given) if setting.baselines else {}
-        self.add({"model": scores["bits_per_dim"], **others})
+        per_latent = pipeline.config.latents.frames_per_latent
+        given = setting.likelihood_given_frames // per_latent if as_latents else 0
+        latents = batch.latents[:batch.counted]
+        condition = {name: value[:batch.counted] for name, value in batch.condition.items()}
+        scores = pipeline.prior.scores(latents, condition, given)
+        others = setting.baselines.bits_per_dim(latents, given) if setting.baselines else {}
+        self.add(batch.start, {"model": scores["bits_per_dim"], **others})
 
 
 class Usage:
     """Share of the codes that these clips need, mean over the codebooks."""
 
-    unit, digits, draws = "of the codes, mean over the codebooks", 3, False
-    measure = staticmethod(usage)
+    unit, digits, draws, per_clip = "of the codes, mean over the codebooks", 3, False, False
+    network: ClassVar[str | None] = None
 
-    def __init__(self):
-        self.codes, self.num_codes = [], 0
+    def __init__(self, tools: Tools):
+        self.counts: Tensor | None = None  # (codebooks, codes): how often each was used
 
     @staticmethod
     def refusal(config: Config, given_frames: int) -> str | None:
@@ -164,21 +121,88 @@ class Usage:
             return "it is a score of an autoencoder"
         return None if config.latents.num_codes else "its latents are no codes"
 
-    def update(self, batch: Batch) -> None:
-        spec = batch.pipeline.config.latents
-        self.num_codes = spec.num_codes
-        self.codes.append(batch.latents.reshape(-1, spec.codebooks).cpu())
+    def measure(self, codes: Tensor, num_codes: int) -> Tensor:
+        return usage(codes, num_codes)
 
-    def compute(self) -> dict[str, float]:
-        books = torch.cat(self.codes).unbind(-1)
-        return {"model": torch.stack([self.measure(book, self.num_codes) for book in books]).mean().item()}
+    def update(self, batch: RunBatch) -> None:
+        spec = batch.pipeline.config.latents
+        books = batch.latents[:batch.counted].reshape(-1, spec.codebooks).cpu().unbind(-1)
+        counts = torch.stack([book.bincount(minlength=spec.num_codes) for book in books])
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    def merge(self, other: "Usage") -> None:
+        counts = [part.counts for part in (self, other) if part.counts is not None]
+        self.counts = sum(counts) if counts else None
+
+    def compute(self) -> dict[str, Value]:
+        values = [self.measure(torch.arange(len(book)).repeat_interleave(book), len(book)) for book in self.counts]
+        return {"model": torch.stack(values).mean().item()}
 
 
 class Perplexity(Usage):
     """How many equally frequent codes would be as hard to guess, mean over the codebooks."""
 
-    unit, digits, draws = "codes, mean over the codebooks", 1, False
-    measure = staticmethod(perplexity)
+    unit, digits = "codes, mean over the codebooks", 1
+
+    def measure(self, codes: Tensor, num_codes: int) -> Tensor:
+        return perplexity(codes, num_codes)
+
+
+class OfEachVideo(Mean):
+    """A number of each video alone, of real and of generated ones."""
+
+    digits, draws, per_clip = 4, True, False
+
+    def __init__(self, tools: Tools):
+        super().__init__(tools)
+        self.tools = tools
+
+    @staticmethod
+    def refusal(config: Config, given_frames: int) -> str | None:
+        return "its clips are single frames" if config.data.frames < 2 else None
+
+    def measure(self, video: Tensor) -> Tensor:
+        """(b, c, t, h, w) -> (b,)."""
+        raise NotImplementedError
+
+    def update(self, batch: Batch) -> None:
+        videos = {of: batch.whole(of) for of in (*EVERYONE, "real")}
+        self.add(batch.start, {of: self.measure(video[:batch.counted]) for of, video in videos.items()
+                               if video is not None})
+
+
+class EndsColor(OfEachVideo):
+    """Correlation of the colour histograms of the first and the last frame (TATS, Table 2)."""
+
+    unit = "at most 1"
+
+    def measure(self, video: Tensor) -> Tensor:
+        return color_correlation(video[:, :, 0], video[:, :, -1])
+
+
+class EndsLpips(OfEachVideo):
+    """Perceptual distance between the first and the last frame (TATS, Table 2)."""
+
+    unit = "0 for equal frames"
+    network: ClassVar[str | None] = "perceptual"
+
+    def measure(self, video: Tensor) -> Tensor:
+        return self.tools.perceptual.distance(video[:, :, 0], video[:, :, -1])
+
+
+class NearestFrame(OfEachVideo):
+    """How near a frame comes to another one at least 8 frames away, mean over the frames: 0 in a loop."""
+
+    unit = "root mean squared difference, values in [-1, 1]"
+    APART = 8
+
+    @staticmethod
+    def refusal(config: Config, given_frames: int) -> str | None:
+        short = config.data.frames <= NearestFrame.APART
+        return f"its clips have {NearestFrame.APART} frames or fewer" if short else None
+
+    def measure(self, video: Tensor) -> Tensor:
+        return nearest_frame_distance(video, self.APART).mean(1)
 
 
 METRICS: dict[str, type[Metric]] = {
@@ -187,40 +211,19 @@ METRICS: dict[str, type[Metric]] = {
     "mse": Mse,
     "usage": Usage,
     "perplexity": Perplexity,
+    "ssim": Ssim,
+    "lpips": Lpips,
+    "fvd": FrechetDistance,
+    "kvd": KernelDistance,
+    "r_fvd": FrechetOfRebuilt,
+    "fvd_star": FrechetToRebuilt,
+    "is": InceptionScore,
+    "fvd_windows": FrechetWindows,
+    "ccs": ClassCoherence,
+    "ics": InceptionCoherence,
+    "ends_lpips": EndsLpips,
+    "ends_color": EndsColor,
+    "nearest_frame": NearestFrame,
 }
-
-
-@torch.no_grad()
-def evaluate(pipeline: Pipeline, data: Dataset, metrics: Sequence[str], setting: Setting) -> Scores:
-    """{metric: {whose: value}} of the last stage of the pipeline, over all clips of the data."""
-    scores = {name: METRICS[name]() for name in metrics}
-    for batch in batches(pipeline, data, setting, "scoring"):
-        for metric in scores.values():
-            metric.update(batch)
-    return {name: metric.compute() for name, metric in scores.items()}
-
-
-@torch.no_grad()
-def count_baselines(pipeline: Pipeline, data: Dataset) -> CodeBaselines | None:
-    """What the baselines know: counted in the codes of `data`, clips of the training split. None without codes."""
-    if pipeline.config.latents.num_codes is None:
-        return None
-    codes = [batch.latents for batch in batches(pipeline, data, Setting(), "counting codes", conditions=False)]
-    return count_codes(torch.cat(codes), pipeline.config.latents.num_codes)
-
-
-def evenly_spaced(data: Dataset, clips: int) -> Subset:
-    """At most `clips` clips, evenly spaced over the data set, from the first to the last."""
-    count = min(clips, len(data))
-    return Subset(data, torch.linspace(0, len(data) - 1, count).round().long().tolist())
-
-
-def batches(pipeline: Pipeline, data: Dataset, setting: Setting, doing: str, conditions: bool = True
-            ) -> Iterator[Batch]:
-    """All clips in order, where the models are. Shows a bar in a terminal."""
-    specs = pipeline.conditions if conditions else ()
-    for start in tqdm(range(0, len(data), BATCH), doing, ascii=True, disable=None):
-        clips: Iterable[dict] = [data[i] for i in range(start, min(start + BATCH, len(data)))]
-        video = torch.stack([to_video(clip["video"]) for clip in clips]).to(pipeline.device)
-        condition = {name: value.to(pipeline.device) for name, value in conditions_of(clips, specs).items()}
-        yield Batch(pipeline, setting, video, condition)
+OF_FILES = tuple(name for name in METRICS if name not in ("bits_per_dim", "usage", "perplexity", "r_fvd", "fvd_star"))
+QUICK = ("bits_per_dim", "psnr", "mse", "usage", "perplexity")  # what a run gets where nothing else is asked for

@@ -10,14 +10,15 @@ from lvlib.errors import UserError
 from lvlib.runs.load import learned_from
 
 
-def open_split(config: Config, split: str) -> Dataset:
-    """The data set. Raises UserError if it cannot be read, or its clips are not those that the model takes."""
+def open_split(config: Config, split: str, hop: int | None = None) -> Dataset:
+    """The data set; hop: as of `open_data`. Raises UserError if it cannot be read, or its clips are not those that the
+    model takes."""
     root = config.data.root
     if root is None:
         raise UserError("no data: give --data.root FOLDER, of your videos or one that `lvlib data NAME --out` made")
     if not Path(root).exists():
         raise UserError(f"there is no folder {root}: give --data.root FOLDER, where the clips are")
-    data = open_data(root, split, config.data.frames, config.data.stride, config.data.size)
+    data = open_data(root, split, config.data.frames, config.data.stride, config.data.size, hop)
     channels = data[0]["video"].shape[-1]
     if channels != config.autoencoder.channels:
         remedy = f"set --autoencoder.channels {channels}"

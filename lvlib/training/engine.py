@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lvlib.errors import TrainingStopped, UserError, unknown
-from lvlib.training.config import TrainingConfig
+from lvlib.training.config import Precision, TrainingConfig
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -34,23 +34,23 @@ def choose_device(device: str = "auto") -> str:
     return device
 
 
-def launch(config: TrainingConfig, device: str, devices: int, nodes: int) -> "Fabric":
+def launch(precision: Precision, device: str, devices: int, nodes: int) -> "Fabric":
     """Starts devices x nodes processes. Under torchrun they are there already, and torchrun's numbers count.
 
-    Raises UserError if Fabric is not installed, the devices are not there, or the batch does not divide.
+    Raises UserError if Fabric is not installed, or the devices are not there.
     """
     try:
         import tensorboard  # noqa: F401  # the log needs it: better to know before the start
         from lightning.fabric import Fabric
         from lightning.fabric.utilities.exceptions import MisconfigurationException
     except ImportError as error:
-        raise UserError(f'training needs the package {error.name}: pip install "lvlib[train]"') from error
-    devices, nodes = processes(config, devices, nodes)
+        raise UserError(f'this needs the package {error.name}: pip install "lvlib[train]"') from error
+    devices, nodes = machines(devices, nodes)
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         fabric = Fabric(accelerator=choose_device(device), devices=devices, num_nodes=nodes,
-                        strategy="ddp" if devices * nodes > 1 else "auto", precision=config.precision)
+                        strategy="ddp" if devices * nodes > 1 else "auto", precision=precision)
         fabric.launch()
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
@@ -62,6 +62,18 @@ def launch(config: TrainingConfig, device: str, devices: int, nodes: int) -> "Fa
 def processes(config: TrainingConfig, devices: int, nodes: int) -> tuple[int, int]:
     """(devices, nodes) as they will be. Raises UserError if the batch does not divide among them, or torchrun's
     variables are not what torchrun sets."""
+    devices, nodes = machines(devices, nodes)
+    parts = devices * nodes * config.accumulate
+    if config.batch % parts:
+        micro_batches = f" of {config.accumulate} micro-batches" if config.accumulate > 1 else ""
+        raise UserError(f"training.batch is {config.batch}: with {devices * nodes} processes{micro_batches} it must be "
+                        f"a multiple of {parts}")
+    return devices, nodes
+
+
+def machines(devices: int, nodes: int) -> tuple[int, int]:
+    """(devices, nodes) as they will be. Raises UserError for fewer than one, or if torchrun's variables are not what
+    torchrun sets."""
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices, world, _, _ = map(_torchrun_number, ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "LOCAL_RANK"))
         nodes, rest = divmod(world, devices) if devices else (0, 0)
@@ -70,11 +82,6 @@ def processes(config: TrainingConfig, devices: int, nodes: int) -> tuple[int, in
                             "processes")
     if devices < 1 or nodes < 1:
         raise UserError(f"devices is {devices} and nodes is {nodes}: both must be 1 or more")
-    parts = devices * nodes * config.accumulate
-    if config.batch % parts:
-        micro_batches = f" of {config.accumulate} micro-batches" if config.accumulate > 1 else ""
-        raise UserError(f"training.batch is {config.batch}: with {devices * nodes} processes{micro_batches} it must be "
-                        f"a multiple of {parts}")
     return devices, nodes
 
 

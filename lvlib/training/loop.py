@@ -88,7 +88,7 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
         raise UserError(f"the validation set has {len(val_data)} clips: take more, "
                         f"or fewer processes than {world}")
     settings = (describe or {}) | {"training": asdict(config), "clips": len(train_data)}
-    training = _Training(launch(config, device, devices, nodes), model, config, Path(run))
+    training = _Training(launch(config.precision, device, devices, nodes), model, config, Path(run))
     try:
         training.prepare(lambda: check_agrees(training.run, settings, may_change, read_settings))
         start = training.open(renamed)

@@ -12,12 +12,13 @@ NASTY = [
     str(2**63), "9" * 5000, "1_000", "0x10", "\u0663", "\U0001f600", "\udcff", "x" * 10_000, "--", "=x", "-", "[1, 2]",
     "{}", "None", "True", "false", "null", "1 2 3", "a/b/c", "..", "clips", "precious/file", "fifo", "socket", "loop",
     "dangling", "videos", "videos/a.mp4", "runs/masked", "%s", "{0}", "line\nline", "\x1b[31mred", "--help", "-h",
-    "a,b", "cpu", "auto", "cuda", "actions.npy", "fifo.npy", "new.mp4", "new.png",
+    "a,b", "cpu", "auto", "cuda", "actions.npy", "samples.npy", "fifo.npy", "new.mp4", "new.png",
 ]
 NUMBERS = ["nan", "inf", "-1", "0", "2.5", "1e400", "100000", str(10**9), str(10**12), str(10**30), str(2**63),
            "9" * 5000]
 # Of these a large number is no mistake: they take as long as they are told, or more processes than a machine has.
-LONG = ("--training.steps", "--training.workers", "--sampling.rounds", "--sampling.steps", "--devices", "--nodes")
+LONG = ("--training.steps", "--training.workers", "--sampling.rounds", "--sampling.steps", "--devices", "--nodes",
+        "--protocol.runs")
 SHORT = [word for word in NASTY if not (word.isascii() and word.replace("_", "").isdigit() and int(word[:20]) > 3)]
 TRAIN = ["--data.root", "clips", "--device", "cpu", "--training.steps", "1"]
 CONFIGS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner", "lvt-course", "videogpt-course",
@@ -52,6 +53,13 @@ CALLS: dict[str, list[list[str]]] = {
         ["evaluate", "runs/masked", "--given-frames", "2", "--split", "val", "--sampling.rounds", "2"],
         ["evaluate", "runs/planes-gan", "--data.root", "videos", "--split", "val", "--metrics", "psnr,mse"],
         ["evaluate", "old/lvt-whole", "--data.root", "old/data", "--metrics", "bits_per_dim", "--seed", "1"],
+        ["evaluate", "runs/masked", "--protocol", "course", "--split", "train", "--metrics", "fvd,ccs",
+         "--protocol.window", "4", "--work", "new"],
+    ],
+    "score": [
+        ["score", "clips", "samples.npy", "--metrics", "psnr,nearest_frame", "--protocol.runs", "2", "--seed", "1"],
+        ["score", "videos", "videos", "--metrics", "fvd,is", "--protocol.size", "32", "--protocol.frames", "4"],
+        ["score", "samples.npy", "samples.npy", "--metrics", "kvd", "--work", "new", "--clips", "4", "--json"],
     ],
     "data": [
         ["data", "--list"],
@@ -89,12 +97,15 @@ def _value(words: list[str], random: Random) -> tuple[list[str], str]:
 def _field(words: list[str], random: Random) -> tuple[list[str], str]:
     """Sets a field of some configuration, which may be that of the call, or a sampling option or a condition."""
     from lvlib.configs import CONFIGS as TABLE
+    from lvlib.evaluation.protocols import Protocol
 
     config = TABLE[words[1] if len(words) > 1 and words[1] in TABLE else random.choice(CONFIGS)].config
     parts = {"data": config.data, **config.stages, "training": config.training}
     if words[0] in ("sample", "evaluate"):
         parts = {"sampling": TABLE[random.choice(("masked", "planes", "lvt-course", "videogpt-course"))]
                  .config.prior.Sampling(), "data": config.data}
+    if words[0] in ("score", "evaluate") and random.random() < 0.5:
+        parts = {"protocol": Protocol()}
     fields = [f"--{part}.{field.name}" for part, values in parts.items() for field in dataclasses.fields(values)]
     fields += ["--condition.label", "--condition.actions", "--condition.frames"] * (words[0] == "sample")
     field = random.choice(fields)

@@ -89,18 +89,19 @@ def _in_this_process() -> None:
     """What would start other Python processes does not: they know nothing of the systems of the tests, and each would
     load torch anew."""
     import lvlib.reports.bench as bench
+    import lvlib.training.engine as engine
     import lvlib.training.loop as loop
 
     bench._in_fresh_process = lambda work, *arguments: work(*arguments)
     bench.PRODUCT = 64
-    launch = loop.launch
+    launch = engine.launch
 
-    def launch_alone(config, device, devices, nodes):
+    def launch_alone(precision, device, devices, nodes):
         if devices * nodes > 1:
             raise SystemExit(0)
-        return launch(config, device, devices, nodes)
+        return launch(precision, device, devices, nodes)
 
-    loop.launch = launch_alone
+    loop.launch = engine.launch = launch_alone
 
 
 def _status_of(work: Callable[[], int | None]) -> int:

@@ -31,6 +31,7 @@ def make_place(root: Path) -> None:
         clips        a data set with labels, for runs/
         videos       a video of each container, and a folder of images
         actions.npy  an array of numbers
+        samples.npy  clips
         precious     a file and a run that nothing may touch
     """
     from lvlib.cli import main
@@ -46,6 +47,7 @@ def make_place(root: Path) -> None:
                    per_frame=("video", "actions"), classes=["run", "jump", "sit", "lie", "fall"])
     _make_videos(root / "videos", random)
     np.save(root / "actions.npy", np.zeros((4, 2), np.float32))
+    np.save(root / "samples.npy", random.integers(256, size=(6, 4, 32, 32, 3), dtype=np.uint8))
     for name in (*BEFORE, "data"):
         shutil.copytree(TESTS / "runs/files/before_contracts" / name, root / "old" / name)
     stands_on = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),

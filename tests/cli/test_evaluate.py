@@ -10,11 +10,15 @@ import torch
 from PIL import Image
 from small_runs import make_prior_run
 
-from lvlib.data import to_video
-from lvlib.evaluation.scores import evenly_spaced
+from lvlib.data import from_video, to_video
+from lvlib.evaluation.networks.course import course_classifier
+from lvlib.metrics.frechet import frechet_distance
+from lvlib.metrics.inception import class_sums, inception_score
+from lvlib.metrics.moments import moments_of
 from lvlib.models.lvt.prior import LVTSampling
-from lvlib.runs import load_model
+from lvlib.runs import load_model, load_pipeline
 from lvlib.runs.load import load_autoencoder
+from lvlib.training.batches import seed_everything
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +109,16 @@ def test_every_score_says_what_it_was_measured_with(run, evaluate, digits, lvlib
              "frames": 4, "size": 32, "given_frames": 1, "sampling": {"temperature": 0.5}, "condition": [], "seed": 0,
              "likelihood": "exact"}
     report = evaluate(run, "--split", "val", "--clips", 1, "--sampling.temperature", 0.5, "--metrics", "psnr")
-    assert {name: report[name] for name in report if name != "psnr"} == about
+    assert {name: report[name] for name in about} == about
+    assert (report["protocol"], report["protocol_changed"]) == ("course", {"split": "val", "clips": 1})
+    assert report["choices"]["choice"] == "spread" and report["networks"] == {} and report["scores"] == ["psnr"]
     status, table, _ = lvlib("evaluate", run, "--data.root", digits)
     assert status == 0
     assert f"{run} on {digits}, split test: 2 of 2 clips, each 4 x 32 x 32" in table
     assert "frames 0 given, 1 to 3 scored; one sample a clip, temperature 1.0, seed 0" in table
     assert "conditioned on nothing; likelihood: exact" in table
     assert "counted on 6 clips of the split train" in table
-    rows = [tuple(line.split()[:2]) for line in table.splitlines()[4:]]
+    rows = [tuple(line.split()[:2]) for line in table.splitlines()[5:]]
     pixels = ("model", "repeat_last_frame", "autoencoder")
     assert rows == [("bits_per_dim", "model"), ("bits_per_dim", "copy_baseline"), ("bits_per_dim", "marginal"),
                     *(("psnr", whose) for whose in pixels), *(("mse", whose) for whose in pixels)]
@@ -134,21 +140,15 @@ def test_a_still_clip_s_psnr_is_infinite_and_still_json(run, evaluate, lvlib, tm
     assert "infinite dB" in lvlib("evaluate", run, "--metrics", "psnr", "--data.root", tmp_path / "videos")[1]
 
 
-def test_clips_are_spread_over_the_split():
-    assert list(evenly_spaced(range(100), 4)) == [0, 33, 66, 99]
-    assert list(evenly_spaced(range(3), 9)) == [0, 1, 2]
-    assert list(evenly_spaced(range(9), 1)) == [0]
-
-
 def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, monkeypatch):
     monkeypatch.setattr("lvlib.runs.load_pipeline", None)  # the work begins with it
 
     def message(*arguments, run=run, root=digits) -> str:
         return refused("evaluate", run, "--data.root", root, *arguments)
 
-    assert "unknown metric 'fvd'; there are: bits_per_dim, psnr, mse" in message("--metrics", "psnr,fvd")
+    assert "unknown metric 'fid'; did you mean fvd? There are: bits_per_dim, psnr, mse" in message("--metrics", "fid")
     line = message("--metrics", "bits_per_dim", run=run / "autoencoder")
-    assert "bits_per_dim: an autoencoder has no likelihood; this run has psnr, mse, usage, perplexity" in line
+    assert "bits_per_dim: an autoencoder has no likelihood; there are: psnr, mse, usage, perplexity" in line
     assert "--given-frames must be 1 to 3, not 4" in message("--given-frames", 4)
     assert "--clips must be at least 1" in message("--clips", 0)
     assert "did you mean test?" in message("--split", "tests")
@@ -159,3 +159,46 @@ def test_what_cannot_be_evaluated_is_one_line(refused, run, digits, tmp_path, mo
     shutil.copytree(digits, tmp_path / "no_train")
     shutil.rmtree(tmp_path / "no_train" / "train")
     assert "train" in message(root=tmp_path / "no_train")
+
+
+def test_sets_of_clips_are_compared_as_wholes(run, evaluate, digits):
+    report = evaluate(run, "--split", "train", "--metrics", "fvd,r_fvd,fvd_star,is", "--given-frames", 2)
+    video = to_video(np.load(digits / "train" / "video.npy"))
+    seed_everything(0, 0)
+    pipeline, network = load_pipeline(run), course_classifier()
+    sampled = pipeline.generate(len(video), {}, video[:, :, :2], pipeline.config.prior.Sampling())
+    rebuilt = pipeline.autoencoder.decode(pipeline.autoencoder.encode(video))
+    repeated = torch.cat([video[:, :, :2], *[video[:, :, 1:2]] * 2], 2)
+    looks = {name: network.look(to_video(from_video(clips))) for name, clips in
+             (("real", video), ("model", sampled), ("rebuilt", rebuilt), ("repeat_last_frame", repeated))}
+    moments = {name: moments_of(look.features) for name, look in looks.items()}
+    for name, of, one, other in (("frechet_course", "model", "real", "model"),
+                                 ("frechet_course", "repeat_last_frame", "real", "repeat_last_frame"),
+                                 ("r_frechet_course", "model", "real", "rebuilt"),
+                                 ("frechet_star_course", "model", "rebuilt", "model")):
+        expected = frechet_distance(moments[one], moments[other]).item()
+        assert report[name][of] == pytest.approx(expected, rel=1e-3, abs=1e-6), (name, of)
+    expected = inception_score(class_sums(looks["model"].probs)).item()
+    assert report["is_course"]["model"] == pytest.approx(expected, rel=1e-3)
+    assert report["protocol_changed"] == {"split": "train", "given_frames": 2}
+
+
+def test_a_paper_s_protocol_is_kept_or_named_as_changed(run, evaluate, refused, digits):
+    def message(*arguments):
+        return refused("evaluate", run, "--data.root", digits, *arguments)
+
+    line = message("--protocol", "lvt")
+    assert "protocol lvt compares clips of 64 x 64, this run's are 32 x 32: --protocol.size 32" in line
+    line = message("--protocol", "lvt", "--protocol.size", 32)
+    assert "compares clips of 16 frames: this prior makes clips of 4 frames, not of 16; --protocol.frames 4" in line
+    own = "--protocol.size", 32, "--protocol.frames", 4
+    assert "gives no frames, and this prior needs 1" in message("--protocol", "tats-short", *own, "--metrics", "fvd")
+    report = evaluate(run, "--protocol", "lvt", *own, "--given-frames", 3, "--metrics", "bits_per_dim,psnr",
+                      "--protocol.runs", 2)
+    assert report["protocol_changed"] == {"frames": 4, "size": 32, "given_frames": 3, "runs": 2}
+    alone = evaluate(run, "--given-frames", 1, "--metrics", "bits_per_dim")  # the protocol gives one frame for bits
+    assert report["bits_per_dim"]["model"] == pytest.approx(alone["bits_per_dim"]["model"])
+    seeds = [evaluate(run, "--given-frames", 3, "--metrics", "psnr", "--seed", seed)["psnr"]["model"]
+             for seed in (0, 1)]
+    assert report["psnr"]["model"] == pytest.approx(np.mean(seeds))
+    assert report["standard_deviation"]["psnr"]["model"] == pytest.approx(np.std(seeds, ddof=1))

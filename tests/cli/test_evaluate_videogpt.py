@@ -81,7 +81,7 @@ def test_what_cannot_be_evaluated_is_one_line(refused, conditioned, framed, acte
         return refused("evaluate", run, "--data.root", root, *arguments)
 
     line = message(conditioned, "--metrics", "psnr")
-    assert "psnr: a prior that is given no frames has no future to compare with; this run has bits_per_dim" in line
+    assert "psnr: a prior that is given no frames has no future to compare with; there are: bits_per_dim" in line
     assert "this prior is conditioned on 2 frames: leave --given-frames out, it cannot be 1" in message(
         framed, "--given-frames", 1)
     assert "the data has 100 classes, the prior 5" in message(conditioned, root=digits)

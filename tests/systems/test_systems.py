@@ -150,6 +150,19 @@ def test_sample(name, options, runs, data, lvlib, tmp_path):
         assert all((one[i, :2] == ClipSet(data, "test")[i]["video"][:2]).all() for i in range(2))
 
 
+def test_sets_of_samples_are_scored_whatever_the_system(runs, data, capsys):
+    def report(*arguments):
+        assert main(["evaluate", str(runs / "planes"), "--data.root", str(data), "--split", "train", "--json",
+                     "--sampling.steps", "2", *arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert report()["scores"] == ["frechet_course"]
+    long = report("--metrics", "fvd_windows,ccs,ends_color", "--protocol.frames", "8", "--protocol.real_frames", "4",
+                  "--protocol.window", "4", "--protocol.every", "2")
+    assert len(long["frechet_windows_course"]["model"]) == 3 and long["ccs_course"]["model"][0] == 1
+    assert long["frames"] == 8 and len(long["ccs_course"]["real"]) == 1
+
+
 @pytest.mark.parametrize("arguments, line", [
     (["sample", "RUNS/masked", "--sampling.rounds", "0"], "--sampling: rounds must be at least 1"),
     (["sample", "RUNS/masked", "--sampling.temperature", "1"], "temperature"),
@@ -158,7 +171,7 @@ def test_sample(name, options, runs, data, lvlib, tmp_path):
     (["sample", "RUNS/masked", "--frames", "8"], "makes clips of 4 frames, not of 8"),
     (["sample", "RUNS/planes-gan"], "cannot sample"),
     (["evaluate", "RUNS/planes", "--data.root", "DATA", "--metrics", "bits_per_dim"], "has no likelihood"),
-    (["evaluate", "RUNS/planes", "--data.root", "DATA"], "has no score"),
+    (["evaluate", "RUNS/planes", "--data.root", "DATA"], "at least 4 real clips"),
     (["sample", "RUNS/planes", "--refiner_sampling.steps", "2"], "no refiner"),
     (["train", "planes-refiner", "--prior", "RUNS/masked", "--data.root", "DATA"], "of the class"),
     (["train", "planes", "--autoencoder", "RUNS/masked-vqvae", "--data.root", "DATA"], "of the class"),
