@@ -53,7 +53,7 @@ shifted = torch.cat([clips[..., :1], clips[..., :-1]], -1)
 error = (shifted - clips).square().mean((1, 2, 3, 4), keepdim=True)
 noisy = clips + error.sqrt() * torch.randn_like(clips)
 show(strip([clips[0], shifted[0], noisy[0]], frames=8,
-           titles=["a clip", "one pixel to the right", "with noise"]), limit=40_000,
+           titles=["a clip", "one pixel to the right", "with noise"]),
      alt="Three rows of 8 frames of two coloured digits that move. The first two rows look the "
          "same, the third is covered with noise.")
 for name, video in {"one pixel to the right": shifted, "with noise": noisy}.items():
@@ -634,7 +634,7 @@ strength = torch.linspace(0, 0.4, 96)[:, None, None]
 videos = {"true": long, "noise creeps in": long + strength * torch.randn_like(long),
           "exchanged": torch.cat([long[:, :, :48], long.roll(1, 0)[:, :, 48:]], 2),
           "again and again": long[:, :, torch.arange(96) % 32]}
-show(strip([video[0] for video in videos.values()], frames=12, titles=list(videos)), limit=30_000,
+show(strip([video[0] for video in videos.values()], frames=12, titles=list(videos)),
      alt="Four rows of 12 frames of a moving digit: as it is, with growing noise, with another "
          "digit in the second half, and with the first third three times.")
 lasting, found = {}, {}
@@ -742,7 +742,7 @@ NOTICES = {"walks\nPSNR": lambda x: x < 30, "digits\nkernel": lambda x: x > 4,
            "digits\ninception": lambda x: x < 0.8 * scores["real"]["digits\ninception"]}
 cells = {column: [(f"{row[column]:.1f}", NOTICES.get(column, lambda x: x > 2)(row[column]))
                   for row in scores.values()] for column in floor}
-show(scored_strip(list(shown.values()), list(shown), cells), limit=30_000,
+show(scored_strip(list(shown.values()), list(shown), cells),
      alt="A table of pictures: for real walks and each of eight ways to spoil them a strip of the "
          "first clip and six scores. Single frames miss shuffling, reversal and the loop; only the "
          "distance on walks notices reversal.")
@@ -799,8 +799,8 @@ for name, measure in {"Frechet": distance, "kernel": kernel_distance}.items():
 # test clips, TATS's and MeBT's training clips (of UCF-101). PVDM's paper takes test clips there, training clips of Sky.
 #
 # **Repeat yourself** (section 6), and **forget the order** where the network looks at frames (section 7). TATS reports
-# one more (section 3.3): the FVD of sky videos *falls* as they degrade. I3D has learned human actions, and a sky of
-# any kind leaves it cold. A network sees what it was trained for.
+# one more (section 3.3): the FVD of sky videos *falls* as they degrade. Its guess: I3D has learned human actions, and
+# a sky of any kind leaves it cold. A network sees what it was trained for.
 #
 # ## 9. A score without its protocol is no number
 #
@@ -808,7 +808,8 @@ for name, measure in {"Frechet": distance, "kernel": kernel_distance}.items():
 # have names of their own:
 #
 # - **R-FVD**: reconstructions against real clips. What the autoencoder loses, no prior brings back.
-# - **FVD\***: samples against *reconstructions*. What the prior adds (VideoGPT, Tables 1 and 5).
+# - **FVD\***: samples against *reconstructions*. What the prior adds. (VideoGPT's Table 5: R-FVD 14.9, FVD 103.6,
+#   FVD* 94.6. They do not add up.)
 # - **the last frame repeated**: what takes no model at all. LVT prints it: 320.90 on BAIR, 271.00 on Kinetics-600.
 
 # %%
@@ -858,10 +859,10 @@ if profile != "smoke":
 # | MeBT | 2,048 of 16, 10 runs; 512 of 128, 5 runs | UCF-101: train (code) | I3D, Kinetics-**600** |
 # | PVDM | 2,048 of 16 or 128, 256x256 | UCF-101: test; Sky: train; a *video* first, then a clip | I3D |
 #
-# How much can that be? **DIGAN**, one model, on UCF-101: 655 in TATS's Table 1 (577 when trained on both splits),
-# 1630.2 in PVDM's, by StyleGAN-V's protocol. On Sky: 114.6 in one, 83.11 in the other. So TATS's 420, MeBT's 438 and
-# PVDM's 343.6 are no ranking: frames of 128x128 and of 256x256, other networks, other real clips. **A score without
-# its protocol is no number.** In lvlib the protocol is a configuration, and stands beside each score.
+# How much can that be? **DIGAN**, one method, on UCF-101: 655 in TATS's Table 1, 1630.2 in PVDM's, which has it from
+# StyleGAN-V, trained anew at 256x256. On Sky: 114.6 and 83.11. How much of that is the protocol, nobody can say. So
+# TATS's 420, MeBT's 438 and PVDM's 343.6 are no ranking: frames of other sizes, other networks, other real clips. **A
+# score without its protocol is no number.** In lvlib it is a configuration, and stands beside each score.
 #
 # ## 10. What you built
 #
