@@ -13,7 +13,7 @@ class ClassSums(NamedTuple):
     () float64, the sum over clips of sum p log p, in nats.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     total: Tensor
     negentropy: Tensor
 

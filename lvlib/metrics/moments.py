@@ -14,7 +14,7 @@ class Moments(NamedTuple):
     products of the vectors' deviations from their mean.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     mean: Tensor
     scatter: Tensor
 
