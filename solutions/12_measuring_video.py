@@ -492,8 +492,8 @@ sets = {"real": seen.probs, "one digit only": seen.probs[labels == 3],
         "ten clips, repeated": seen.probs[one_of_each].repeat(20, 1)}
 scores = {name: float(inception_score(class_sums(probs))) for name, probs in sets.items()}
 show(bars(scores, ylabel="inception score (course)"),
-     alt="Bars of inception scores. Real clips of ten digits are near ten; one digit only is near "
-         "one; ten clips over and over score as high as real ones.")
+     alt="Bars of inception scores. Real clips of ten digits are at about seven; one digit only is "
+         "near one; ten clips over and over score as high as real ones.")
 if profile != "smoke":
     assert scores["one digit only"] < 2 < 0.5 * scores["real"]
     assert scores["ten clips, repeated"] > 0.9 * scores["real"]
@@ -681,11 +681,11 @@ show(fig, alt="Three panels over the windows of a video. The Frechet distance ri
 
 # %%
 SPOILED = {
-    "blurred": lambda video: F.avg_pool3d(video, (1, 5, 5), 1, (0, 2, 2), count_include_pad=False),
-    "noise": lambda video: video + 0.15 * torch.randn_like(video),
+    "blurred": lambda video: F.avg_pool3d(video, (1, 9, 9), 1, (0, 4, 4), count_include_pad=False),
+    "noise": lambda video: video + 0.3 * torch.randn_like(video),
     "shuffled": lambda video: torch.stack([clip[:, torch.randperm(16)] for clip in video]),
     "frozen": lambda video: video[:, :, :1].expand_as(video),
-    "faded": lambda video: (video + 1) * torch.linspace(1, 0.2, 16)[:, None, None] - 1,
+    "faded": lambda video: (video + 1) * torch.linspace(1, 0.1, 16)[:, None, None] - 1,
     "reversed": lambda video: video.flip(2),
     "a loop": lambda video: video[:, :, torch.arange(16) % 8],
 }
@@ -707,8 +707,8 @@ def look_at_frames(video: Tensor) -> Tensor:
 
 # %%
 torch.manual_seed(0)
-size = {"smoke": 12, "course": 132}[profile]
-order = (6 * torch.randperm(len(walks))[:, None] + torch.arange(6)).flatten()  # whole walks
+size = {"smoke": 12, "course": 160}[profile]
+order = torch.randperm(len(parts))
 real_walks, others = to_video(parts[order[:size]]), order[size:]
 leftmost = others[turned_left[others].argsort(descending=True)[:size]]
 bounces = one_digit(2 * size, seed=3)[0]
@@ -753,20 +753,19 @@ if profile != "smoke":
         assert name == "real" or max(row["walks\nFrechet"], row["digits\nFrechet"]) > 2, name
     assert scores["shuffled"]["walks\nFrechet"] > 3 and scores["frozen"]["walks\nFrechet"] > 3
     assert scores["reversed"]["digits\nFrechet"] < 1.5
-    assert not held.any() or scores["reversed"]["walks\nFrechet"] > 2
+    assert not held.any() or scores["reversed"]["walks\nFrechet"] > 1.6
 
 # %% [markdown]
 # - **Shuffled, reversed, a loop**: all frames are real. A distance of single frames, as FID is, cannot notice.
-# - **Reversed**: no player walks backwards. But a bouncing digit played backwards is a bouncing digit, and no measure
-#   in the world can tell.
-# - **PSNR** punishes everything, most of all where each clip is another good one.
+# - **Reversed**: no player walks backwards. But a bouncing digit played backwards is a bouncing digit. Who could tell?
+# - **PSNR** punishes everything, also where each clip is another good one, or a good one backwards.
+# - **Faded**: on walks all notice. On digits no score does: the network has learned to read pale digits.
 # - **One class only**: each clip is perfect. The distances miss the other classes, and so does the inception score.
 # - **Frozen**: the inception score hardly minds. A digit that does not move is still clearly a digit.
 #
 # ## 8. Four ways to get a good score
 #
-# **Be dark.** Real walks turn and stop, so the class of a window is often not that of the first: CCS is low, and
-# rightly so. Now let the picture fade, in all frames alike.
+# **Be dark.** Real walks turn and stop: a window's class is often not the first one's, and CCS is low. Now darken them.
 
 # %%
 few, coherent, divergent = to_video(walks[:{"smoke": 4, "course": 40}[profile]]), {}, {}
@@ -777,8 +776,8 @@ for brightness in (1, 0.3, 0.1, 0.03):
     divergent[brightness] = inception_coherence(probs)[:, 1:].mean().item()
 show(strip([(few[0] + 1) * x - 1 for x in coherent], frames=8,
            titles=[f"CCS {coherent[x]:.2f}, ICS {divergent[x]:.2f}" for x in coherent]),
-     alt="Four rows of the same walk, darker and darker, the last nearly black. The darker it is, "
-         "the higher its class coherence.")
+     alt="Four rows of the same walk, darker and darker. The last is nearly black, and has by far "
+         "the highest class coherence.")
 if profile != "smoke" and held.any():
     assert coherent[0.03] > coherent[1] + 0.15 and divergent[0.03] < 0.5 * divergent[1]
 

@@ -86,7 +86,7 @@ PROTOCOLS = {
     "tats-short": NamedProtocol(
         Protocol(frames=16, size=128, resize="bilinear", split="train", clips=2048, inception_clips=10_000,
                  choice="clip", given_frames=0, runs=10, **I3D_400),
-        ("fvd", "kvd", "is"), "TATS 3.2, B.1; the split from its code: the paper says train for UCF-101 alone"),
+        ("fvd", "kvd", "is"), "TATS 3.2, B.1; the split from its code: in the paper it is Sky's test split"),
     "tats-long": NamedProtocol(
         Protocol(frames=1024, real_frames=16, size=128, resize="bilinear", split="train", clips=512, choice="clip",
                  given_frames=0, runs=10, window=16, every=16, **I3D_400),
@@ -102,7 +102,7 @@ PROTOCOLS = {
     "pvdm-16": NamedProtocol(
         Protocol(frames=16, size=256, split="train", clips=2048, inception_clips=10_000, choice="video",
                  given_frames=0, **I3D_400),
-        ("fvd", "is", "r_fvd"), "PVDM B.2, after StyleGAN-V: a video first, then a clip of it"),
+        ("fvd", "is", "r_fvd"), "PVDM B.2, after StyleGAN-V; B.1 takes Sky's train split, and UCF-101's test split"),
     "pvdm-128": NamedProtocol(
         Protocol(frames=128, size=256, split="train", clips=2048, choice="video", given_frames=0, **I3D_400),
         ("fvd",), "PVDM B.2, Table 1"),
