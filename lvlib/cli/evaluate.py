@@ -166,7 +166,7 @@ def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", s
             train = open_split(config, "train")
             counted = Subset(train, spread(len(train), BASELINE_CLIPS))
     numbers = [chosen(data, protocol, options.seed + k) for k in range(protocol.runs)]
-    device, rank, world = started(options)
+    device, rank, world = started(options, len(numbers[0]))
     tools = tools_for(metrics, protocol, options, device)
     pipeline = load_pipeline(options.run, options.device if world == 1 else device.partition(":")[0])
     baselines = count_baselines(pipeline, counted) if counted else None
@@ -184,7 +184,8 @@ def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", s
         about |= {"baseline_clips": len(counted), "baseline_split": "train", "copy_probability": baselines.copy}
     weights = weights_of(options.run)
     scores = score_runs(lambda k: RunSource(pipeline, Subset(data, numbers[k]), setting, generated), metrics, tools,
-                        options, about | {"metrics": metrics, "weights": weights}, rank, world)
+                        options, about | {"metrics": metrics, "weights": weights,
+                                          "real_clips": data.fingerprint()}, rank, world)
     return about | scores, rank
 
 

@@ -115,12 +115,19 @@ def check_lengths(name: str, protocol: "Protocol", frames: int, real_frames: int
                         f"generated clips have {frames} frames")
 
 
-def started(options: argparse.Namespace) -> tuple[str, int, int]:
-    """(device, rank, processes) after starting as many as were asked for."""
+def started(options: argparse.Namespace, clips: int) -> tuple[str, int, int]:
+    """(device, rank, processes) after starting as many as were asked for.
+
+    Raises UserError for more processes than there are batches of these clips.
+    """
     import os
 
+    from lvlib.evaluation.batch import SIZE
     from lvlib.training.engine import choose_device, launch
 
+    if options.devices > (batches := -(-clips // SIZE)):
+        raise UserError(f"--devices must be at most {batches}, as {clips} clips are {batches} batches of {SIZE}, not "
+                        f"{options.devices}")
     if options.devices == 1 and "LOCAL_WORLD_SIZE" not in os.environ:
         return choose_device(options.device), 0, 1
     fabric = launch("32-true", options.device, options.devices, 1)

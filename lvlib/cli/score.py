@@ -65,7 +65,7 @@ def compare(options, fields: dict[str, list[str]]) -> tuple[dict, int]:
                         f"generated ones, not {len(real)} and {len(samples)}, and protocol.choice spread")
     for name in metrics:
         check_lengths(name, protocol, frames, protocol.real_frames or frames)
-    device, rank, world = started(options)
+    device, rank, world = started(options, min(protocol.clips, max(len(real), len(samples))))
     tools = tools_for(metrics, protocol, options, device)
     needed = max(protocol.clips, protocol.inception_clips or 0) if "is" in metrics else protocol.clips
     numbers = [chosen(real, protocol, options.seed + k) for k in range(protocol.runs)]
@@ -80,7 +80,8 @@ def compare(options, fields: dict[str, list[str]]) -> tuple[dict, int]:
         taken = [samples[i] for i in made[k]]
         return FileSource(real, numbers[k], generated, taken, protocol.clips, bool(paired), device)
 
-    return about | score_runs(source, metrics, tools, options, about | {"metrics": metrics}, rank, world), rank
+    settings = about | {"metrics": metrics, "clips": [real.fingerprint(), generated.fingerprint()]}
+    return about | score_runs(source, metrics, tools, options, settings, rank, world), rank
 
 
 def skipped(clips) -> dict[str, str]:

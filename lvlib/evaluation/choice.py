@@ -19,6 +19,9 @@ class Clips(Type):
 
     def clips_of_videos(self) -> list[range]: ...
 
+    def fingerprint(self) -> str:
+        """Other clips, another one."""
+
 
 def chosen(clips: Clips, protocol: Protocol, seed: int) -> list[int]:
     """The numbers of the real clips that the protocol takes: as many as it says, or all there are.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvlib.data import ClipSet, VideoFolder, to_video
 from lvlib.data.arrays import open_array
+from lvlib.data.clips import sha256
 from lvlib.data.video_folder import SPLITS
 from lvlib.errors import UserError, printable
 from lvlib.evaluation.batch import SIZE, FileBatch
@@ -24,6 +25,7 @@ class SampleFile:
     fps = None
 
     def __init__(self, path: Path, frames: int | None, stride: int = 1):
+        self.path = path
         try:
             self.array = open_array(path)
         except (OSError, ValueError) as error:
@@ -43,6 +45,10 @@ class SampleFile:
     def __getitem__(self, index: int) -> dict:
         clip, part = divmod(index, self.parts)
         return {"video": np.array(self.array[clip][part * self.span:(part + 1) * self.span:self.stride])}
+
+    def fingerprint(self) -> str:
+        """Of the whole file: it is read once for it."""
+        return f"{sha256(self.path)} {self.frames} {self.stride}"
 
     def clips_of_videos(self) -> list[range]:
         return [range(start, start + self.parts) for start in range(0, len(self), self.parts)]

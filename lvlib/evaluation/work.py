@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from lvlib.errors import UserError
 from lvlib.evaluation.metric import Metric, restored, state_of
@@ -15,7 +16,7 @@ from lvlib.metrics.moments import Moments
 
 
 class Work:
-    """A folder with the state of one process for one run of an evaluation.
+    """A folder with the state of one process for one run of an evaluation; held until the object, or the process, dies.
 
     settings: plain values, all that the scores depend on. Raises UserError where the folder cannot be used, or holds
     the work of other settings.
@@ -24,8 +25,12 @@ class Work:
     def __init__(self, folder: Path, settings: Mapping, run: int, rank: int, world: int):
         self.path = folder / f"run-{run}-process-{rank}-of-{world}.pt"
         self.settings = json.loads(json.dumps({**settings, "run": run, "processes": world}))
+        self.lock = FileLock(self.path.with_suffix(".lock"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"another process is at work in {folder}: give another --work") from None
         except OSError as error:
             raise UserError(f"--work {folder}: {error.strerror}") from error
 

@@ -13,7 +13,7 @@ from lvlib.evaluation.networks.course import course_classifier
 from lvlib.metrics.frechet import frechet_distance
 from lvlib.metrics.moments import moments_of
 
-CLIPS = 24
+CLIPS = 56  # four batches
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,28 @@ def test_a_command_that_was_stopped_goes_on(sets, score, tmp_path, monkeypatch):
 
     assert main(["score", *map(str, arguments)]) == 130
     assert score(*arguments) == whole
-    assert len(batches) == 3 + 2  # two of the first run were done, and the second run had not begun
+    assert len(batches) == 3 + 2 + 4  # two of the first run were done, and the second run had not begun
+
+
+def test_work_of_other_clips_is_refused(sets, score, refused, tmp_path):
+    made = tmp_path / "made.npy"
+    made.write_bytes((sets / "noisy.npy").read_bytes())
+    arguments = sets / "real", made, "--metrics", "fvd", "--work", tmp_path / "work"
+    first = score(*arguments)
+    assert score(*arguments) == first
+    np.save(made, np.load(made)[::-1])
+    assert "is the work of other settings (clips)" in refused("score", *arguments)
+
+
+def test_two_commands_do_not_share_their_work(sets, refused, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / "run-0-process-0-of-1.lock"):
+        line = refused("score", sets / "real", sets / "noisy.npy", "--work", tmp_path / "work")
+    assert "another process is at work in" in line
+    line = refused("score", sets / "real", sets / "noisy.npy", "--devices", 5)
+    assert "--devices must be at most 4, as 56 clips are 4 batches of 16, not 5" in line
 
 
 @pytest.mark.slow

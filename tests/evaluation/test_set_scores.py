@@ -140,7 +140,7 @@ def test_work_of_other_settings_is_refused_and_stays(clips, tmp_path):
     evaluate(source(clips), ["fvd"], tools(), 0, Work(tmp_path, {"clips": CLIPS}, 0, 0, 1))
     with pytest.raises(UserError, match="work of other settings .clips.: give another --work"):
         evaluate(source(clips), ["fvd"], tools(), 0, Work(tmp_path, {"clips": 5}, 0, 0, 1))
-    path, = tmp_path.iterdir()
+    path, = tmp_path.glob("*.pt")
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="is damaged, or not of an evaluation: delete it"):
         evaluate(source(clips), ["fvd"], tools(), 0, Work(tmp_path, {"clips": CLIPS}, 0, 0, 1))
