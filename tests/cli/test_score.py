@@ -119,6 +119,7 @@ def test_what_cannot_be_compared_is_one_line(sets, refused, tmp_path):
     assert "--protocol.clip" in message("--protocol.clip", 3)
     assert "protocol.clips must be at least 1" in message("--protocol.clips", 0)
     assert "windows have 32 frames, and the clips 16" in message("--metrics", "ccs", "--protocol.window", 32)
+    assert "4 frames or more" in message("--metrics", "ccs", "--protocol.window", 3)
     assert "there are: course" in message("--protocol.features", "inception").replace("There", "there")
     assert "is no field of a protocol" in message("--sampling.top_p", 1)
     assert "did you mean test" in message("--split", "tests")

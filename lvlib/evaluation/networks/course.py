@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import lvlib
 from lvlib.data.moving_digits import DIRECTIONS
 from lvlib.evaluation.networks.network import Seen
+from lvlib.evaluation.networks.pixels import check_length
 from lvlib.stages import Condition, Metrics
 
 WEIGHTS = Path(lvlib.__file__).parent / "checkpoints" / "video-classifier" / "model.safetensors"
@@ -71,9 +72,7 @@ class VideoClassifier(nn.Module):
 
         probs: of the 16 `KINDS`.
         """
-        if video.shape[2] < self.least_frames:
-            raise ValueError(f"the course's classifier looks at {self.least_frames} frames or more, "
-                             f"not {video.shape[2]}")
+        check_length(video, self.name, self.least_frames)
         features = self.features(resized(video.float()))
         return Seen(features, self.kind(features).softmax(-1))
 
