@@ -9,7 +9,7 @@ import pytest
 import lvlib
 
 LVLIB = Path(lvlib.__file__).parent
-FLOORS = [{"errors", "stages"}, {"models", "metrics"}, {"data", "viz", "training"}, {"configs"},
+FLOORS = [{"errors", "stages"}, {"pretrained"}, {"models", "metrics"}, {"data", "viz", "training"}, {"configs"},
           {"evaluation", "reports"}, {"runs"}, {"cli"}]
 ACROSS = {("viz", "data"), ("training", "data")}  # besides what lies on lower floors
 KNOW_NO_SYSTEM = {"data", "viz", "training", "metrics"}

@@ -18,10 +18,16 @@ MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizers' two running mea
                    "tensor kept for the backward pass of a batch; workspace and fragmentation come on top")
 
 
-def parameter_count(module: nn.Module) -> int:
-    """Learned numbers: parameters, and the codebooks that learn by moving averages instead of gradients."""
-    codebooks = [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "embedding"]
-    return sum(tensor.numel() for tensor in [*module.parameters(), *codebooks])
+def parameter_count(model: nn.Module) -> dict[str, int]:
+    """Learned numbers of a model, under "", and of each of its parts: parameters, and the codebooks that learn by
+    moving averages instead of gradients. What is never saved comes from elsewhere, and is left out."""
+    left_out = tuple(f"{part}." for part in getattr(model, "not_saved", ()))
+    codebooks = [(name, buffer) for name, buffer in model.named_buffers() if name.rpartition(".")[2] == "embedding"]
+    learned = {name: tensor.numel() for name, tensor in [*model.named_parameters(), *codebooks]
+               if not name.startswith(left_out)}
+    parts = [part for part, _ in model.named_children() if f"{part}." not in left_out]
+    return {"": sum(learned.values())} | {
+        part: sum(count for name, count in learned.items() if name.startswith(f"{part}.")) for part in parts}
 
 
 def describe(config: Config) -> dict:
@@ -42,8 +48,7 @@ def describe(config: Config) -> dict:
         memory = training_bytes(stages[config.stage], inputs, config.training)
     parameters = {}
     for stage, model in stages.items():
-        parts = {f"{stage}.{name}": parameter_count(part) for name, part in model.named_children()}
-        parameters |= {stage: parameter_count(model), **parts}
+        parameters |= {f"{stage}.{part}".rstrip("."): count for part, count in parameter_count(model).items()}
     return {
         "parameters": {"prior": 0} | parameters if config.prior is None else parameters,
         "video_shape": list(config.video_shape),
@@ -91,4 +96,5 @@ def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) ->
             kept.clear()
     copies = 4 + bool(training.ema_decay)  # weights, gradients, two running means, EMA
     learned = sum(parameter.nbytes for parameters in parameters_of(model).values() for parameter in parameters)
-    return most + copies * learned
+    frozen = sum(parameter.nbytes for parameter in model.parameters() if not parameter.requires_grad)
+    return most + copies * learned + frozen

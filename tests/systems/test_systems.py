@@ -12,11 +12,14 @@ import masked
 import numpy as np
 import planes
 import pytest
+import torch
+from torch import nn
 
 import lvlib as package
 from lvlib.cli import main
 from lvlib.configs import CONFIGS
 from lvlib.data import write_clip_set, write_video
+from lvlib.reports.describe import training_bytes
 
 LVLIB = Path(package.__file__).parent
 
@@ -102,6 +105,20 @@ def test_describe(name, lvlib):
     assert report["parameters"][report["trains"]] > 0 and report["training_memory_mb"] >= (name == "masked")
     shape = [2, 4, 4] if "masked" in name else [4, 8 * 8 + 2 * 4 * 8]
     assert report["latent_shape"] == shape and report["tokens"] == (32 if "masked" in name else 128)
+
+
+def test_what_is_never_saved_is_not_counted(lvlib):
+    """But for memory: the perceptual network's weights are there, without gradients and running means."""
+    parts = {"encoder": 4 * (3 * 16 + 1), "decoder": 3 * (12 * 16) + 3, "discriminator": 4 * (3 * 16 + 1) + 4 + 1}
+    named = {f"autoencoder.{part}": count for part, count in parts.items()}
+    for name in "planes-gan", "planes":  # trained, and stood on
+        counted = json.loads(lvlib("describe", name, "--json"))["parameters"]
+        assert {part: counted[part] for part in counted if "prior" not in part} == {
+            "autoencoder": sum(parts.values()), **named}
+    model, clips = planes.gan.build(), (torch.zeros(1, 3, 4, 32, 32),)
+    before = training_bytes(model, clips, planes.gan.training)
+    model.unused = nn.Linear(10, 100, bias=False).requires_grad_(False)
+    assert training_bytes(model, clips, planes.gan.training) - before == 4 * 1000
 
 
 @pytest.mark.parametrize("name", NAMES)

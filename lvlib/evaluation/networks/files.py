@@ -12,22 +12,12 @@ from torch import Tensor
 
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.network import Seen
-from lvlib.evaluation.networks.pixels import as_bytes, as_rgb, check_length
-from lvlib.evaluation.networks.torchscript import read_script
+from lvlib.evaluation.networks.pixels import as_bytes, check_length
+from lvlib.pretrained.lpips import LpipsDistance
+from lvlib.pretrained.torchscript import probe_clips, read_script
 
 I3D_FILE = "the I3D of FVD as TorchScript, i3d_torchscript.pt of StyleGAN-V"
 C3D_FILE = "the C3D of video inception scores as TorchScript, c3d_ucf101.pt of StyleGAN-V"
-VGG_FILE = "the LPIPS network as TorchScript, vgg16.pt of StyleGAN2-ADA"
-
-AT_ONCE = 16  # frames that LPIPS compares
-
-
-def probe_clips(frames: int = 16, size: int = 32) -> Tensor:
-    """Two clips that never change, uint8 (2, 3, t, h, w): a ramp that moves to the right, and one that moves down."""
-    time, row, column = torch.meshgrid(torch.arange(frames), torch.arange(size), torch.arange(size), indexing="ij")
-    across, down = (8 * (column - time)) % 256, (8 * (row - time)) % 256
-    clips = torch.stack([torch.stack([across, down, 255 - across]), torch.stack([down, 255 - down, across])])
-    return clips.to(torch.uint8)
 
 
 class I3D:
@@ -97,38 +87,15 @@ class C3D:
 
 
 class LpipsVgg:
-    """LPIPS (Zhang et al. 2018) on VGG16, with its learned weights: features of five stages whose squared differences
-    sum to the distance. Frames keep their size, 16 x 16 or larger.
+    """LPIPS on VGG16, from a file: see `LpipsDistance`. Raises UserError for a file that is no such network."""
 
-    Raises UserError for a file that is no such network.
-    """
-
-    name = "lpips-vgg"
-    least_size = 16
+    name = LpipsDistance.name
 
     def __init__(self, path: Path, device: torch.device | str = "cpu"):
-        self._script = read_script(path, VGG_FILE, device)
-        frames = probe_clips()[:, :, 0].float().to(device)
-        takes = "frames as the LPIPS network does, (frames, resize_images, return_lpips)"
-        width = self._script.try_on(frames, takes, **self._how).shape[1]
-        # Channels of the five stages; the side is halved from one to the next.
-        expected = sum(channels * (32 // side) ** 2 for channels, side in zip(
-            (64, 128, 256, 512, 512), (1, 2, 4, 8, 16), strict=True))
-        if width != expected:
-            raise UserError(f"{path} gives {width} features a frame of 32 x 32; the LPIPS network gives {expected}")
-        self.checksum, self.origin = self._script.checksum, self._script.origin
-
-    _how = {"resize_images": False, "return_lpips": True}
+        self._network = LpipsDistance(path).to(device)
+        self.checksum, self.origin = self._network.checksum, self._network.origin
 
     @torch.no_grad()
     def distance(self, frames: Tensor, others: Tensor) -> Tensor:
         """See `FrameNetwork.distance`. Raises UserError for frames of less than 16 x 16."""
-        if min(frames.shape[-2:]) < self.least_size:
-            raise UserError(f"{self.name} compares frames of {self.least_size} x {self.least_size} or larger, "
-                             f"not {frames.shape[-2]} x {frames.shape[-1]}")
-        # Features are 122 numbers a pixel: a few frames at once.
-        parts = zip(frames.split(AT_ONCE), others.split(AT_ONCE), strict=True)
-        return torch.cat([(self._features(a) - self._features(b)).square().sum(1) for a, b in parts])
-
-    def _features(self, frames: Tensor) -> Tensor:
-        return self._script.module((as_rgb(frames.float()) + 1) * 127.5, **self._how).float()
+        return self._network(frames, others)

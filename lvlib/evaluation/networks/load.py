@@ -7,9 +7,10 @@ import torch
 
 from lvlib.errors import UserError, unknown
 from lvlib.evaluation.networks.efficientnet import EfficientNetFrames, EfficientNetVideo
-from lvlib.evaluation.networks.files import C3D, C3D_FILE, I3D, I3D_FILE, VGG_FILE, LpipsVgg
+from lvlib.evaluation.networks.files import C3D, C3D_FILE, I3D, I3D_FILE, LpipsVgg
 from lvlib.evaluation.networks.network import FrameNetwork, VideoNetwork
 from lvlib.evaluation.networks.transnet import TransNet
+from lvlib.pretrained.lpips import VGG_FILE
 
 Device = torch.device | str
 

@@ -5,13 +5,7 @@ from torch import Tensor
 
 from lvlib.data import from_video
 from lvlib.errors import UserError
-
-
-def as_rgb(pictures: Tensor) -> Tensor:
-    """Grey as three equal channels: (n, 1 or 3, ...) -> (n, 3, ...). Raises ValueError for other channels."""
-    if pictures.shape[1] not in (1, 3):
-        raise ValueError(f"pictures have 1 channel or 3, not {pictures.shape[1]}")
-    return pictures.expand(-1, 3, *pictures.shape[2:])
+from lvlib.pretrained.tensors import as_rgb
 
 
 def as_bytes(video: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.network import Seen
-from lvlib.evaluation.networks.pixels import as_bytes, as_rgb, check_length
+from lvlib.evaluation.networks.pixels import as_bytes, check_length
+from lvlib.pretrained.tensors import as_rgb
 
 SIZE = 27, 48  # of the frames that it was trained on
 

@@ -10,9 +10,10 @@ from stand_ins import C3DStandIn, I3DStandIn, Integers, NotFinite, OneRow, Raise
 
 from lvlib.data import from_video
 from lvlib.errors import UserError
-from lvlib.evaluation.networks import torchscript
-from lvlib.evaluation.networks.files import C3D, I3D, LpipsVgg, probe_clips
+from lvlib.evaluation.networks.files import C3D, I3D, LpipsVgg
 from lvlib.evaluation.networks.pixels import as_bytes
+from lvlib.pretrained import torchscript
+from lvlib.pretrained.torchscript import probe_clips
 
 
 def clips(n=3, channels=3, frames=16, size=32, seed=0) -> torch.Tensor:

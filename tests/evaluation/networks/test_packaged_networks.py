@@ -135,7 +135,7 @@ def test_the_trunk_gives_what_the_package_s_own_network_gives(efficientnet):
 
 
 def test_stages_are_halved_from_one_to_the_next(perceptual):
-    stages = list(perceptual._trunk.stages(torch.zeros(1, 3, 64, 64)))
+    stages = list(perceptual._network.trunk.stages(torch.zeros(1, 3, 64, 64)))
     assert [tuple(stage.shape[1:]) for stage in stages] == [
         (16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
 
@@ -160,7 +160,7 @@ def test_a_shift_by_one_pixel_is_nearer_than_noise_of_the_same_squared_error(per
 
 def test_the_perceptual_distance_is_its_formula_on_the_package_s_own_features(perceptual):
     frames, others = (smooth(1, frames=1, height=64, width=64, seed=seed)[0].transpose(0, 1) for seed in (1, 2))
-    network, expected = perceptual._trunk.network, 0.0
+    network, expected = perceptual._network.trunk.network, 0.0
     for block in (0, 2, 4, 10, 15):
         made = []
         hook = network._blocks[block].register_forward_hook(lambda module, given, out, made=made: made.append(out[0]))

@@ -20,6 +20,14 @@ KNOWN_FILES = {
 }
 
 
+def probe_clips(frames: int = 16, size: int = 32) -> Tensor:
+    """Two clips that never change, uint8 (2, 3, t, h, w): a ramp that moves to the right, and one that moves down."""
+    time, row, column = torch.meshgrid(torch.arange(frames), torch.arange(size), torch.arange(size), indexing="ij")
+    across, down = (8 * (column - time)) % 256, (8 * (row - time)) % 256
+    clips = torch.stack([torch.stack([across, down, 255 - across]), torch.stack([down, 255 - down, across])])
+    return clips.to(torch.uint8)
+
+
 class Script(NamedTuple):
     """A network read from a file. checksum: sha256 of the file, in hexadecimal."""
 
