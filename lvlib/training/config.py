@@ -19,6 +19,8 @@ class TrainingConfig:
     batch: int
     """Clips per step, over all processes and micro-batches together."""
     learning_rate: float
+    rate_per_clip: bool = False
+    """learning_rate is that of a batch of one clip, and is multiplied by batch."""
     schedule: Schedule = "constant"
     """What the learning rate does after the warm-up: stays, or falls to 0 along half a cosine."""
     warmup: int = 0
@@ -52,6 +54,7 @@ class TrainingConfig:
             self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)
         self._require("seed", "a whole number from 0 to 2**63 - 1", _whole, lambda value: 0 <= value < 2**63)
         self._require("learning_rate", "above 0", _real, lambda value: 0 < value < float("inf"))
+        self._require("rate_per_clip", "true or false", lambda value: isinstance(value, bool))
         for name in ("weight_decay", "gradient_clip"):
             self._require(name, "0 or more", _real, lambda value: 0 <= value < float("inf"))
         self._require("ema_decay", "at least 0 and below 1", _real, lambda value: 0 <= value < 1)

@@ -78,15 +78,17 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) 
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Of a step, the first being 1: a straight rise to `config.learning_rate`, which step number `warmup` reaches, then
-    that rate or half a cosine, which would be 0 after the last step."""
+    """Of a step, the first being 1: a straight rise to the full rate, which step number `warmup` reaches, then that rate
+    or half a cosine, which would be 0 after the last step. The full rate is `config.learning_rate`, or that times
+    `config.batch`, whatever the processes and micro-batches that share the batch."""
+    full = config.learning_rate * (config.batch if config.rate_per_clip else 1)
     taken = step - 1
     if taken < config.warmup:
-        return config.learning_rate * ((taken + 1) / config.warmup)
+        return full * ((taken + 1) / config.warmup)
     if config.schedule == "constant":
-        return config.learning_rate
+        return full
     share = (taken - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.learning_rate * ((1 + math.cos(math.pi * share)) / 2)
+    return full * ((1 + math.cos(math.pi * share)) / 2)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

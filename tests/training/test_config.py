@@ -14,6 +14,7 @@ def test_what_the_configurations_of_the_papers_use_is_allowed():
     ("batch", True, "whole number"), ("log_every", 0, "1 or more"), ("checkpoint_every", "often", "whole number"),
     ("workers", -1, "0 or more"), ("seed", -1, "from 0 to"), ("seed", 2**63, "from 0 to"),
     ("learning_rate", 0, "above 0"), ("learning_rate", float("nan"), "above 0"), ("learning_rate", "3e-4", "above 0"),
+    ("rate_per_clip", 1, "true or false"), ("rate_per_clip", "yes", "true or false"),
     ("weight_decay", -0.1, "0 or more"), ("gradient_clip", float("inf"), "0 or more"), ("ema_decay", 1.0, "below 1"),
     ("betas", (0.9,), "two numbers"),
     ("betas", (0.9, 1.0), "below 1"), ("betas", 0.9, "two numbers"), ("optimizer", "sgd", "adam, adamw"),

@@ -194,6 +194,25 @@ def test_a_state_that_does_not_fit_is_refused(harm):
         Step(gan(), config()).load_state_dict(saved)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_rate_per_clip_is_multiplied_by_the_whole_batch(optimizer):
+    """TATS B.2: 4.5e-6 times the batch, here 12 clips in six micro-batches. Under a warm-up and a cosine, too: it is
+    the rate of a run whose learning_rate is the product."""
+    settings = config(optimizer=optimizer, batch=12, accumulate=6, learning_rate=4.5e-6, rate_per_clip=True)
+    assert learning_rate(settings, 1) == learning_rate(settings, 9) == pytest.approx(5.4e-5, rel=1e-12)
+    scheduled = dataclasses.replace(settings, schedule="cosine", warmup=4, steps=20)
+    assert [learning_rate(scheduled, step) for step in (2, 4, 5, 13)] == pytest.approx(
+        [2.7e-5, 5.4e-5, 5.4e-5, 2.7e-5], rel=1e-12)
+    per_clip, plain = line(noise=0), line(noise=0)
+    one = Step(per_clip, settings)
+    one(1, [(part,) for part in videos().chunk(6)])
+    assert [group["lr"] for group in one.optimizers["model"].param_groups] == pytest.approx([5.4e-5])
+    Step(plain, dataclasses.replace(settings, learning_rate=4.5e-6 * 12, rate_per_clip=False))(
+        1, [(part,) for part in videos().chunk(6)])
+    assert torch.equal(per_clip.conv.weight, plain.conv.weight)
+    assert not torch.equal(plain.conv.weight, line(noise=0).conv.weight)
+
+
 def test_optimizers_have_the_settings_of_the_configuration():
     parameters = [nn.Parameter(torch.zeros(2))]
     adam = build_optimizer(parameters, config(optimizer="adamw", betas=(0.5, 0.9), weight_decay=0.1)).defaults
