@@ -216,6 +216,9 @@ class RefinerConfig(Protocol):
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """What it is conditioned on: of the conditions of its prior."""
 
+    def prior_frames(self, latent_frames: int) -> int:
+        """Latent frames that its prior has to make for so many: perhaps one more at the end, to lie between."""
+
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> nn.Module:
         """A `Refiner`, with new weights, for these complete latents."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lvlib.configs import lvt, stored, videogpt
+from lvlib.configs import lvt, stored, tats, videogpt
 from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.errors import unknown
 
@@ -12,6 +12,7 @@ __all__ = ["CONFIGS", "Config", "DataConfig", "Named", "config_from_dict", "name
 CONFIGS: dict[str, Named] = {
     **lvt.CONFIGS,
     **videogpt.CONFIGS,
+    **tats.CONFIGS,
 }
 
 

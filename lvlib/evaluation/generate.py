@@ -52,7 +52,7 @@ class Pipeline:
             own = {name: _part(value, start).to(self.device) for name, value in (condition or {}).items()}
             shown = None if given is None else _part(given, start).to(self.device)
             latents = self.sample_latents(count, own, shown, sampling, frames, refiner_sampling)
-            video = finite(self.autoencoder.decode(latents))
+            video = finite(self.autoencoder.decode(latents))[:, :, :frames or self.config.data.frames]
             if shown is not None:
                 video = torch.cat([shown.expand(count, -1, -1, -1, -1), video[:, :, shown.shape[2]:]], 2)
             parts.append(video)
@@ -60,7 +60,8 @@ class Pipeline:
 
     def sample_latents(self, n: int, condition: Mapping[str, Tensor], given: Tensor | None, sampling: Any,
                        frames: int | None, refiner_sampling: Any = None) -> Tensor:
-        """Latents of n clips, complete, as the autoencoder decodes them. Arguments as of `generate`."""
+        """Latents of n clips, complete, as the autoencoder decodes them; with a refiner perhaps a few more than asked
+        for. Arguments as of `generate`."""
         config, clip_frames = self.config, frames or self.config.data.frames
         as_condition = [spec.name for spec in self.conditions if spec.kind == "given-frames"]
         given_latents = None
@@ -69,6 +70,8 @@ class Pipeline:
         elif given is not None:
             given_latents = self.autoencoder.encode_start(given, clip_frames)
         latent_frames = None if frames is None else frames // config.latents.frames_per_latent
+        if self.refiner is not None and config.prior.extends:
+            latent_frames = config.refiner.prior_frames(clip_frames // config.latents.frames_per_latent)
         latents = self.prior.sample(n, condition, given_latents, sampling, latent_frames)
         if self.refiner is None:
             return latents
