@@ -75,6 +75,21 @@ class ClipSet(Dataset):
         """The indices of each stored clip's sub-clips."""
         return [range(start, start + self._parts) for start in range(0, len(self), self._parts)]
 
+    def lengths(self) -> tuple[list[int], list[str]]:
+        """Frames, and the name of the class, of each stored clip; no names where the set has none.
+
+        Raises UserError for a label without a name.
+        """
+        clips, labels = self.meta["splits"][self.split], self._arrays.get("label")
+        frames = [self.meta["fields"]["video"]["shape"][0]] * clips
+        if not self.classes or labels is None or labels.ndim > 1:
+            return frames, []
+        names = dict(enumerate(self.classes))
+        if wrong := set(labels.tolist()) - names.keys():
+            raise UserError(f"a label in {self.root / self.split} is {min(wrong)}, and the set has {len(names)} "
+                            "classes")
+        return frames, [names[label] for label in labels.tolist()]
+
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {}

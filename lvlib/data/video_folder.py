@@ -125,6 +125,11 @@ class VideoFolder(Dataset):
         """The indices of each video's clips."""
         return [range(end - self._clips(video), end) for end, video in zip(self._ends, self.videos, strict=True)]
 
+    def lengths(self) -> tuple[list[int], list[str]]:
+        """Frames, and the class, of each video; no classes where not every video has one."""
+        classes = [_class(self.root, video.path) or "" for video in self.videos] if self.classes else []
+        return [video.frames for video in self.videos], classes
+
     def _one_size(self) -> tuple[int, int]:
         sizes = Counter(video.size for video in self.videos if video.size)
         if len(sizes) != 1:
@@ -167,7 +172,7 @@ class VideoFolder(Dataset):
                 groups[-1].append(rate)
             else:
                 groups.append([rate])
-        if len(groups) > 1:
+        if len(groups) > 1 and self.frames > 1:  # a single frame takes no time
             seconds = self.frames * self.stride
             lengths = [f"{seconds / median(group):.3g} s in {len(group)} of {median(group):.4g} frames a second"
                        for group in groups]

@@ -78,8 +78,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) 
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Of a step, the first being 1: a straight rise to the full rate, which step number `warmup` reaches, then that rate
-    or half a cosine, which would be 0 after the last step. The full rate is `config.learning_rate`, or that times
+    """Of a step, the first being 1: a straight rise to the full rate, which step number `warmup` reaches, then that
+    rate or half a cosine, which would be 0 after the last step. The full rate is `config.learning_rate`, or that times
     `config.batch`, whatever the processes and micro-batches that share the batch."""
     full = config.learning_rate * (config.batch if config.rate_per_clip else 1)
     taken = step - 1

@@ -63,6 +63,8 @@ CALLS: dict[str, list[list[str]]] = {
     ],
     "data": [
         ["data", "--list"],
+        ["data", "--stats", "clips", "--split", "train", "--frames", "2", "4", "--stride", "1", "4"],
+        ["data", "--stats", "videos", "--frames", "4", "--stride", "2"],
         ["data", "moving_digits", "--out", "new", "--train", "2", "--val", "1", "--test", "1", "--frames", "2",
          "--size", "16", "--digits", "1", "--speeds", "1", "2", "--grid", "1", "--seed", "0"],
         ["data", "video_folder", "videos", "--out", "new", "--frames", "4", "--size", "32", "--hop", "4"],

@@ -45,7 +45,7 @@ def test_command_in_readme_exists(line, lvlib):
         config, fields = load_config(run_folder(arguments[0])), fields_by_part(overrides)
         with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
         condition_options(config, fields["condition"])
-    if command == "data" and arguments[0] != "--list":
+    if command == "data" and arguments[0] not in ("--list", "--stats"):
         assert (SCRIPTS / f"{arguments[0]}.py").exists()
         words.append(arguments[0])
     _, usage, _ = lvlib(*words, "--help")

@@ -20,7 +20,7 @@ import tensorboard  # noqa: F401
 import torch
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-from toys import Clips, Codes, config, gan, prior
+from toys import Clips, Codes, config, gan, planes, prior
 
 from lvlib.training import train
 from lvlib.training.checkpoint import steps_saved
@@ -29,6 +29,7 @@ STEPS = 400
 OFTEN = {"steps": STEPS, "log_every": 5, "checkpoint_every": 7, "keep": 2, "ema_decay": 0.9, "gradient_clip": 1.0}
 TRAININGS = {
     "gan": (gan, Clips(), config(**OFTEN, accumulate=2, learning_rate=1e-3)),
+    "planes": (planes, Clips(), config(**OFTEN, batch=12, accumulate=6, learning_rate=1e-3)),
     "prior": (prior, Codes(), config(**OFTEN, optimizer="rmsprop", learning_rate=1e-3, schedule="cosine", warmup=50)),
 }
 

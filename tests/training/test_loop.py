@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from toys import Clips, Line, NoisyVQVAE, at_step, codebook_model, config, gan, line, logged, weights
+from toys import Clips, Line, NoisyVQVAE, at_step, codebook_model, config, gan, line, logged, planes, weights
 
 from lvlib.data import to_video
 from lvlib.errors import UserError
 from lvlib.training import load_weights, train
 from lvlib.training.batches import STEP, global_batch, seed_everything
-from lvlib.training.checkpoint import EMA, MODEL, folder_of, load_tensors, steps_saved
+from lvlib.training.checkpoint import EMA, MODEL, folder_of, load_state, load_tensors, steps_saved
 
 DATA = Clips()
 
@@ -49,6 +49,29 @@ def test_the_loop_is_these_lines_of_torch(tmp_path):
     for name, e in zip(("conv.weight", "conv.bias"), mean, strict=True):
         torch.testing.assert_close(saved[name], e.detach(), rtol=1e-4, atol=1e-6)
     assert saved["batches"] == trained.batches == 9  # buffers are the model's own, not averaged
+
+
+@pytest.mark.parametrize("clip", [0, 0.05])
+def test_six_micro_batches_of_two_are_one_batch_of_twelve(tmp_path, clip):
+    """To the last digits: weights and running mean, what both optimizers remember, and the log."""
+    settings = {"steps": 5, "batch": 12, "ema_decay": 0.8, "gradient_clip": clip, "log_every": 1}
+    train(planes(), DATA, config(**settings), tmp_path / "whole")
+    train(planes(), DATA, config(**settings, accumulate=6), tmp_path / "split")
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    for name in (MODEL, EMA):
+        whole, split = (load_tensors(tmp_path / run, 5, name) for run in ("whole", "split"))
+        assert all(tensor.dtype == torch.float64 for tensor in whole.values())
+        torch.testing.assert_close(split, whole, **close)
+        assert all((whole[name] - tensor).abs().max() > 1e-4 for name, tensor in planes().state_dict().items()
+                   if not name.startswith("perceptual."))
+    whole, split = (load_state(tmp_path / run, 5)["optimizers"] for run in ("whole", "split"))
+    assert whole.keys() == {"generator", "discriminator"}
+    for name in whole:
+        torch.testing.assert_close(split[name]["state"], whole[name]["state"], **close)
+    for expected, got in zip(logged(tmp_path / "whole"), logged(tmp_path / "split"), strict=True):
+        assert {"generator_loss", "discriminator_loss", "l1"} < expected.keys()
+        for name in expected.keys() - {"seconds", "clips_per_second"}:
+            assert got[name] == pytest.approx(expected[name], rel=1e-6), name  # they are logged as float32
 
 
 def test_validation_is_the_loss_of_the_running_mean(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from lvlib.models.lvt.prior import LatentVideoTransformer, LVTConfig
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTConfig
 from lvlib.stages import LatentSpec
 from lvlib.training import TrainingConfig
+
+sys.path.append(str(Path(__file__).parents[1] / "systems"))  # whose made-up GAN is trained here, too
+from planes import PlanesAutoencoder, PlanesConfig  # noqa: E402
 
 
 class Clips(torch.utils.data.Dataset):
@@ -126,6 +131,14 @@ class GAN(nn.Module):
             yield "discriminator", (1 - real).relu().mean() + (1 + fake).relu().mean(), {"margin": (real - fake).mean()}
 
 
+class DoublePlanes(PlanesAutoencoder):
+    """In float64: what differs between two trainings by more than the last digits is a mistake. Nothing is drawn at
+    random, and each loss is a mean over clips."""
+
+    def losses(self, video, *, step):
+        yield from super().losses(video.double(), step=step)
+
+
 class NoisyVQVAE(FrameVQVAE):
     def loss(self, video):
         return super().loss(video + 0.05 * torch.randn_like(video))
@@ -140,6 +153,11 @@ def gan(codebook: type[nn.Module] = EMACodebook) -> GAN:
     """With an EMA codebook that restarts often; or a GradientCodebook, so that nothing learns at each forward."""
     torch.manual_seed(0)
     return GAN(EMACodebook(16, 4, decay=0.9, restart=0.3) if codebook is EMACodebook else codebook(16, 4))
+
+
+def planes() -> DoublePlanes:
+    torch.manual_seed(0)
+    return DoublePlanes(PlanesConfig()).double()
 
 
 def codebook_model(kind: type[FrameVQVAE] = FrameVQVAE, restart: float = 0.3) -> FrameVQVAE:

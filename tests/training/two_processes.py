@@ -25,6 +25,7 @@ from toys import (
     config,
     gan,
     line,
+    planes,
     prior,
 )
 
@@ -36,6 +37,7 @@ PRIOR = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, optimizer="r
                learning_rate=1e-3, schedule="cosine", warmup=3)
 CONDITIONED = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
 GAN = config(steps=12, batch=8, accumulate=2, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
+PLANES = config(steps=12, batch=12, accumulate=3, ema_decay=0.8, gradient_clip=0.05, learning_rate=1e-3)
 DATA = {"prior": Codes, "conditioned": ConditionedCodes}  # of the others: Clips
 
 
@@ -70,6 +72,7 @@ TRAININGS = {  # name: (model, settings, folder)
     "prior": lambda: (prior(OwnSlices), PRIOR, "prior"),
     "conditioned": lambda: (conditioned_prior(), CONDITIONED, "conditioned"),
     "gan": lambda: (gan(), GAN, "gan"),
+    "planes": lambda: (planes(), PLANES, "planes"),
     "first killed": lambda: (only_on(0, 5, die, gan), GAN, "killed"),
     "second killed": lambda: (only_on(1, 8, die, gan), GAN, "killed"),
     "killed": lambda: (gan(), GAN, "killed"),
