@@ -252,7 +252,7 @@ from lvlib.models.tats.padding import (
     TimePadding,
 )
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
-from lvlib.pretrained import perceptual_network
+from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
 
 
@@ -326,9 +326,6 @@ class VQGAN(nn.Module):
             "frame": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 2),
             "clip": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 3),
         })
-        self.not_saved = ("perceptual",) if config.perceptual else ()
-        if config.perceptual:
-            self.perceptual = perceptual_network(config.perceptual)
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> vectors (b, t', h', w', code_dim)."""
@@ -358,7 +355,7 @@ class VQGAN(nn.Module):
         real = {"frame": video[:, :, frame], "clip": video}
         fake = {"frame": rebuilt[:, :, frame], "clip": rebuilt}
         if config.perceptual:
-            distance = self.perceptual(fake["frame"], real["frame"]).mean()
+            distance = perceptual_distance(config.perceptual, fake["frame"], real["frame"]).mean()
             metrics["perceptual_loss"] = distance
             loss = loss + config.perceptual_weight * distance
         judging = config.gan_start is not None and step >= config.gan_start

@@ -1,12 +1,15 @@
 """Perceptual networks by name."""
 
+from functools import lru_cache
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lvlib.errors import UserError, shortened
 from lvlib.pretrained.efficientnet import EfficientNetDistance
 from lvlib.pretrained.lpips import VGG_FILE, LpipsDistance
+from lvlib.pretrained.tensors import only_shapes
 
 
 def perceptual_network(name: str) -> nn.Module:
@@ -26,3 +29,15 @@ def perceptual_network(name: str) -> nn.Module:
         raise UserError(f"unknown perceptual network {shortened(name)!r}: it must be {EfficientNetDistance.name}, or a "
                         f"file, {VGG_FILE}")
     return LpipsDistance(Path(name))
+
+
+def perceptual_distance(name: str, frames: Tensor, others: Tensor) -> Tensor:
+    """What the network of that name gives, (n,). It is read at the first call, once a process: a model that only learns
+    from it needs no weights of it to be built, used or saved. Raises UserError as `perceptual_network` does."""
+    network = perceptual_network(name) if only_shapes() else _loaded(name, frames.device)
+    return network(frames, others)
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, device: torch.device) -> nn.Module:
+    return perceptual_network(name).to(device)
