@@ -32,7 +32,7 @@ between_class = replace(between, prior=sparse_class.prior, refiner=Interpolation
 # One digit in colour, whose clips are 96 frames long.
 vqgan_course = Config(
     DataConfig(size=32),
-    VQGANConfig(hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), codes=256, code_dim=32, decay=0.95,
+    VQGANConfig(hidden=8, residual_blocks=(0, 1), downsample=(4, 4, 4), codes=256, code_dim=32, decay=0.95,
                 restart=0.05, perceptual=None, gan_start=None),
     TrainingConfig(steps=2000, batch=16, learning_rate=2e-3, schedule="cosine", warmup=50, gradient_clip=1.0))
 course = Config(
