@@ -284,15 +284,90 @@ def slide(model: nn.Module, codes: Tensor, known: int, condition: Condition,
     context = window - 1 if sampling.context is None else sampling.context
     for start, there in window_places(known, frames, window, context):
         part = codes[:, start:start + window].flatten(1)
-        prefix = model.prefix(condition, len(codes), start, frames)
+        prefix = model.prefix(condition, len(codes), start)
         fill_window(model, part, there * codes.shape[2], prefix, sampling)
         codes[:, start:start + window] = part.view(len(codes), -1, codes.shape[2])
+
+# %% jupyter={"source_hidden": true} tags=["export:models.tats.conditions"]
+"""What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lvlib.stages import Condition
+
+# %% [markdown]
+# **What stands before the codes.** For each thing that a clip is told there is an object which says how many words it
+# adds to the vocabulary, how many places it takes in the row, and which words stand there. A window that slides asks
+# anew at each place: a label stays, a sound moves along (notebook 17).
+
+# %% tags=["export:models.tats.conditions"]
+class ConditionWords(Protocol):
+    """One thing that a clip is told, as words."""
+
+    name: str
+    words: int
+    """How many it adds to the vocabulary."""
+    length: int
+    """Places that it takes in the row."""
+
+    def at(self, value: Tensor, start: int) -> Tensor:
+        """What stands before a window whose first latent frame is `start`: int64 (b, length), 0 to
+        words - 1. value: of the condition, (b, ...). Raises ValueError for one that does not
+        fit."""
+
+
+@dataclass(frozen=True)
+class LabelWord:
+    """A class is one word, the same for all windows."""
+
+    words: int
+    name: str = "label"
+    length: int = 1
+
+    def at(self, value: Tensor, start: int) -> Tensor:
+        if value.ndim != 1 or value.dtype != torch.int64:
+            raise ValueError(f"{self.name} must be int64 (b,), not "
+                             f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
+        if value.min() < 0 or value.max() >= self.words:
+            raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
+                             f"{value.max()}")
+        return value[:, None]
+
+
+def words_before(told: Sequence[ConditionWords], condition: Condition | None, clips: int,
+                 start: int, like: Tensor) -> Tensor:
+    """The words before a window from latent frame `start` on: int64 (clips, length), on the device
+    of `like`. The vocabularies follow one another. Told nothing, there is a start token, 0.
+
+    Raises ValueError for a missing or a needless condition, and one of another number of clips.
+    """
+    names, condition = [one.name for one in told], condition or {}
+    if set(names) != set(condition):
+        raise ValueError(f"this model is conditioned on {', '.join(names) or 'nothing'}; it got "
+                         f"{', '.join(condition) or 'nothing'}")
+    if not told:
+        return torch.zeros(clips, 1, dtype=torch.int64, device=like.device)
+    parts, offset = [], 0
+    for one in told:
+        words = one.at(condition[one.name], start)
+        if len(words) not in (1, clips):
+            raise ValueError(f"give the {one.name} of one clip, or of each of the {clips}, not of "
+                             f"{len(words)}")
+        parts.append(words.expand(clips, -1) + offset)
+        offset += one.words
+    return torch.cat(parts, 1)
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.prior"]
 """TATS's prior: a causal transformer over the codes of a clip, and of every fourth latent frame of
 a longer one. TATS, sections 2.1 and 2.3."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -305,31 +380,33 @@ from lvlib.models.common.checks import (
     check_codes,
     check_given,
     check_given_latents,
-    check_no_condition,
     check_numbers,
     check_shape,
 )
+from lvlib.models.tats.conditions import ConditionWords, LabelWord, words_before
 from lvlib.models.tats.sampling import TATSSampling, slide
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
 # %% tags=["export:models.tats.prior"]
 class TATS(nn.Module):
-    """A causal transformer over codes in raster order, told a class by a token before them.
+    """A causal transformer over codes in raster order, after the words that tell it of the clip.
 
     Section 2.1. config.every: 1 for all latent frames (TATS-base), 4 for every fourth (the first
     half of TATS-hierarchical, 2.3). Positions are learned, one for each place of the row.
     """
 
-    def __init__(self, config: "TATSConfig", latents: LatentSpec):
+    def __init__(self, config: "TATSConfig", latents: LatentSpec,
+                 told: Sequence[ConditionWords] = ()):
         super().__init__()
-        self.config, self.spec, dim = config, latents, config.dim
+        self.config, self.spec, self.told, dim = config, latents, told, config.dim
         self.frames = -(-latents.shape[0] // config.every)
         self.n = self.frames * math.prod(latents.shape[1:])
-        # One vocabulary: the classes, or a token for the start, and then the codes.
-        self.words = max(config.classes, 1)
+        # One vocabulary: the words of what it is told, or a token for the start; then the codes.
+        self.words = sum(one.words for one in told) or 1
+        self.before = sum(one.length for one in told) or 1
         self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
-        self.positions = nn.Parameter(torch.zeros(self.n, dim))
+        self.positions = nn.Parameter(torch.zeros(self.before + self.n - 1, dim))
         self.blocks = nn.ModuleList(GPTBlock(dim, config.heads, config.hidden, config.dropout)
                                     for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
@@ -342,16 +419,10 @@ class TATS(nn.Module):
         """Codes int64 (...) -> (..., dim)."""
         return self.embedding(codes + self.words)
 
-    def prefix(self, condition: Condition, clips: int, start: int, frames: int) -> Tensor:
-        """What stands before the codes of a window from latent frame `start` on: (clips, 1, dim).
-
-        Raises ValueError for a condition that does not fit.
-        """
-        if not self.config.classes:
-            check_no_condition(condition)
-            return self.embedding.weight[:1].expand(clips, 1, -1)
-        check_label(condition, self.config.classes, clips)
-        return self.embedding(condition["label"])[:, None].expand(clips, -1, -1)
+    def prefix(self, condition: Condition, clips: int, start: int) -> Tensor:
+        """What stands before the codes of a window from latent frame `start` on: (clips, before,
+        dim). Raises ValueError for a condition that does not fit."""
+        return self.embedding(words_before(self.told, condition, clips, start, self.positions))
 
     def keys(self, latents: Tensor) -> Tensor:
         """The latent frames that the model is of: (b, t, h, w) -> (b, frames, h, w)."""
@@ -361,11 +432,11 @@ class TATS(nn.Module):
         """Of each code of the clips' key frames, given those before it: (b, t, h, w) -> (b, n,
         num_codes)."""
         codes = self.keys(latents).flatten(1)
-        prefix = self.prefix(condition, len(codes), 0, self.frames)
+        prefix = self.prefix(condition, len(codes), 0)
         x = torch.cat([prefix, self.code_vectors(codes[:, :-1])], 1) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(x))
+        return self.out(self.norm(x[:, self.before - 1:]))
 
     def nll(self, latents: Tensor, condition: Condition) -> Tensor:
         """Nats of each code: (b, t, h, w) -> (b, n). Raises ValueError for another shape, or
@@ -434,20 +505,6 @@ def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> Non
         raise ValueError(f"context must be 1 to {model.frames - 1}, less than the window, "
                          f"not {sampling.context}")
 
-
-def check_label(condition: Condition, classes: int, clips: int) -> None:
-    """Raises ValueError unless there is a label, and nothing else, for one clip or for each."""
-    if condition.keys() != {"label"}:
-        raise ValueError(f"this model is conditioned on label; it got "
-                         f"{', '.join(condition) or 'nothing'}")
-    label = condition["label"]
-    if label.ndim != 1 or label.dtype != torch.int64 or len(label) not in (1, clips):
-        raise ValueError(f"label must be int64, of one clip or of each of the {clips}, not "
-                         f"{str(label.dtype).removeprefix('torch.')} {tuple(label.shape)}")
-    if label.min() < 0 or label.max() >= classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
-                         f"{label.max()}")
-
 # %% [markdown]
 # A check that the cache and the sliding are right: the distribution that `Decoding` gives after a prefill is that of
 # the whole row at once.
@@ -458,9 +515,9 @@ some = {"label": torch.tensor([3])}
 clip = codes["replicate"][3:4, :4]
 at_once = prior.logits(clip, some)
 with torch.no_grad():
-    prefix = prior.prefix(some, 1, 0, 4)
+    prefix = prior.prefix(some, 1, 0)
     row = torch.cat([prefix, prior.code_vectors(clip.flatten(1)[:, :-1])], 1) + prior.positions
-    decoding = prior_decoding = Decoding(prior, 1, prior.n)
+    decoding = Decoding(prior, 1, prior.n)
     piecewise = [decoding.read(row[:, :193])] + [decoding.read(row[:, i:i + 1])
                                                 for i in range(193, 256)]
 assert torch.allclose(torch.cat(piecewise, 1), at_once, atol=1e-4)
@@ -559,7 +616,6 @@ show(strip([video[:, ::max(long_frames // 16, 1)] for video in long], frames=16,
 # %% jupyter={"source_hidden": true} tags=["export:metrics.repetition"]
 """Does a long video repeat itself: code by code, and frame by frame?"""
 
-import torch
 from torch import Tensor
 
 
@@ -713,7 +769,8 @@ class TATSConfig:
         """The model, with new weights. Raises ValueError for latents with several codebooks."""
         if latents.codebooks != 1:
             raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
-        return TATS(self, latents)
+        told = [LabelWord(self.classes)] if self.classes else []
+        return TATS(self, latents, told)
 
 # %%
 for name, classes in {"nothing": 0, "the class": 10}.items():

@@ -31,8 +31,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock
-from lvlib.models.common.checks import check_no_condition, check_numbers, check_shape
-from lvlib.models.tats.prior import check_label
+from lvlib.models.common.checks import check_numbers, check_shape
+from lvlib.models.tats.conditions import LabelWord, words_before
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
 from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
 
@@ -119,11 +119,9 @@ class Interpolation(nn.Module):
 
     def labels(self, condition: Condition, clips: int) -> Tensor | None:
         """int64 (clips,), or None. Raises ValueError for a condition that does not fit."""
-        if not self.config.classes:
-            check_no_condition(condition)
-            return None
-        check_label(condition, self.config.classes, clips)
-        return condition["label"].expand(clips)
+        told = [LabelWord(self.config.classes)] if self.config.classes else []
+        words = words_before(told, condition, clips, 0, self.positions)
+        return words[:, 0] if told else None
 
     @torch.no_grad()
     def refine(self, latents: Tensor, condition: Condition,

@@ -1,7 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/15_long_videos.py.
 """Does a long video repeat itself: code by code, and frame by frame?"""
 
-import torch
 from torch import Tensor
 
 

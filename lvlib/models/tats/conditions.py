@@ -1,0 +1,68 @@
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/15_long_videos.py.
+"""What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lvlib.stages import Condition
+
+
+class ConditionWords(Protocol):
+    """One thing that a clip is told, as words."""
+
+    name: str
+    words: int
+    """How many it adds to the vocabulary."""
+    length: int
+    """Places that it takes in the row."""
+
+    def at(self, value: Tensor, start: int) -> Tensor:
+        """What stands before a window whose first latent frame is `start`: int64 (b, length), 0 to
+        words - 1. value: of the condition, (b, ...). Raises ValueError for one that does not
+        fit."""
+
+
+@dataclass(frozen=True)
+class LabelWord:
+    """A class is one word, the same for all windows."""
+
+    words: int
+    name: str = "label"
+    length: int = 1
+
+    def at(self, value: Tensor, start: int) -> Tensor:
+        if value.ndim != 1 or value.dtype != torch.int64:
+            raise ValueError(f"{self.name} must be int64 (b,), not "
+                             f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
+        if value.min() < 0 or value.max() >= self.words:
+            raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
+                             f"{value.max()}")
+        return value[:, None]
+
+
+def words_before(told: Sequence[ConditionWords], condition: Condition | None, clips: int,
+                 start: int, like: Tensor) -> Tensor:
+    """The words before a window from latent frame `start` on: int64 (clips, length), on the device
+    of `like`. The vocabularies follow one another. Told nothing, there is a start token, 0.
+
+    Raises ValueError for a missing or a needless condition, and one of another number of clips.
+    """
+    names, condition = [one.name for one in told], condition or {}
+    if set(names) != set(condition):
+        raise ValueError(f"this model is conditioned on {', '.join(names) or 'nothing'}; it got "
+                         f"{', '.join(condition) or 'nothing'}")
+    if not told:
+        return torch.zeros(clips, 1, dtype=torch.int64, device=like.device)
+    parts, offset = [], 0
+    for one in told:
+        words = one.at(condition[one.name], start)
+        if len(words) not in (1, clips):
+            raise ValueError(f"give the {one.name} of one clip, or of each of the {clips}, not of "
+                             f"{len(words)}")
+        parts.append(words.expand(clips, -1) + offset)
+        offset += one.words
+    return torch.cat(parts, 1)
