@@ -160,7 +160,7 @@ def test_the_paper_size_has_the_paper_s_parameters():
     (lambda m: m.sample(2, LABEL | {"text": LABEL["label"]}), "it got label, text"),
     (lambda m: m.sample(3, LABEL), "of one clip, or of each of the 3"),
     (lambda m: m.sample(2, {"label": torch.tensor([0, 3])}), r"labels must lie in 0..2"),
-    (lambda m: m.sample(2, {"label": torch.tensor([0.0])}), "label must be int64 (b,)".replace("(", r"\\(").replace(")", r"\\)")),
+    (lambda m: m.sample(2, {"label": torch.tensor([0.0])}), "label must be int64"),
     (lambda m: m.sample(2, LABEL, some_codes()), "given codes must be of shape"),
     (lambda m: m.sample(2, LABEL, some_codes() + 7, latent_frames=8), "codes must lie in 0..6"),
     (lambda m: m.loss(some_codes(frames=3), LABEL), "codes must be of shape"),
