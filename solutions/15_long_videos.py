@@ -22,6 +22,7 @@ import math
 import os
 
 import torch
+from einops import rearrange
 from matplotlib import pyplot as plt
 from torch import Tensor
 
