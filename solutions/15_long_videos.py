@@ -291,12 +291,10 @@ def slide(model: nn.Module, codes: Tensor, known: int, condition: Condition,
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.conditions"]
 """What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvlib.stages import Condition
 
@@ -306,40 +304,45 @@ from lvlib.stages import Condition
 # anew at each place: a label stays, a sound moves along (notebook 17).
 
 # %% tags=["export:models.tats.conditions"]
-class ConditionWords(Protocol):
-    """One thing that a clip is told, as words."""
+class ConditionWords(nn.Module):
+    """One thing that a clip is told, as words.
 
-    name: str
-    words: int
-    """How many it adds to the vocabulary."""
-    length: int
-    """Places that it takes in the row."""
+    name: its key in a condition. words: how many it adds to the vocabulary. length: places that it
+    takes in the row.
+    """
+
+    def __init__(self, name: str, words: int, length: int):
+        super().__init__()
+        self.name, self.words, self.length = name, words, length
 
     def at(self, value: Tensor, start: int) -> Tensor:
         """What stands before a window whose first latent frame is `start`: int64 (b, length), 0 to
         words - 1. value: of the condition, (b, ...). Raises ValueError for one that does not
         fit."""
+        raise NotImplementedError
+
+    def loss(self, value: Tensor) -> Tensor:
+        """What the words themselves have to learn, (): nothing, if they are what they are."""
+        return torch.zeros((), device=value.device)
 
 
-@dataclass(frozen=True)
-class LabelWord:
+class LabelWord(ConditionWords):
     """A class is one word, the same for all windows."""
 
-    words: int
-    name: str = "label"
-    length: int = 1
+    def __init__(self, classes: int):
+        super().__init__("label", classes, 1)
 
     def at(self, value: Tensor, start: int) -> Tensor:
         if value.ndim != 1 or value.dtype != torch.int64:
-            raise ValueError(f"{self.name} must be int64 (b,), not "
+            raise ValueError("label must be int64 (b,), not "
                              f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
         if value.min() < 0 or value.max() >= self.words:
             raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
                              f"{value.max()}")
         return value[:, None]
 
-
-def words_before(told: Sequence[ConditionWords], condition: Condition | None, clips: int,
+# %% tags=["export:models.tats.conditions"]
+def words_before(told: Iterable[ConditionWords], condition: Condition | None, clips: int,
                  start: int, like: Tensor) -> Tensor:
     """The words before a window from latent frame `start` on: int64 (clips, length), on the device
     of `like`. The vocabularies follow one another. Told nothing, there is a start token, 0.
@@ -350,7 +353,7 @@ def words_before(told: Sequence[ConditionWords], condition: Condition | None, cl
     if set(names) != set(condition):
         raise ValueError(f"this model is conditioned on {', '.join(names) or 'nothing'}; it got "
                          f"{', '.join(condition) or 'nothing'}")
-    if not told:
+    if not names:
         return torch.zeros(clips, 1, dtype=torch.int64, device=like.device)
     parts, offset = [], 0
     for one in told:
@@ -367,7 +370,7 @@ def words_before(told: Sequence[ConditionWords], condition: Condition | None, cl
 a longer one. TATS, sections 2.1 and 2.3."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -397,14 +400,15 @@ class TATS(nn.Module):
     """
 
     def __init__(self, config: "TATSConfig", latents: LatentSpec,
-                 told: Sequence[ConditionWords] = ()):
+                 told: Iterable[ConditionWords] = ()):
         super().__init__()
-        self.config, self.spec, self.told, dim = config, latents, told, config.dim
+        self.config, self.spec, dim = config, latents, config.dim
+        self.told = nn.ModuleList(told)
         self.frames = -(-latents.shape[0] // config.every)
         self.n = self.frames * math.prod(latents.shape[1:])
         # One vocabulary: the words of what it is told, or a token for the start; then the codes.
-        self.words = sum(one.words for one in told) or 1
-        self.before = sum(one.length for one in told) or 1
+        self.words = sum(one.words for one in self.told) or 1
+        self.before = sum(one.length for one in self.told) or 1
         self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
         self.positions = nn.Parameter(torch.zeros(self.before + self.n - 1, dim))
         self.blocks = nn.ModuleList(GPTBlock(dim, config.heads, config.hidden, config.dropout)
@@ -447,9 +451,11 @@ class TATS(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none").view(len(latents), -1)
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a code, and the same in bits: int64 (b, t, h, w) -> (), {"bits_per_dim": ()}."""
-        loss = self.nll(latents, condition).mean()
-        return loss, {"bits_per_dim": loss / math.log(2)}
+        """Nats a code, and what the words of the condition have to learn: int64 (b, t, h, w) -> (),
+        {"bits_per_dim": ()}, which is of the codes alone."""
+        nats = self.nll(latents, condition).mean()
+        learned = sum(one.loss(condition[one.name]) for one in self.told)
+        return nats + learned, {"bits_per_dim": nats / math.log(2)}
 
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,

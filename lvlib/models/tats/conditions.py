@@ -1,42 +1,45 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/15_long_videos.py.
 """What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvlib.stages import Condition
 
 
-class ConditionWords(Protocol):
-    """One thing that a clip is told, as words."""
+class ConditionWords(nn.Module):
+    """One thing that a clip is told, as words.
 
-    name: str
-    words: int
-    """How many it adds to the vocabulary."""
-    length: int
-    """Places that it takes in the row."""
+    name: its key in a condition. words: how many it adds to the vocabulary. length: places that it
+    takes in the row.
+    """
+
+    def __init__(self, name: str, words: int, length: int):
+        super().__init__()
+        self.name, self.words, self.length = name, words, length
 
     def at(self, value: Tensor, start: int) -> Tensor:
         """What stands before a window whose first latent frame is `start`: int64 (b, length), 0 to
         words - 1. value: of the condition, (b, ...). Raises ValueError for one that does not
         fit."""
+        raise NotImplementedError
+
+    def loss(self, value: Tensor) -> Tensor:
+        """What the words themselves have to learn, (): nothing, if they are what they are."""
+        return torch.zeros((), device=value.device)
 
 
-@dataclass(frozen=True)
-class LabelWord:
+class LabelWord(ConditionWords):
     """A class is one word, the same for all windows."""
 
-    words: int
-    name: str = "label"
-    length: int = 1
+    def __init__(self, classes: int):
+        super().__init__("label", classes, 1)
 
     def at(self, value: Tensor, start: int) -> Tensor:
         if value.ndim != 1 or value.dtype != torch.int64:
-            raise ValueError(f"{self.name} must be int64 (b,), not "
+            raise ValueError("label must be int64 (b,), not "
                              f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
         if value.min() < 0 or value.max() >= self.words:
             raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
@@ -44,7 +47,7 @@ class LabelWord:
         return value[:, None]
 
 
-def words_before(told: Sequence[ConditionWords], condition: Condition | None, clips: int,
+def words_before(told: Iterable[ConditionWords], condition: Condition | None, clips: int,
                  start: int, like: Tensor) -> Tensor:
     """The words before a window from latent frame `start` on: int64 (clips, length), on the device
     of `like`. The vocabularies follow one another. Told nothing, there is a start token, 0.
@@ -55,7 +58,7 @@ def words_before(told: Sequence[ConditionWords], condition: Condition | None, cl
     if set(names) != set(condition):
         raise ValueError(f"this model is conditioned on {', '.join(names) or 'nothing'}; it got "
                          f"{', '.join(condition) or 'nothing'}")
-    if not told:
+    if not names:
         return torch.zeros(clips, 1, dtype=torch.int64, device=like.device)
     parts, offset = [], 0
     for one in told:

@@ -3,7 +3,7 @@
 a longer one. TATS, sections 2.1 and 2.3."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -26,14 +26,15 @@ class TATS(nn.Module):
     """
 
     def __init__(self, config: "TATSConfig", latents: LatentSpec,
-                 told: Sequence[ConditionWords] = ()):
+                 told: Iterable[ConditionWords] = ()):
         super().__init__()
-        self.config, self.spec, self.told, dim = config, latents, told, config.dim
+        self.config, self.spec, dim = config, latents, config.dim
+        self.told = nn.ModuleList(told)
         self.frames = -(-latents.shape[0] // config.every)
         self.n = self.frames * math.prod(latents.shape[1:])
         # One vocabulary: the words of what it is told, or a token for the start; then the codes.
-        self.words = sum(one.words for one in told) or 1
-        self.before = sum(one.length for one in told) or 1
+        self.words = sum(one.words for one in self.told) or 1
+        self.before = sum(one.length for one in self.told) or 1
         self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
         self.positions = nn.Parameter(torch.zeros(self.before + self.n - 1, dim))
         self.blocks = nn.ModuleList(GPTBlock(dim, config.heads, config.hidden, config.dropout)
@@ -76,9 +77,11 @@ class TATS(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none").view(len(latents), -1)
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a code, and the same in bits: int64 (b, t, h, w) -> (), {"bits_per_dim": ()}."""
-        loss = self.nll(latents, condition).mean()
-        return loss, {"bits_per_dim": loss / math.log(2)}
+        """Nats a code, and what the words of the condition have to learn: int64 (b, t, h, w) -> (),
+        {"bits_per_dim": ()}, which is of the codes alone."""
+        nats = self.nll(latents, condition).mean()
+        learned = sum(one.loss(condition[one.name]) for one in self.told)
+        return nats + learned, {"bits_per_dim": nats / math.log(2)}
 
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
