@@ -29,7 +29,7 @@ sparse_class = replace(sparse, prior=TATSConfig(every=4, classes=101))
 between = replace(sparse, training=replace(steps, steps=30_000), refiner=InterpolationConfig())
 between_class = replace(between, prior=sparse_class.prior, refiner=InterpolationConfig(classes=101))
 
-# One grey digit, in clips of 96 frames. An encoder without residual blocks: codes that see little are easier to predict.
+# One grey digit, in clips of 96 frames. No residual blocks in the encoder: codes that see little are easier to predict.
 vqgan_course = Config(
     DataConfig(size=32),
     VQGANConfig(channels=1, hidden=8, residual_blocks=(0, 1), downsample=(4, 4, 4), codes=256, code_dim=32, decay=0.95,
