@@ -173,7 +173,7 @@ def _bytes_of(token: str) -> bytes:
 
 
 def _shown(piece: bytes) -> str:
-    try:
-        return piece.decode().strip() or "_"
-    except UnicodeDecodeError:
+    text = piece.decode(errors="replace").strip()
+    if "\ufffd" in text or not text.isprintable():
         return "".join(f"<{byte:02X}>" for byte in piece)
+    return text or "_"
