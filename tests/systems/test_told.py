@@ -12,6 +12,7 @@ pytest.importorskip("tokenizers")
 import told
 
 from lvlib.cli import main
+from lvlib.cli.condition import read_sound as read_sound_for
 from lvlib.data.audio import resample
 from lvlib.data.drum_sounds import FULL, drum
 from lvlib.data.sound_files import fitted, read_sound, write_wav
@@ -86,6 +87,13 @@ def test_the_sound_that_a_sample_was_told_is_in_its_file(runs, lvlib, loop, data
         read_sound(tmp_path / "b.mp4")
     lvlib("sample", *from_set, "--n", "1")
     assert read_sound(tmp_path / "b.mp4").samples.any()
+
+
+def test_a_run_that_does_not_say_its_rate_takes_no_sound_file(loop):
+    spec = told.prior.conditions[1]
+    assert read_sound_for(spec, loop, 10).shape == (4, 400)
+    with pytest.raises(UserError, match="does not say how fast its frames pass.* give FILE.npy, of 4 x 400 numbers"):
+        read_sound_for(spec, loop, None)
 
 
 def test_help_says_how_a_text_and_a_sound_are_given(runs, capsys):
