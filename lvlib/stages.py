@@ -80,7 +80,8 @@ class ConditionSpec:
 
     kind: "class", an index int64 (); "per-frame", numbers for each video frame, float32 (t, numbers);
         "given-frames", the first frames of the clip, float32 (c, n, h, w) in [-1, 1]; "tokens", int64 (n,), such as a
-        tokenized text; "signal", float32 of any shape, such as sound.
+        tokenized text; "signal", float32 of any shape. The signal "audio" is the sound of the clip, (t, samples) in
+        [-1, 1]: the samples of each video frame.
     """
 
     name: str
@@ -92,6 +93,8 @@ class ConditionSpec:
     """Of the kinds "class" and "tokens": values are 0 to num_classes - 1."""
     option: str | None = None
     """The field of the prior's configuration that turns it off where it is 0."""
+    tokenizer: str | None = None
+    """Of the kind "tokens": what turns a text into them, "clip" or "stories" (`lvlib.data.text`). None: no text."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -147,8 +150,10 @@ class Prior(Protocol):
                latent_frames: int | None = None) -> Tensor:
         """Latents of n clips.
 
-        condition: of one clip for all, or of each: (1 or n, ...). given: latents of the first frames, one clip for all
-        or one for each; the samples begin with them. sampling: an instance of its configuration's `Sampling`.
+        condition: of one clip for all, or of each: (1 or n, ...). The tokens of a text may be those of several, one for
+        each stretch of a long sample that is as long as the clips it learned from: (1 or n, stretches, tokens).
+        given: latents of the first frames, one clip for all or one for each; the samples begin with them.
+        sampling: an instance of its configuration's `Sampling`.
         latent_frames: how long, where the configuration `extends`; None: as long as the clips it learned from.
         Draws from torch's global random numbers. Raises ValueError for what does not fit.
         """

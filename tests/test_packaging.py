@@ -51,7 +51,7 @@ def test_it_holds_every_module_and_every_weight(names):
     assert shipped("*.py") <= names
     assert shipped("*.safetensors") and shipped("*.safetensors") <= names
     assert shipped("config.json") <= names and shipped("manifest.json") <= names
-    assert "lvlib/viz/player.html" in names
+    assert {"lvlib/viz/player.html", "lvlib/data/stories_vocabulary.json"} <= names
 
 
 def test_it_holds_nothing_else(names):

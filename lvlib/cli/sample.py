@@ -18,9 +18,9 @@ FPS = 8  # of samples, where nothing tells how fast the clips pass that the prio
 def main(arguments: list[str]) -> None:
     rest, overrides = split_overrides(arguments)
     options = parser().parse_args(rest)
-    from lvlib.cli.condition import condition_options, conditions_for
+    from lvlib.cli.condition import Known, condition_options, conditions_for
     from lvlib.cli.given import require_prior
-    from lvlib.cli.sample_output import Samples, print_scores, write
+    from lvlib.cli.sample_output import Samples, print_scores, sound_of, write
     from lvlib.data.limits import require_memory
     from lvlib.data.video_writer import writer_of
     from lvlib.evaluation.generate import check_frames, with_frames
@@ -39,12 +39,14 @@ def main(arguments: list[str]) -> None:
     sampling = with_fields(config.prior.Sampling(), "sampling", fields["sampling"])
     refiner_sampling = refiner_sampling_of(config, fields["refiner_sampling"])
     check_frames(config, options.frames)
+    clip_frames = config.data.frames
     config = with_frames(config, options.frames)
     stated = condition_options(config, fields["condition"])
     require_memory(13 * options.n * math.prod(config.video_shape), f"a video of {options.n} samples")  # while rounded
     given_frames, clips = given_clips(options, config, run)
     learned = learned_from(run)
-    condition = conditions_for(config, stated, options.n, learned.classes, clips.items if clips else [], options.given)
+    known = Known(learned.classes, clip_frames, learned.fps, -(-config.data.frames // clip_frames))
+    condition = conditions_for(config, stated, options.n, clips.items if clips else [], options.given, known)
     fps = clips and clips.fps or learned.fps or FPS
     writer_of(options.out, fps)
     pipeline = load_pipeline(run, options.device)
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> None:
     given = clips.video[:, :, :given_frames] if clips else None
     video = pipeline.generate(options.n, condition.values, given, sampling, options.frames, refiner_sampling).cpu()
     names = clips.names if clips and clips.items else condition.names
-    samples = Samples(video, names, given_frames, clips)
+    samples = Samples(video, names, given_frames, clips, sound_of(condition.values))
     if clips:
         print_scores(samples)
     write(options.out, samples, fps)
@@ -64,7 +66,8 @@ def parser() -> Parser:
     parser = Parser("lvlib sample", usage="lvlib sample RUN --out FILE [options] [--sampling.FIELD VALUE ...] "
                     "[--condition.NAME VALUE ...]",
                     description="Make clips with a trained prior. Priors differ in what they take: some go on from the "
-                    "first frames of a clip, some can do without, some are conditioned on a class or on actions. Where "
+                    "first frames of a clip, some can do without, some are conditioned on a class, on actions, on a "
+                    "text or on a sound, which is written into an .mp4. Where "
                     "a clip is given and it is long enough, it is written beside the samples, and the PSNR of each is "
                     "printed beside that of repeating the last frame.",
                     add_help=False)
@@ -92,6 +95,7 @@ class _Help(argparse.Action):
         parser.print_help()
         if namespace.run:
             from lvlib.cli.arguments import fields_help
+            from lvlib.cli.condition import options_in_words
             from lvlib.cli.given import require_prior
             from lvlib.runs import load_config
             from lvlib.runs.shipped import run_folder
@@ -102,11 +106,7 @@ class _Help(argparse.Action):
             parts = {"sampling": config.prior.Sampling()}
             parts |= {"refiner_sampling": config.refiner.Sampling()} if config.refiner else {}
             print(f"\nsampling of {namespace.run}:\n{fields_help(parts)}")
-            classes = "the name or the number of a class, of {}; left out, samples are spread over all"
-            names = [f"  --condition.{spec.name}  " + (classes.format(spec.num_classes) if spec.kind == "class" else
-                                                       f"FILE.npy, of {' x '.join(map(str, spec.shape))} numbers")
-                     for spec in config.up_to("prior").conditions if spec.kind != "given-frames"]
-            print("condition:\n" + ("\n".join(names) or "  none"))
+            print("condition:\n" + ("\n".join(options_in_words(config)) or "  none"))
         parser.exit()
 
 

@@ -1,5 +1,6 @@
 """What `lvlib sample` prints and writes: scores beside the true clips where they are known, and a file to look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Float video (n, c, t, h, w) with its names; the first `given` frames are those of `clips`, if there are any."""
+    """Float video (n, c, t, h, w) with its names; the first `given` frames are those of `clips`, if there are any.
+
+    sounds: what the samples were told to go with, float32 (n, t, samples of a frame); None where it was no sound.
+    """
 
     video: "Tensor"
     names: list[str]
     given: int
     clips: "Clips | None"
+    sounds: "Tensor | None"
+
+
+def sound_of(condition: "Mapping[str, Tensor]") -> "Tensor | None":
+    """The sound among the conditions of samples."""
+    sound = condition.get("audio")
+    return sound if sound is not None and sound.ndim == 3 and sound.is_floating_point() else None
 
 
 def print_scores(samples: Samples) -> None:
@@ -62,6 +73,17 @@ def write(out: Path, samples: Samples, fps: float) -> None:
                 pairs = zip(samples.names, true, shown, strict=True)
                 shown = [row for name, video, sample in pairs for row in (Continuation(f"{name}: true", video), sample)]
         picture = continuation_strip(shown)[None] if out.suffix.lower() == ".png" else continuation_panels(shown)
-        write_video(out, picture, fps)
+        write_video(out, picture, fps, *_sound_for(out, samples, fps))
     n, frames = pixels.shape[:2]
     print(f"{out}: {n} sample{'s' * (n > 1)} of {frames} frames, {parts_in_words(given, frames)}")
+
+
+def _sound_for(out: Path, samples: Samples, fps: float) -> tuple:
+    """The sound that goes into the file, and its rate; nothing where there is none, or the file can hold none."""
+    if samples.sounds is None or out.suffix.lower() != ".mp4":
+        return ()
+    if (samples.sounds != samples.sounds[:1]).any():
+        print(f"{out} is without sound: each sample has its own; --n 1 writes one of them with it")
+        return ()
+    one = samples.sounds[0]
+    return one.flatten().numpy(), round(one.shape[1] * fps)

@@ -37,7 +37,7 @@ vqgan_course = Config(
     TrainingConfig(steps=1500, batch=16, learning_rate=2e-3, schedule="cosine", warmup=50, gradient_clip=1.0))
 course = Config(
     vqgan_course.data, vqgan_course.autoencoder,
-    TrainingConfig(steps=3000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
+    TrainingConfig(steps=2000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
                    weight_decay=0.01, gradient_clip=1.0, schedule="cosine", warmup=200),
     TATSConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
 sparse_course = replace(course, data=DataConfig(size=32, frames=64), prior=replace(course.prior, every=4))

@@ -23,6 +23,7 @@ def write_clip_set(
     fps: float | None,
     per_frame: Iterable[str] = ("video",),
     classes: Iterable[str] = (),
+    frames_per_row: Mapping[str, int] | None = None,
 ) -> None:
     """Writes a set that `ClipSet` reads.
 
@@ -32,6 +33,8 @@ def write_clip_set(
         fps: frames a second that the videos show; None if that is not known.
         per_frame: the fields that have a time axis after n.
         classes: the names that go with the field "label".
+        frames_per_row: of the fields that have a row for each stretch of frames after n, such as a text for each 16
+            frames: how many frames.
 
     Raises UserError if `root` holds something, a split has no clip, or the disk is full; nothing is left behind then.
     """
@@ -45,6 +48,8 @@ def write_clip_set(
             meta["splits"][split] = arrays["video"].rows
             for field, array in arrays.items():
                 shape = {"dtype": str(array.dtype), "shape": array.shape, "per_frame": field in per_frame}
+                if field in (frames_per_row or {}):
+                    shape["frames_per_row"] = frames_per_row[field]
                 if meta["fields"].setdefault(field, shape) != shape:
                     raise UserError(f"{field} of {split} does not have the shape of the other splits")
                 meta["sha256"][f"{split}/{field}.npy"] = sha256(draft / split / f"{field}.npy")

@@ -2,7 +2,10 @@
 
     ROOT/meta.json                      name, format, fps, arguments, splits, fields, classes, sha256 of every file
     ROOT/{train,val,test}/video.npy     uint8 (n, t, h, w, c)
-    ROOT/{train,val,test}/FIELD.npy     one more array a field, first axis n; with `per_frame`, second axis t
+    ROOT/{train,val,test}/FIELD.npy     one more array a field, first axis n; with `per_frame`, second axis t; with
+                                        `frames_per_row`, a row of the second axis for each stretch of so many frames
+
+Text is unicode of a fixed width. Sound, the field "audio", is float32 (n, t, samples a frame) in [-1, 1].
 """
 
 import hashlib
@@ -30,10 +33,13 @@ class ClipSet(Dataset):
             after the other. By default, each stored clip whole.
 
     An item is a dict: "video" uint8 (t, h, w, c), and the fields that the set has, such as "label" (int). Fields
-    with a time axis are cut as the video is; others, and units such as pixels a frame, speak of the stored clip.
+    with a time axis are cut as the video is; of those with a row for each stretch of frames, such as a "text" (str), an
+    item has the row of the stretch that it lies in, or the rows of several. Others, and units such as pixels a frame,
+    speak of the stored clip.
     `shape` is (h, w, c), `fps` the rate of the frames of an item (None: not known), `meta` what meta.json says.
 
-    Raises UserError if there is no such set or split, it is damaged, or its clips are shorter than asked for.
+    Raises UserError if there is no such set or split, it is damaged, its clips are shorter than asked for, or have a
+    sound that the stride would cut to pieces.
     """
 
     def __init__(self, root: str | Path, split: str = "train", frames: int | None = None, stride: int = 1):
@@ -50,6 +56,8 @@ class ClipSet(Dataset):
         self._parts = (stored - (self._span - stride + 1)) // self._span + 1
         if self._parts < 1:
             raise UserError(f"clips in {root} have {stored} frames, too few for {frames} with stride {stride}")
+        if stride > 1 and "audio" in self.meta["fields"]:
+            raise UserError(f"clips in {root} have sound, which a stride of {stride} would cut to pieces: it must be 1")
         self.fps = self.meta["fps"] and self.meta["fps"] / stride
         self.classes = self.meta["classes"]
         self._arrays  # noqa: B018  a damaged file shows here, not in the middle of an epoch
@@ -64,12 +72,8 @@ class ClipSet(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         clip, part = divmod(range(len(self))[index], self._parts)
-        frames = slice(part * self._span, (part + 1) * self._span, self.stride)
-        item = {}
-        for name, array in self._arrays.items():
-            value = array[clip][frames] if self.meta["fields"][name]["per_frame"] else array[clip]
-            item[name] = value.item() if value.ndim == 0 else np.array(value)
-        return item
+        frames = range(part * self._span, (part + 1) * self._span, self.stride)
+        return {name: _cut(array[clip], self.meta["fields"][name], frames) for name, array in self._arrays.items()}
 
     def clips_of_videos(self) -> list[range]:
         """The indices of each stored clip's sub-clips."""
@@ -108,6 +112,16 @@ class ClipSet(Dataset):
         return {name: value for name, value in self.__dict__.items() if name != "_arrays"}
 
 
+def _cut(value: np.ndarray, field: dict, frames: range) -> Any:
+    """What those frames have of a field of the stored clip. Single numbers and text as Python's, several as a list."""
+    if field["per_frame"]:
+        value = value[frames.start:frames.stop:frames.step]
+    elif rows := field.get("frames_per_row"):
+        value = value[frames[0] // rows:frames[-1] // rows + 1]
+        value = value[0] if len(value) == 1 else value
+    return value.tolist() if value.ndim == 0 or value.dtype.kind == "U" else np.array(value)
+
+
 def read_meta(root: Path) -> dict:
     """What meta.json says. UserError if it is missing, is not ours, or is of a later format."""
     path = root / "meta.json"
@@ -143,15 +157,20 @@ def _is_count(value: Any) -> bool:
 
 def _is_field(value: Any) -> bool:
     return (isinstance(value, dict) and isinstance(value.get("dtype"), str) and type(value.get("per_frame")) is bool
-            and isinstance(value.get("shape"), list) and all(type(n) is int and n >= 0 for n in value["shape"]))
+            and isinstance(value.get("shape"), list) and all(type(n) is int and n >= 0 for n in value["shape"])
+            and _is_count(value.get("frames_per_row", 1)))
 
 
 def _are_fields(value: Any) -> bool:
     if not _is_table(_is_field)(value) or "video" not in value:
         return False
-    video, per_frame = value["video"], [field["shape"][:1] for field in value.values() if field["per_frame"]]
-    whole = video["dtype"] == "uint8" and len(video["shape"]) == 4 and all(map(_is_count, video["shape"]))
-    return whole and video["per_frame"] and all(frames == video["shape"][:1] for frames in per_frame)
+    video = value["video"]
+    if video["dtype"] != "uint8" or len(video["shape"]) != 4 or not all(map(_is_count, video["shape"])):
+        return False
+    frames = video["shape"][0]
+    rows = [(field["shape"][:1], 1) for field in value.values() if field["per_frame"]]
+    rows += [(field["shape"][:1], field["frames_per_row"]) for field in value.values() if "frames_per_row" in field]
+    return video["per_frame"] and all(there == [-(-frames // each)] for there, each in rows)
 
 
 _IS_RIGHT: dict[str, Callable[[Any], bool]] = {

@@ -10,23 +10,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lvlib.data.tensors import to_video
+from lvlib.data.text import tokenizer
 from lvlib.errors import UserError
 from lvlib.stages import ConditionSpec
 
 Specs = Sequence[ConditionSpec]
 
 
-def condition_of(item: Mapping, specs: Specs) -> dict[str, np.ndarray]:
+def condition_of(item: Mapping, specs: Specs, stretches: int = 1) -> dict[str, np.ndarray]:
     """From an item of a data set: an array for each spec, of its shape and dtype; given frames as uint8 (n, h, w, c).
+
+    Text becomes tokens, where the spec has a tokenizer. stretches: how many times as long as a clip to learn from the
+    item is; it may have a text for each, and then a row of tokens.
 
     Raises UserError for what is missing or does not fit.
     """
-    return {spec.name: _value(item, spec) for spec in specs}
+    return {spec.name: _value(item, spec, stretches) for spec in specs}
 
 
-def conditions_of(items: Iterable[Mapping], specs: Specs) -> dict[str, Tensor]:
+def conditions_of(items: Iterable[Mapping], specs: Specs, stretches: int = 1) -> dict[str, Tensor]:
     """The conditions of several clips, as a prior takes them: a first axis b, given frames as video."""
-    conditions = [condition_of(item, specs) for item in items]
+    conditions = [condition_of(item, specs, stretches) for item in items]
     stacked = {spec.name: torch.as_tensor(np.stack([one[spec.name] for one in conditions])) for spec in specs}
     frames = {spec.name for spec in specs if spec.kind == "given-frames"}
     return {name: to_video(value) if name in frames else value for name, value in stacked.items()}
@@ -61,7 +65,7 @@ def check_classes(classes: Sequence[str], learned: Sequence[str], run: Path) -> 
                             "would mean others")
 
 
-def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
+def _value(item: Mapping, spec: ConditionSpec, stretches: int) -> np.ndarray:
     if spec.kind == "given-frames":
         return np.asarray(item["video"][:spec.shape[1]])
     if spec.name not in item:
@@ -72,9 +76,12 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
     if spec.kind == "class":
         return _class(item[spec.name], spec)
     value = np.asarray(item[spec.name])
+    if spec.tokenizer and value.dtype.kind == "U":
+        value = _written(value, spec, stretches)
     if value.dtype.kind not in ("biu" if spec.kind == "tokens" else "biuf"):
         raise UserError(f"the {spec.name} are {value.dtype}, and must be {_in_words(spec)}")
-    if value.shape != spec.shape:
+    of_stretches = spec.kind == "tokens" and stretches > 1 and value.shape == (stretches, *spec.shape)
+    if value.shape != spec.shape and not of_stretches:
         raise UserError(f"the {spec.name} are {_sizes(value.shape)} numbers, and must be {_sizes(spec.shape)}"
                         f"{_rows(spec)}")
     with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
@@ -86,6 +93,19 @@ def _value(item: Mapping, spec: ConditionSpec) -> np.ndarray:
     return value
 
 
+def _written(text: np.ndarray, spec: ConditionSpec, stretches: int) -> np.ndarray:
+    """The tokens of a text, (n,); or of one for each stretch, (stretches, n)."""
+    words = tokenizer(spec.tokenizer)
+    if words.size > spec.num_classes:
+        raise UserError(f"the prior has {spec.num_classes} tokens, and the tokenizer {spec.tokenizer} {words.size}")
+    if text.size == 1:
+        return words.tokens(text.item(), *spec.shape)
+    if text.shape != (stretches,):
+        allowed = "one" if stretches == 1 else f"one, or {stretches}, one for each stretch of the clip"
+        raise UserError(f"there are {_sizes(text.shape)} texts, and there must be {allowed}")
+    return np.stack([words.tokens(part, *spec.shape) for part in text.tolist()])
+
+
 def _class(label, spec: ConditionSpec) -> np.ndarray:
     if np.ndim(label) or label not in range(spec.num_classes):
         raise UserError(f"the {spec.name} is {label}, and the prior's classes are 0 to {spec.num_classes - 1}")
@@ -94,7 +114,8 @@ def _class(label, spec: ConditionSpec) -> np.ndarray:
 
 def _in_words(spec: ConditionSpec) -> str:
     return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{_sizes(spec.shape[-1:])} numbers a frame",
-            "tokens": f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
+            "tokens": f"a text of up to {_sizes(spec.shape)} tokens" if spec.tokenizer else
+            f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
 
 
 def _rows(spec: ConditionSpec) -> str:

@@ -183,7 +183,7 @@ def import_av():
     try:
         import av
     except ImportError:
-        raise UserError("video files need the package av: pip install lvlib[train]") from None
+        raise UserError("video and sound files need the package av: pip install lvlib[train]") from None
     return av
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from lvlib.data.audio import check_rate, resample
 from lvlib.data.containers import import_av
 from lvlib.data.drafts import draft_beside
 from lvlib.errors import UserError
@@ -17,11 +19,13 @@ SLOWEST, FASTEST = 0.01, 1000  # frames a second
 GIF_FASTEST = 50  # its players show a frame for 0.02 s at least
 _TICKS = 90_000  # a second: every usual rate divides it, or nearly
 _GIF_TICKS = 100
+_SOUND_RATE = 48_000  # samples a second, which every player takes
 
 Writer = Callable[[Path, np.ndarray, np.ndarray], None]  # path, frames, their rates
 
 
-def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Sequence[float] = 8) -> None:
+def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Sequence[float] = 8,
+                audio: np.ndarray | Tensor | None = None, rate: int | None = None) -> None:
     """Writes uint8 frames (t, h, w, c), c = 1 (grey) or 3; the suffix of the name says how:
 
     .mp4   H.264 in yuv420p, which plays everywhere. It wants even sides: an odd one gets its last row or column twice.
@@ -31,9 +35,11 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Seque
     .npy   the array itself.
 
     fps: frames a second; or one rate for each frame, which is shown for 1 / rate seconds.
+    audio: its sound, of an .mp4 alone, written as AAC: float (n,) in [-1, 1], beyond that cut off. It begins with the
+        first frame. rate: of the sound, in samples a second.
 
     An existing file is replaced only once the new one is complete.
-    Raises UserError for another suffix, array or fps, or a place that cannot be written to.
+    Raises UserError for another suffix, array, fps or sound, or a place that cannot be written to.
     """
     path, video = Path(path), np.asarray(video)
     if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] not in (1, 3) or 0 in video.shape:
@@ -42,6 +48,10 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Seque
     write = writer_of(path, rates)
     if rates.shape not in ((), (len(video),)):
         raise UserError(f"fps must be one number, or {len(video)}, one for each frame, not {rates.shape}")
+    if audio is not None:
+        if path.suffix.lower() != ".mp4":
+            raise UserError(f"cannot write {path}: of the kinds of file only .mp4 holds sound")
+        write = partial(_write_mp4, sound=_as_written(np.asarray(audio), rate))
     with draft_of(path) as draft:
         write(draft, video, rates)
 
@@ -74,7 +84,17 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
+def _as_written(audio: np.ndarray, rate: int | None) -> np.ndarray:
+    """The sound at the rate at which it is written. Raises UserError for what is none."""
+    if audio.ndim != 1 or not len(audio) or audio.dtype.kind != "f" or not np.isfinite(audio).all():
+        raise UserError(f"audio must be finite floats (n,), not {audio.dtype} {audio.shape}")
+    if rate is None:
+        raise UserError("audio needs its rate, in samples a second")
+    check_rate(rate)
+    return resample(audio, rate, _SOUND_RATE).clip(-1, 1)
+
+
+def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray, sound: np.ndarray | None = None) -> None:
     _, height, width, channels = video.shape
     even = [(0, height % 2), (0, width % 2), (0, 0)]
     # One frame at a time: the video may be larger than the memory.
@@ -84,7 +104,7 @@ def _write_mp4(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
         order = {"bf": "0"}  # as shown: MP4 sums up times of decoding
     else:
         tick, times, order = 1 / Fraction(fps.flat[0]).limit_denominator(1001), range(len(video) + 1), {}
-    _encode(path, "libx264", "yuv420p", tick, times, frames, "rgb24", {"crf": "18"} | order)
+    _encode(path, "libx264", "yuv420p", tick, times, frames, "rgb24", {"crf": "18"} | order, sound)
 
 
 def _write_gif(path: Path, video: np.ndarray, fps: np.ndarray) -> None:
@@ -125,13 +145,14 @@ def _strip(video: np.ndarray) -> np.ndarray:
 
 
 def _encode(path: Path, codec: str, pixels: str, tick: Fraction, times: Sequence[int], frames: Iterable, given: str,
-            options: dict) -> None:
+            options: dict, sound: np.ndarray | None = None) -> None:
     """times: when each frame is shown, and when the last one ends, in ticks. tick: seconds."""
     av = import_av()
     lengths = dict(zip(times[:-1], np.diff(times).tolist(), strict=True))
     with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream(codec, rate=1 / tick, options=options)
         stream.pix_fmt = pixels
+        heard = None if sound is None else container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
 
         def encode(picture) -> None:
             for packet in stream.encode(picture):
@@ -146,6 +167,11 @@ def _encode(path: Path, codec: str, pixels: str, tick: Fraction, times: Sequence
                 stream.height, stream.width = picture.height, picture.width
             encode(picture)
         encode(None)
+        if heard is not None:  # now, for the file begins with the sizes of the pictures
+            frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = _SOUND_RATE, 0, Fraction(1, _SOUND_RATE)
+            for part in (frame, None):
+                container.mux(heard.encode(part))
 
 
 _WRITERS: dict[str, Writer] = {

@@ -19,6 +19,7 @@ from lvlib.configs.config import STAGES
 from lvlib.data import new_folder
 from lvlib.data.conditions import condition_of
 from lvlib.data.latents import LatentsDataset, open_latents, write_latents
+from lvlib.data.text import vocabulary_fingerprint
 from lvlib.errors import UserError
 from lvlib.runs.load import load_autoencoder, load_config, runs_down_from
 from lvlib.runs.shipped import FOLDER, run_folder, shipped
@@ -91,7 +92,7 @@ def _fits(config: Config, below: Config) -> bool:
 def made_from(source: Path, data: Mapping[str, Dataset], config: Config) -> dict:
     """What latents depend on: fingerprints of the weights of the stage below and of the clips of each split, and what
     is kept beside the latents, where the stage is conditioned."""
-    fields = {spec.name: _size(spec) for spec in config.conditions}
+    fields = {spec.name: _sizes(spec) for spec in config.conditions}
     clips = {f"{split}_clips": clips.fingerprint(fields) for split, clips in data.items()}
     below = {config.stands_on: newest_weights(source).sha256}
     return {**below, **clips, **({"condition": fields} if fields else {})}
@@ -133,8 +134,14 @@ def _copy(source: Path, target: Path) -> None:
             _copy(source / stage, draft / stage)
 
 
-def _size(spec) -> int:
-    """The one number of a condition that its configuration sets: classes, numbers a frame, frames."""
+def _sizes(spec) -> int | list:
+    """What a condition's configuration sets: of classes, numbers a frame and frames the one number; of signals and
+    tokens the shape, and how a text becomes tokens."""
+    if spec.kind == "signal":
+        return list(spec.shape)
+    if spec.kind == "tokens":
+        words = [spec.tokenizer, vocabulary_fingerprint(spec.tokenizer)] if spec.tokenizer else []
+        return [*spec.shape, spec.num_classes, *words]
     return spec.num_classes if spec.kind == "class" else [*spec.shape[1:2], *spec.shape[:1], 1][0]
 
 

@@ -12,7 +12,8 @@ NASTY = [
     str(2**63), "9" * 5000, "1_000", "0x10", "\u0663", "\U0001f600", "\udcff", "x" * 10_000, "--", "=x", "-", "[1, 2]",
     "{}", "None", "True", "false", "null", "1 2 3", "a/b/c", "..", "clips", "precious/file", "fifo", "socket", "loop",
     "dangling", "videos", "videos/a.mp4", "runs/masked", "%s", "{0}", "line\nline", "\x1b[31mred", "--help", "-h",
-    "a,b", "cpu", "auto", "cuda", "actions.npy", "samples.npy", "fifo.npy", "new.mp4", "new.png",
+    "a,b", "cpu", "auto", "cuda", "actions.npy", "samples.npy", "loop.wav", "the one waits", "a|b", "fifo.npy",
+    "new.mp4", "new.png",
 ]
 NUMBERS = ["nan", "inf", "-1", "0", "2.5", "1e400", "100000", str(10**9), str(10**12), str(10**30), str(2**63),
            "9" * 5000]
@@ -21,7 +22,7 @@ LONG = ("--training.steps", "--training.workers", "--sampling.rounds", "--sampli
         "--protocol.runs")
 SHORT = [word for word in NASTY if not (word.isascii() and word.replace("_", "").isdigit() and int(word[:20]) > 3)]
 TRAIN = ["--data.root", "clips", "--device", "cpu", "--training.steps", "1"]
-CONFIGS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner", "lvt-course", "videogpt-course",
+CONFIGS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner", "told", "lvt-course", "videogpt-course",
            "bench-lvt")
 CALLS: dict[str, list[list[str]]] = {
     "configs": [["configs"]],
@@ -31,6 +32,7 @@ CALLS: dict[str, list[list[str]]] = {
         ["train", "planes-gan", "--out", "new", *TRAIN, "--precision", "32-true"],
         ["train", "masked", "--out", "new", *TRAIN, "--autoencoder", "runs/masked-vqvae"],
         ["train", "planes-refiner", "--out", "new", *TRAIN, "--prior", "runs/planes"],
+        ["train", "told", "--out", "new", *TRAIN, "--autoencoder", "runs/masked-vqvae"],
         ["train", "planes-gan", "--out", "new", "--data.root", "videos", "--device", "cpu", "--training.steps", "1"],
         *map(resume, RUNS),
     ],
@@ -40,6 +42,11 @@ CALLS: dict[str, list[list[str]]] = {
         ["sample", "runs/masked", "--n", "2", "--given", "videos/a.mp4", "--stride", "1", "--out", "new.gif"],
         ["sample", "runs/planes", "--n", "2", "--frames", "8", "--sampling.steps", "2", "--out", "new.mp4"],
         ["sample", "runs/acted", "--n", "1", "--condition.actions", "actions.npy", "--out", "new.npy", "--seed", "1"],
+        ["sample", "runs/told", "--n", "1", "--condition.text", "the seven falls", "--condition.audio", "loop.wav",
+         "--out", "new.mp4"],
+        ["sample", "runs/told", "--n", "1", "--condition.text", "the seventeen falls|a two rises", "--frames", "8",
+         "--condition.audio", "loop.wav", "--out", "new.npy"],
+        ["sample", "runs/told", "--n", "2", "--given", "clips", "--out", "new.mp4"],
         ["sample", "old/lvt-whole", "--n", "1", "--given", "old/data", "--sampling.temperature", "1", "--out", "n.npy"],
         ["sample", "old/videogpt-whole", "--n", "1", "--sampling.top_p", "0.9", "--device", "cpu", "--out", "new.npy"],
     ],
@@ -67,6 +74,10 @@ CALLS: dict[str, list[list[str]]] = {
         ["data", "--stats", "videos", "--frames", "4", "--stride", "2"],
         ["data", "moving_digits", "--out", "new", "--train", "2", "--val", "1", "--test", "1", "--frames", "2",
          "--size", "16", "--digits", "1", "--speeds", "1", "2", "--grid", "1", "--seed", "0"],
+        ["data", "stories", "--out", "new", "--train", "2", "--val", "1", "--test", "1", "--frames", "16",
+         "--size", "16", "--stretch", "8", "--events", "1", "2", "--seed", "0"],
+        ["data", "drums", "--out", "new", "--train", "2", "--val", "1", "--test", "1", "--frames", "4", "--size", "16",
+         "--rate", "8000", "--digit-size", "8"],
         ["data", "video_folder", "videos", "--out", "new", "--frames", "4", "--size", "32", "--hop", "4"],
     ],
     "bench": [["bench", name, "--json", "--threads", "1"] for name in ("masked-vqvae", "masked", "planes-refiner")],
@@ -109,7 +120,8 @@ def _field(words: list[str], random: Random) -> tuple[list[str], str]:
     if words[0] in ("score", "evaluate") and random.random() < 0.5:
         parts = {"protocol": Protocol()}
     fields = [f"--{part}.{field.name}" for part, values in parts.items() for field in dataclasses.fields(values)]
-    fields += ["--condition.label", "--condition.actions", "--condition.frames"] * (words[0] == "sample")
+    fields += ["--condition.label", "--condition.actions", "--condition.frames", "--condition.text",
+               "--condition.audio"] * (words[0] == "sample")
     field = random.choice(fields)
     field = random.choice((field, field, field, field.replace("_", "-")))
     value = random.choice([["2"], ["1", "2"], ["2", "2", "2"], ["0.5"], *([word] for word in SHORT if field in LONG),

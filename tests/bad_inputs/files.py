@@ -29,7 +29,7 @@ NEW = ["--device", "cpu", "--training.steps", "1"]
 
 
 def prepare(place: Place) -> Case:
-    return place.random.choice((_video, _video, _video, _set, _set, _array))(place)
+    return place.random.choice((_video, _video, _video, _set, _set, _array, _sound))(place)
 
 
 def _video(place: Place) -> Case:
@@ -76,7 +76,7 @@ def _set(place: Place) -> Case:
     root, random = place
     split = random.choice(("train", "val", "test"))
     name = random.choice(("meta.json", "meta.json", "meta.json", f"{split}/video.npy", f"{split}/label.npy",
-                          f"{split}/actions.npy", f"{split}"))
+                          f"{split}/actions.npy", f"{split}/text.npy", f"{split}/audio.npy", f"{split}"))
     path = root / "clips" / name
     if name == split or random.random() < 0.2:
         done = stand_in(path, random)
@@ -98,6 +98,8 @@ def _set(place: Place) -> Case:
         ["evaluate", "runs/acted", "--data.root", "clips", "--given-frames", "1"],
         ["sample", "runs/masked", "--given", "clips", "--n", "2", "--out", "new.npy"],
         ["sample", "runs/acted", "--given", "clips", "--n", "2", "--out", "new.gif"],
+        ["train", "told", "--out", "new", "--data.root", "clips", "--autoencoder", "runs/masked-vqvae", *NEW],
+        ["sample", "runs/told", "--given", "clips", "--n", "1", "--out", "new.mp4"],
     ))
     return Case(call, f"clips/{name}: {done:.60}")
 
@@ -122,6 +124,20 @@ def _array(place: Place) -> Case:
         done = f"{array.dtype} {array.shape}"
     return Case(["sample", "runs/acted", "--n", "1", "--condition.actions", "actions.npy", "--out", "new.npy"],
                 f"actions.npy: {done:.60}")
+
+
+def _sound(place: Place) -> Case:
+    root, random = place
+    path = root / "loop.wav"
+    if random.random() < 0.2:
+        done = stand_in(path, random)
+    else:
+        source = random.choice((path, path, root / "videos/a.mp4", root / "actions.npy"))
+        data, done = damage_bytes(source.read_bytes(), random)
+        path.write_bytes(data)
+        done = f"{source.name} {done}"
+    return Case(["sample", "runs/told", "--n", "1", "--condition.text", "the one waits", "--condition.audio",
+                 "loop.wav", "--out", random.choice(("new.mp4", "new.npy"))], f"loop.wav: {done:.60}")
 
 
 def _crafted(path: Path, random: Random) -> str:

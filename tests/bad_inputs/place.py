@@ -10,12 +10,10 @@ import numpy as np
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "systems")]
 
-import masked  # noqa: E402
-import planes  # noqa: E402
+from made_up import CONFIGS  # noqa: E402, F401
 
-CONFIGS = {**masked.CONFIGS, **planes.CONFIGS}
 # In runs/, two steps of four taken; and beside them "acted".
-RUNS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner")
+RUNS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner", "told")
 BEFORE = ("frames-half", "frames-whole", "lvt-half", "lvt-whole", "videogpt-whole")  # in old/, see tests/runs
 ACTED = ["videogpt-doom-course", "--data.frames", "4", "--data.size", "32", "--autoencoder.codes", "1024",
          "--prior.dim", "16", "--prior.heads", "2", "--prior.layers", "1", "--prior.hidden", "16",
@@ -32,26 +30,32 @@ def make_place(root: Path) -> None:
         videos       a video of each container, and a folder of images
         actions.npy  an array of numbers
         samples.npy  clips
+        loop.wav     a sound
         precious     a file and a run that nothing may touch
     """
     from lvlib.cli import main
     from lvlib.data import write_clip_set
+    from lvlib.data.sound_files import write_wav
 
     random = np.random.default_rng(0)
 
     def clips(n: int) -> dict[str, np.ndarray]:
         return {"video": random.integers(256, size=(n, 4, 32, 32, 3), dtype=np.uint8), "label": np.arange(n) % 5,
-                "actions": random.integers(2, size=(n, 4, 2), dtype=np.uint8)}
+                "actions": random.integers(2, size=(n, 4, 2), dtype=np.uint8),
+                "text": np.resize(np.array(["the seven falls", "the two rises"], "U70"), n),
+                "audio": random.uniform(-0.5, 0.5, (n, 4, 400)).astype(np.float32)}
 
     write_clip_set(root / "clips", "clips", {}, {"train": [clips(6)], "val": [clips(2)], "test": [clips(3)]}, fps=10,
-                   per_frame=("video", "actions"), classes=["run", "jump", "sit", "lie", "fall"])
+                   per_frame=("video", "actions", "audio"), classes=["run", "jump", "sit", "lie", "fall"])
     _make_videos(root / "videos", random)
     np.save(root / "actions.npy", np.zeros((4, 2), np.float32))
     np.save(root / "samples.npy", random.integers(256, size=(6, 4, 32, 32, 3), dtype=np.uint8))
+    write_wav(root / "loop.wav", random.uniform(-0.5, 0.5, 3000), 8000)
     for name in (*BEFORE, "data"):
         shutil.copytree(TESTS / "runs/files/before_contracts" / name, root / "old" / name)
     stands_on = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),
-                 "planes-refiner": ("--prior", "planes"), "acted": ("--autoencoder", "masked-vqvae")}
+                 "planes-refiner": ("--prior", "planes"), "told": ("--autoencoder", "masked-vqvae"),
+                 "acted": ("--autoencoder", "masked-vqvae")}
     for name in (*RUNS, "acted"):
         option, below = stands_on.get(name, (None, None))
         given = [option, f"{root}/runs/{below}"] if option else []

@@ -14,7 +14,7 @@ from bad_inputs.damage import damage_bytes, damage_json, remove, stand_in
 from bad_inputs.place import BEFORE, RUNS
 
 CLASSES = ("FrameVQVAEConfig", "VideoVQVAEConfig", "LVTConfig", "VideoGPTConfig", "MaskedConfig", "PlanesConfig",
-           "DenoiserConfig", "DataConfig", "TrainingConfig", "object")
+           "ToldConfig", "DenoiserConfig", "DataConfig", "TrainingConfig", "object")
 LEFTOVERS = ("lock", "latents.lock", "config.tmp", "metrics.tmp", "checkpoints/tmp-00000003", "checkpoints/00000003",
              "checkpoints/99999999", "checkpoints/\u00b2", "checkpoints/0", "checkpoints/7.old", "latents/meta.json",
              "latents/train.npy", "latents", "tensorboard", "codes", "autoencoder", "prior", "other")

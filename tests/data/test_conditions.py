@@ -99,6 +99,43 @@ def test_what_is_missing_is_named(missing, remedy):
         condition_of(clip, [*ALL, TOKENS])
 
 
+TEXT = ConditionSpec("text", "tokens", (6,), 360, tokenizer="stories")
+
+
+def test_a_text_becomes_tokens():
+    words = pytest.importorskip("lvlib.data.text").tokenizer("stories")
+    sentences = ["the seven falls", "a two rises", "the one waits"]
+    tokens = [words.tokens(sentence, 6) for sentence in sentences]
+    assert (condition_of({"text": sentences[0]}, [TEXT])["text"] == tokens[0]).all()
+    assert (condition_of({"text": tokens[1]}, [TEXT])["text"] == tokens[1]).all()
+    several = conditions_of([{"text": sentences}, {"text": np.stack(tokens)}], [TEXT], stretches=3)["text"]
+    assert several.shape == (2, 3, 6) and (several == torch.as_tensor(np.stack(tokens))).all()
+    assert conditions_of([{"text": sentences[:1]}, {"text": sentences[0]}], [TEXT], stretches=3)["text"].shape == (2, 6)
+
+
+@pytest.mark.parametrize("text, stretches, line", [
+    (["the one", "the two"], 1, "there are 2 texts, and there must be one$"),
+    (["the one", "the two"], 3, "there are 2 texts, and there must be one, or 3, one for each stretch of the clip"),
+    ("the one waits the two waits the", 1, "takes 7 tokens, and the model reads 6"),
+    (np.zeros((2, 6), int), 1, "the text are 2 x 6 numbers, and must be 6"),
+    (np.zeros((2, 6), int), 3, "the text are 2 x 6 numbers, and must be 6"),
+    (np.full(6, 360), 1, "must lie in 0..359; got 360 to 360"),
+    (3.5, 1, "the text are float64, and must be a text of up to 6 tokens"),
+])
+def test_a_text_that_does_not_fit(text, stretches, line):
+    pytest.importorskip("tokenizers")
+    with pytest.raises(UserError, match=line):
+        condition_of({"text": text}, [TEXT], stretches)
+
+
+def test_a_vocabulary_larger_than_the_prior_knows():
+    pytest.importorskip("tokenizers")
+    with pytest.raises(UserError, match="the prior has 300 tokens, and the tokenizer stories 360"):
+        condition_of({"text": "the one"}, [ConditionSpec("text", "tokens", (6,), 300, tokenizer="stories")])
+    with pytest.raises(UserError, match="have no text, and the prior is conditioned on a text of up to 6 tokens"):
+        condition_of({}, [TEXT])
+
+
 class Clips(list):
     classes = [str(number) for number in range(6)]
 

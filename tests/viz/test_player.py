@@ -3,7 +3,9 @@
 import base64
 import html
 import io
+import json
 import re
+import wave
 
 import numpy as np
 import pytest
@@ -120,6 +122,44 @@ def test_video_that_does_not_compress_stays_small_too(displayed):
     grain = torch.randn(scene.shape, generator=torch.Generator().manual_seed(1)) * 0.03
     show_video(scene + grain, alt="Two clips of blurred noise with grain.")
     assert bytes_of(displayed) < 42_000
+
+
+def tones(*pitches: float, rate: int = 8000) -> list[np.ndarray]:
+    return [0.5 * np.sin(2 * np.pi * pitch * np.arange(2 * rate) / rate).astype(np.float32) for pitch in pitches]
+
+
+def test_sounds_come_as_wav_files_one_for_each_clip_that_has_one():
+    one, three = tones(440, 880)
+    text = page(player_html(digits(3, size=32), ["a", "<b>", "c"], alt="digits", sounds=[one, None, three], rate=8000))
+    urls = json.loads(re.search(r"sounds = (\[.*?\]), audio", text).group(1))
+    for url, samples in zip(urls, (one, None, three), strict=True):
+        if samples is None:
+            assert url == ""
+            continue
+        kind, _, data = url.partition(",")
+        with wave.open(io.BytesIO(base64.b64decode(data))) as file:
+            assert kind == "data:audio/wav;base64" and file.getparams()[:4] == (1, 2, 8000, 16_000)
+            assert abs(np.frombuffer(file.readframes(16_000), "<i2") / (2**15 - 1) - samples).max() < 2**-15
+    choice = re.search(r'<select id="sound".*?</select>', text, re.DOTALL).group()
+    assert re.findall(r'value="(\d*)"', choice) == ["", "0", "2"] and 'aria-label="sound"' in choice
+    rest = re.sub(r"data:audio/wav;base64,[A-Za-z0-9+/=]+", "", re.sub(r'url\("[^"]*"\)', "", text))
+    assert not re.search(r"//|@import|url\(|href|<link|\bfetch\b|XMLHttp", rest)
+
+
+def test_a_player_without_sounds_has_no_choice_of_them():
+    for sounds in None, [None]:
+        text = page(player_html(digits(1, size=32), alt="digits", sounds=sounds, rate=8000))
+        assert 'id="sound"' not in text and "audio/wav" not in text
+
+
+@pytest.mark.parametrize("sounds, rate, line", [
+    (tones(1, 2), 8000, "2 sounds for 1 clips"), (tones(1), None, "need their rate"), (tones(1), 5, "from 1000 to"),
+    ([np.zeros((2, 3))], 8000, "finite floats"), ([np.array([np.nan])], 8000, "finite floats"),
+    ([np.zeros(4, np.int16)], 8000, "finite floats"),
+])
+def test_sounds_that_do_not_fit(sounds, rate, line):
+    with pytest.raises(UserError, match=line):
+        player_html(digits(1, size=32), alt="digits", sounds=sounds, rate=rate)
 
 
 @pytest.mark.parametrize("alt", ["", "  ", None])
