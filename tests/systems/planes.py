@@ -134,8 +134,7 @@ class DenoiserConfig:
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         return GivenFrames(0, 0)
 
-    def prior_frames(self, latent_frames: int) -> int:
-        return latent_frames
+    prior_frames = staticmethod(lambda latent_frames: latent_frames)
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Denoiser:
         return Denoiser(latents)
