@@ -86,7 +86,6 @@ class PlanesConfig:
 class DenoisingSampling:
     """Steps of denoising."""
     steps: int = 3
-
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
