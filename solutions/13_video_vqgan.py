@@ -8,98 +8,97 @@
 
 # %% [markdown]
 # # 13 · VideoVQGAN: an autoencoder that is judged
+#
+# **What you will build.** The autoencoder of TATS, the third system: convolutions in space and time, a codebook, and
+# two **discriminators**, networks that learn to tell its clips from real ones while it learns to deceive them.
+#
+# **Why it matters.** Look at the grass. Below is a walk through the maze of Doom, and what the autoencoder of VideoGPT
+# makes of it. Walls and sky are where they should be, and everything that is fine is gone. That is no accident of this
+# model: it is what its loss asks for.
 
 # %% jupyter={"source_hidden": true}
+import copy
 import os
+from dataclasses import replace
 
-from lvlib.course import progress
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lvlib.course import check, progress
+from lvlib.course.clips import doom_walks, one_digit
+from lvlib.data import to_video
+from lvlib.metrics.pixels import psnr
+from lvlib.models.videogpt.vqvae import VideoBlock
+from lvlib.pretrained import perceptual_distance
+from lvlib.runs import load_checkpoint
+from lvlib.viz import bars, curves, set_style, show, strip
+
+set_style()
 
 # %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
-# %% jupyter={"source_hidden": true} tags=["export:models.tats.padding"]
-"""3D convolutions that bring their own padding. TATS, section 2.2.
+# %%
+shipped = load_checkpoint("videogpt-doom-course/autoencoder")
+walks = to_video(doom_walks({"smoke": 1, "course": 4}[profile], 16, split="test")[0])
+foggy = shipped.decode(shipped.encode(walks))
+show(strip([walks[0], foggy[0]], frames=6, titles=["a walk", "rebuilt by VideoGPT's autoencoder"]),
+     alt="Two rows of six frames of a walk through a maze. In the second row walls and sky are "
+         "there, without bricks or blades of grass: everything fine is a fog.")
 
-Volumes are (b, channels, t, h, w). In space the border is repeated; in time there is a choice.
-"""
+# %% [markdown]
+# **What it costs.** Two minutes on one CPU core. **What it needs.** Notebooks 02 and 08.
+#
+# ## 1. Why an average blurs
+#
+# A digit comes to a fork: half of the time it goes left, half of the time right. You must draw the next frame, and
+# you will be judged by the squared error. What do you draw?
 
-from typing import Literal
+# %%
+start = one_digit(1, 1, size=32, digit_size=14)[0][0, 0, 0]
+left, right = start.roll(-5, 1), start.roll(5, 1)
+black = torch.full_like(start, -1)
+drawings = {"left": left, "right": right, "the mean": (left + right) / 2, "nothing": black}
+expected = {}
+for name, drawn in drawings.items():
+    errors = torch.stack([drawn - left, drawn - right])
+    expected[name] = errors.square().mean().item(), errors.abs().mean().item()
+    print(f"{name:<9} squared error {expected[name][0]:.3f}, absolute error {expected[name][1]:.3f}")
+assert expected["the mean"][0] < 0.75 * min(expected["left"][0], expected["nothing"][0])
+assert abs(expected["the mean"][1] - expected["left"][1]) < 1e-6
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+# %% jupyter={"source_hidden": true}
+fig, axes = plt.subplots(1, 4, figsize=(6.4, 1.9))
+for ax, (name, drawn) in zip(axes, drawings.items(), strict=True):
+    ax.imshow(drawn, cmap="gray", vmin=-1, vmax=1)
+    ax.set(title=name, xticks=[], yticks=[])
+show(fig, alt="Four pictures: a digit on the left, the same on the right, two grey ghosts of it in "
+              "both places, and black.")
 
-from lvlib.models.common.volume import Triple
-
-TimePadding = Literal["zero", "replicate", "reflect", "circular"]
-MODES = {"zero": "constant", "replicate": "replicate", "reflect": "reflect", "circular": "circular"}
-
-# %% tags=["export:models.tats.padding"]
-def pad_time(x: Tensor, before: int, after: int, padding: TimePadding) -> Tensor:
-    """Volumes with so many more frames before and after. TATS, section 2.2 and Fig. 4.
-
-    zero: black ones. replicate: the first and the last again. reflect: played backwards from
-    there. circular: the other end of the clip.
-    """
-    return F.pad(x, (0, 0, 0, 0, before, after), MODES[padding])
-
-
-def same_padding(kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
-    """(before, after) on each axis, so that a size that the stride divides is divided by it. An odd
-    number has its larger half before (official code)."""
-    totals = [k - s for k, s in zip(kernel, stride, strict=True)]
-    return [(total - total // 2, total // 2) for total in totals]
-
-# %% tags=["export:models.tats.padding"]
-def pad_volume(x: Tensor, amounts: list[tuple[int, int]], padding: TimePadding | None) -> Tensor:
-    """Pads all axes; amounts: those of `same_padding`. padding: in time; None pads no frames."""
-    time, height, width = amounts
-    if padding == "replicate":
-        return F.pad(x, (*width, *height, *time), "replicate")  # the same in one go
-    x = F.pad(x, (*width, *height, 0, 0), "replicate")
-    return x if padding is None else pad_time(x, *time, padding)
-
-
-def side_by_side(weight: nn.Parameter) -> nn.Parameter:
-    """The same, with the channels of a place side by side in memory: a third faster on a CPU."""
-    return nn.Parameter(weight.data.contiguous(memory_format=torch.channels_last_3d))
-
-
-class PaddedConv3d(nn.Conv3d):
-    """A convolution after which an axis is as long as before, divided by the stride.
-
-    time_padding: may be changed at any time. None: no frames are added, and fewer come out: real
-    ones must stand there (TATS, A.3).
-    """
-
-    def __init__(self, channels: int, out_channels: int, kernel: int,
-                 stride: Triple = (1, 1, 1), time_padding: TimePadding | None = "replicate"):
-        super().__init__(channels, out_channels, kernel, stride)
-        self.weight = side_by_side(self.weight)
-        self.time_padding = time_padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        amounts = same_padding(self.kernel_size, self.stride)
-        return super().forward(pad_volume(x, amounts, self.time_padding))
-
-
-class PaddedConvTranspose3d(nn.ConvTranspose3d):
-    """The reverse of a `PaddedConv3d`: an axis becomes longer, as many times as the stride says."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int,
-                 stride: Triple, time_padding: TimePadding = "replicate"):
-        super().__init__(channels, out_channels, kernel, stride, padding=kernel - 1)
-        self.weight = side_by_side(self.weight)
-        self.time_padding = time_padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        amounts = same_padding(self.kernel_size, self.stride)
-        return super().forward(pad_volume(x, amounts, self.time_padding))
+# %% [markdown]
+# The squared error likes the grey ghosts best, which no clip has ever shown: **the best guess is the mean of all that
+# is possible**. The absolute error, which TATS takes, has the median: of two possibilities anything from one to the
+# other is equally good, and of three places of a digit it is black.
+#
+# A decoder is in the same place. All clips that have the same codes are possible, and it must draw one. Where each
+# blade of grass stands is not in the codes, so the error is lowest for a flat green. What we want is *one* meadow of
+# the many, and no pixel of the clip can say so. But somebody who knows meadows can.
+#
+# ## 2. Discriminators
+#
+# A **discriminator** D is a network that gives one number for what it sees: high for real clips, low for rebuilt
+# ones. TATS has two (section 2.1). One sees a **frame**, and asks whether it looks real. One sees the whole **clip**,
+# and asks whether it moves like a real one. Both are made of a few convolutions, and give a number for each *patch*
+# (Isola et al. 2017): what is fine is judged close up, everywhere at once.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.normalization"]
 """Norms for a GAN's volumes: BatchNorm over all processes, or GroupNorm. TATS, A.1."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -109,22 +108,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NormKind = Literal["batch", "group"]
 
 # %% tags=["export:models.tats.normalization"]
-class SumOverProcesses(torch.autograd.Function):
-    """x summed over the processes of a training; and so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
 class SyncBatchNorm(_BatchNorm):
     """BatchNorm whose mean and variance are of the clips of all processes (any (b, channels, ...)).
 
@@ -138,11 +121,12 @@ class SyncBatchNorm(_BatchNorm):
         alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
         if alone or not self.training:
             return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce  # its gradient is summed, too
+
         axes = [axis for axis in range(x.ndim) if axis != 1]
-        count = x.numel() / x.shape[1]
-        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes),
-                             x.new_full((x.shape[1],), count, dtype=torch.float)])
-        total, squares, number = SumOverProcesses.apply(parts)
+        here = x.new_full((x.shape[1],), x.numel() / x.shape[1], dtype=torch.float)
+        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes), here])
+        total, squares, number = all_reduce(parts)
         mean, n = total / number, number[0]
         variance = (squares / number - mean.square()).clamp(min=0)
         with torch.no_grad():
@@ -202,29 +186,227 @@ class PatchDiscriminator(nn.Module):
             features.append(x)
         return features
 
-# %% tags=["export:models.tats.discriminators"]
+# %% [markdown]
+# How much of a frame does one number see? We change one pixel at a time, and look whether the number in the middle
+# notices: its gradient. And what does each of the two know of time? We put the frames of clips into another order.
+
+# %%
+torch.manual_seed(0)
+judges = nn.ModuleDict({"frame": PatchDiscriminator(1, 16, 2), "clip": PatchDiscriminator(1, 16, 2, dims=3)})
+judges.eval()
+probe = torch.zeros(1, 1, 32, 32, requires_grad=True)
+logits = judges["frame"](probe)[-1]
+logits[0, 0, 5, 5].backward()
+rows = probe.grad[0, 0].abs().sum(1).nonzero()
+print(f"{logits.shape[2]} x {logits.shape[3]} numbers for a frame of 32 x 32; the one in the middle sees "
+      f"{len(rows)} rows")
+moving = one_digit(8, 16, size=32, digit_size=20)[0]
+shuffled = moving[:, :, torch.randperm(16)]
+with torch.no_grad():
+    of_frames = [judges["frame"](rearrange(video, "b c t h w -> (b t) c h w"))[-1].mean()
+                 for video in (moving, shuffled)]
+    of_clips = [judges["clip"](video)[-1].mean() for video in (moving, shuffled)]
+print(f"shuffled frames change the mean of the frames' numbers by {abs(of_frames[0] - of_frames[1]):.1e}, "
+      f"of the clips' by {abs(of_clips[0] - of_clips[1]):.1e}")
+assert abs(of_frames[0] - of_frames[1]) < 1e-6 < 1e-4 < abs(of_clips[0] - of_clips[1])
+
+# %% [markdown]
+# Even untrained, the one for clips notices the order, and the other cannot, whatever it learns.
+#
+# ## 3. What each of them wants
+#
+# D's number s is a **logit**: sigmoid(s) is the probability that it gives to *real*. The paper writes the **vanilla**
+# loss: D maximises $\log D(x) + \log(1 - D(\hat x))$, or lowers $-\log\sigma(s)$ of real and $-\log(1 - \sigma(s))$
+# of rebuilt ones. The official code's default is the **hinge** loss: real ones should be above 1, rebuilt ones below
+# -1, and beyond that nothing is gained: $\max(0, 1 - s)$ and $\max(0, 1 + s)$.
+#
+# ### Exercise 13.1 · the discriminator's loss (about 10 min)
+# Both kinds, as what D *lowers*: the mean over the real logits plus the mean over the others. There may be different
+# numbers of them.
+#
+# <details><summary>Hint</summary>log(sigmoid(s)) of a large negative s is log(0) in float32. But -log(sigmoid(s)) =
+# log(1 + exp(-s)), which PyTorch has as a function that never overflows.</details>
+# <details><summary>The call</summary><code>F.softplus(-real)</code> and <code>F.softplus(fake)</code>;
+# <code>F.relu(1 - real)</code> and <code>F.relu(1 + fake)</code>.</details>
+
+# %% tags=["exercise", "ex-13.1", "export:models.tats.discriminators"]
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GANLoss) -> Tensor:
-    """What a discriminator lowers, from its logits of any shape: (). TATS, section 2.1 (vanilla);
-    official code (hinge)."""
+    """What a discriminator lowers, from its logits of real and of rebuilt patches, any shapes: ().
+
+    Finite for logits of any size. TATS, section 2.1 (vanilla); official code (hinge).
+    """
+    ### BEGIN SOLUTION
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
+    ### END SOLUTION
 
+# %% tags=["check", "ex-13.1"]
+discriminator_loss = check("13.1", discriminator_loss)
 
+# %% [markdown]
+# And the autoencoder? It wants high numbers for what it rebuilt. With the hinge loss it lowers -s. With the vanilla
+# loss as the paper writes it, it would lower $\log(1 - \sigma(s))$. Nobody does. The reason is in its gradient:
+
+# %% tags=["export:models.tats.discriminators"]
 def generator_loss(fake: Tensor, kind: GANLoss) -> Tensor:
     """What the autoencoder lowers, from the logits of what it rebuilt: ()."""
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
-# %% tags=["export:models.tats.discriminators"]
+# %%
+s = torch.linspace(-8, 8, 161, requires_grad=True)
+as_printed = -F.softplus(s)
+lines = {"hinge: -s": generator_loss(s, "hinge") * len(s), "vanilla: -log D": generator_loss(s, "vanilla") * len(s),
+         "as printed: log(1 - D)": as_printed.sum()}
+slopes = {name: torch.autograd.grad(line, s)[0] for name, line in lines.items()}
+show(curves({name: dict(zip(s.tolist(), slope.tolist(), strict=True)) for name, slope in slopes.items()},
+            xlabel="logit of a rebuilt patch", ylabel="gradient"),
+     alt="Gradients of three losses over the logit from -8 to 8. Hinge is -1 everywhere. -log D is "
+         "-1 on the left and goes to 0 on the right. log(1 - D) is 0 on the left and goes to -1 on "
+         "the right.")
+assert slopes["as printed: log(1 - D)"][0] > -1e-3 and slopes["vanilla: -log D"][0] < -0.99
+
+# %% [markdown]
+# On the left D is sure that the patch is rebuilt, as it is at first. There the printed form has no gradient: who is
+# worst learns nothing. The other two push with full strength.
+#
+# ## 4. Feature matching, and a network that knows pictures
+#
+# "More real" is a vague wish. A more definite one: *the layers inside of D should see in your clip what they see in
+# the true one*. A layer knows edges, strokes and their motion, and not quite where they are.
+#
+# ### Exercise 13.2 · feature matching (about 10 min)
+# The mean absolute difference in each layer, summed over the layers, but for the last: those are the logits. (The
+# paper's factor $p_i$, one over the number of elements, is that mean.) The true clip's side is a target: no gradient.
+#
+# <details><summary>Hint</summary>Both lists have a tensor for each layer. Take them in pairs.</details>
+# <details><summary>The call</summary><code>F.l1_loss(a, b.detach())</code> for <code>zip(fake[:-1],
+# real[:-1])</code>. A list with the logits alone gives 0, a tensor.</details>
+
+# %% tags=["exercise", "ex-13.2", "export:models.tats.discriminators"]
 def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
     """Mean absolute difference of a discriminator's features, summed over its layers but the last:
     (). The real side gets no gradient. TATS, section 2.1."""
+    ### BEGIN SOLUTION
     pairs = zip(fake[:-1], real[:-1], strict=True)
     return sum((F.l1_loss(a, b.detach()) for a, b in pairs), start=fake[0].new_zeros(()))
+    ### END SOLUTION
+
+# %% tags=["check", "ex-13.2"]
+feature_matching = check("13.2", feature_matching)
+
+# %% [markdown]
+# The **perceptual loss** is the same idea with a network that was trained on photographs, long ago. The paper takes
+# VGG (its weights are not ours to ship), we take EfficientNet-Lite0. It looks at *one frame of each clip, drawn anew
+# at each step*: 16 frames would cost 16 times as much, and over many steps all have their turn. (Notebook
+# 12: a shift by one pixel is 0.59 away in it, noise of the same squared error 2.55.) It needs 32 x 32 pixels or more.
+#
+# ## 5. The autoencoder
+#
+# Like that of notebook 08: convolutions that halve, a codebook, convolutions that double. Three things differ. There
+# is no attention, and after each halving there are *twice as many channels* (section 8 tries what the paper says of
+# both). And its convolutions bring their own padding. That is the subject of notebook 14, where zeros turn out to be a
+# bad idea: here the border of the picture, and the first and the last frame, are repeated.
+
+# %% jupyter={"source_hidden": true} tags=["export:models.tats.padding"]
+"""3D convolutions that bring their own padding. TATS, section 2.2.
+
+Volumes are (b, channels, t, h, w). In space the border is repeated; in time there is a choice.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lvlib.models.common.volume import Triple
+
+TimePadding = Literal["zero", "replicate", "reflect", "circular"]
+MODES = {"zero": "constant", "replicate": "replicate", "reflect": "reflect", "circular": "circular"}
+
+# %% tags=["export:models.tats.padding"]
+def pad_time(x: Tensor, before: int, after: int, padding: TimePadding) -> Tensor:
+    """Volumes with so many more frames before and after. TATS, section 2.2 and Fig. 4.
+
+    zero: black ones. replicate: the first and the last again. reflect: played backwards from
+    there. circular: the other end of the clip.
+    """
+    return F.pad(x, (0, 0, 0, 0, before, after), MODES[padding])
+
+# %% [markdown]
+# ### Exercise 13.3 · how much padding? (about 10 min)
+# A convolution of kernel k and stride s should make n / s outputs of n inputs, wherever s divides n. How many inputs
+# are missing, and where do they go? Half of them before, half after. If their number is odd, the larger half goes
+# before.
+#
+# <details><summary>Hint</summary>n outputs of stride 1 read n + k - 1 inputs. With stride s the last output begins s -
+# 1 inputs earlier.</details>
+# <details><summary>The call</summary><code>total = k - s</code> on each axis, and <code>total // 2</code> of it
+# after.</details>
+
+# %% tags=["exercise", "ex-13.3", "export:models.tats.padding"]
+def same_padding(kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
+    """(before, after) on each axis, so that a size that the stride divides is divided by it. An odd
+    number has its larger half before (official code). No kernel is smaller than its stride."""
+    ### BEGIN SOLUTION
+    totals = [k - s for k, s in zip(kernel, stride, strict=True)]
+    return [(total - total // 2, total // 2) for total in totals]
+    ### END SOLUTION
+
+# %% tags=["check", "ex-13.3"]
+same_padding = check("13.3", same_padding)
+
+# %% tags=["export:models.tats.padding"]
+def pad_volume(x: Tensor, amounts: list[tuple[int, int]], padding: TimePadding | None) -> Tensor:
+    """Pads all axes; amounts: those of `same_padding`. padding: in time; None pads no frames."""
+    time, height, width = amounts
+    if padding == "replicate":
+        return F.pad(x, (*width, *height, *time), "replicate")  # the same in one go
+    x = F.pad(x, (*width, *height, 0, 0), "replicate")
+    return x if padding is None else pad_time(x, *time, padding)
+
+
+def side_by_side(weight: nn.Parameter) -> nn.Parameter:
+    """The same, with the channels of a place side by side in memory: a third faster on a CPU."""
+    return nn.Parameter(weight.data.contiguous(memory_format=torch.channels_last_3d))
+
+
+class PaddedConv3d(nn.Conv3d):
+    """A convolution after which an axis is as long as before, divided by the stride.
+
+    time_padding: may be changed at any time. None: no frames are added, and fewer come out: real
+    ones must stand there (TATS, A.3).
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int,
+                 stride: Triple = (1, 1, 1), time_padding: TimePadding | None = "replicate"):
+        super().__init__(channels, out_channels, kernel, stride)
+        self.weight = side_by_side(self.weight)
+        self.time_padding = time_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        amounts = same_padding(self.kernel_size, self.stride)
+        return super().forward(pad_volume(x, amounts, self.time_padding))
+
+
+class PaddedConvTranspose3d(nn.ConvTranspose3d):
+    """The reverse of a `PaddedConv3d`: an axis becomes longer, as many times as the stride says."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int,
+                 stride: Triple, time_padding: TimePadding = "replicate"):
+        super().__init__(channels, out_channels, kernel, stride, padding=kernel - 1)
+        self.weight = side_by_side(self.weight)
+        self.time_padding = time_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        amounts = same_padding(self.kernel_size, self.stride)
+        return super().forward(pad_volume(x, amounts, self.time_padding))
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.vqgan"]
 """TATS's autoencoder: a 3D VQGAN that does not know where in time it is. TATS, section 2.1, A.1."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -245,15 +427,10 @@ from lvlib.models.tats.discriminators import (
     generator_loss,
 )
 from lvlib.models.tats.normalization import NormKind, norm_of
-from lvlib.models.tats.padding import (
-    PaddedConv3d,
-    PaddedConvTranspose3d,
-    TimePadding,
-)
+from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, TimePadding
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
 from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
-
 
 # %% tags=["export:models.tats.vqgan"]
 class ResidualBlock(nn.Module):
@@ -304,6 +481,26 @@ class Decoder(nn.Sequential):
             layers += [ResidualBlock(width, norm, padding)
                        for _ in range(config.residual_blocks[1])]
         super().__init__(*layers, PaddedConv3d(width, config.channels, 3, time_padding=padding))
+
+# %% [markdown]
+# ### Norms
+# A **BatchNorm** takes mean and variance of a channel over the batch, a **GroupNorm** over one clip. The paper has
+# *synchronised* BatchNorm: over the clips of all processes, because a GPU has room for two clips only. PyTorch's own
+# works on GPUs alone, so ours is above, folded. Section 9 looks at what GroupNorm does.
+#
+# ## 6. A step with two optimizers
+#
+# The losses fall into two groups. The autoencoder's: the absolute error, the codebook's, and from a **start step** on
+# what the discriminators say (the paper waits for 10,000 steps: until then there is nothing to judge but blots). And
+# the discriminators' own. Each has its optimizer, and must not move the other's weights.
+#
+# So `losses` is a *generator*: it yields a loss, waits until the training has made a step with it, and goes on with the
+# next. Between the two nothing is computed twice. The clip goes through the autoencoder **once**: the discriminators
+# are shown the same rebuilt clip, cut off from its graph by `detach`.
+#
+# > **In the official code** the whole autoencoder runs once for each optimizer. That costs a pass, and the codebook,
+# > which learns at each pass, learns twice a step from the same clips. The discriminators run before their start step,
+# > too, and their loss is multiplied by 0.
 
 # %% tags=["export:models.tats.vqgan"]
 class VQGAN(nn.Module):
@@ -358,24 +555,25 @@ class VQGAN(nn.Module):
             metrics["perceptual_loss"] = distance
             loss = loss + config.perceptual_weight * distance
         judging = config.gan_start is not None and step >= config.gan_start
+        logits = {}
         if judging:
             for name, judge in self.discriminators.items():
-                seen = judge(fake[name])
-                with torch.no_grad():
-                    expected = judge(real[name])
+                seen, expected = judge(fake[name]), judge(real[name])
+                logits[name] = expected[-1]
                 deceived = generator_loss(seen[-1], config.gan_loss)
                 matched = feature_matching(seen, expected)
                 metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
                 loss = loss + config.gan_weight * deceived + config.match_weight * matched
         yield "autoencoder", loss, metrics
         if judging:
-            yield "discriminator", *self.judge(real, {n: x.detach() for n, x in fake.items()})
+            yield "discriminator", *self.judge(logits, {n: x.detach() for n, x in fake.items()})
 
     def judge(self, real: dict[str, Tensor], fake: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
-        """The discriminators' loss, and what each says of real and of rebuilt ones, on average."""
+        """The discriminators' loss, and what each says on average. real: their logits of real
+        ones, which are of this step's weights still; fake: the rebuilt ones themselves."""
         losses, metrics = [], {}
         for name, judge in self.discriminators.items():
-            says = judge(real[name])[-1], judge(fake[name])[-1]
+            says = real[name], judge(fake[name])[-1]
             losses.append(discriminator_loss(*says, self.config.gan_loss))
             metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
         return self.config.gan_weight * torch.stack(losses).sum(), metrics
@@ -414,7 +612,11 @@ MARGIN = 12  # and beside them: more than the decoder sees
 def random_frame(step: int, frames: int) -> int:
     """The frame that is judged at this step: the same in all clips, so that a batch in pieces sees
     what a whole one sees."""
-    return int(torch.randint(frames, (), generator=torch.Generator().manual_seed(step)))
+    return random.Random(step).randrange(frames)
+
+# %% [markdown]
+# The sizes stand in a dataclass, folded here, with the paper's as defaults: the weights of the losses are 4 for the
+# error, for matching and for perception, and 1 for D (B.2).
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.vqgan"]
 @dataclass(frozen=True)
@@ -499,6 +701,284 @@ def check_sizes(config: VQGANConfig) -> None:
     width = config.hidden * 2**len(strides(factors))
     if config.norm == "group" and any(w % min(32, w) for w in (2 * config.hidden, width)):
         raise ValueError(f"for group norm, hidden must be a multiple of 16, not {config.hidden}")
+
+# %% [markdown]
+# Our clips, and a training. `torch.nn.utils.clip_grad_norm_` shortens a gradient that is longer than 1 to a length of
+# 1, which the paper always does (A.1). `backward(inputs=...)` brings a gradient to the named parameters alone.
+
+# %%
+def digits(split: str, clips: int, size: int) -> Tensor:
+    """Clips of one grey digit, (clips, 1, 8, size, size)."""
+    return one_digit(clips, 8, size=size, digit_size=5 * size // 8, speeds=(1,), split=split)[0]
+
+
+def train(model: nn.Module, clips: Tensor, first: int, steps: int, name: str, rate: float = 2e-3,
+          longest: float = 1.0) -> list[dict[str, float]]:
+    """Trains from step `first` on, with gradients of norm `longest` at most; what happened at each step."""
+    parts, rows = model.train().optimizers(), []
+    optimizers = {part: torch.optim.Adam(own, betas=(0.5, 0.9)) for part, own in parts.items()}
+    for step in tqdm(range(first, first + steps), desc=name):
+        video, row = clips[torch.randint(len(clips), (4,))], {}
+        for part, loss, metrics in model.losses(video, step=step):
+            optimizers[part].param_groups[0]["lr"] = rate * (1 - (step - first) / steps)
+            optimizers[part].zero_grad()
+            loss.backward(inputs=parts[part])
+            norm = nn.utils.clip_grad_norm_(parts[part], longest)
+            optimizers[part].step()
+            row |= {part: loss, f"{part} norm": norm, **metrics}
+        rows.append({key: float(value) for key, value in row.items()})
+    model.eval()
+    return rows
+
+
+size = {"smoke": (2, 2, 4), "course": (150, 80, 1000)}[profile]
+warm, judged, count = size
+config = VQGANConfig(channels=1, hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), codes=256, code_dim=32,
+                     decay=0.95, restart=0.05, disc_hidden=16, disc_layers=2, gan_start=warm + 1, perceptual=None)
+clips, test = digits("train", count, 32), digits("test", {"smoke": 2, "course": 48}[profile], 32)
+torch.manual_seed(0)
+model = config.build()
+rows = train(model, clips, 1, warm, "without judges")
+print(f"{model.quantizer.updates} updates of the codebook in {warm} steps")
+assert model.quantizer.updates == warm
+# %% [markdown]
+# ## 7. The GAN phase
+#
+# From here on, twice the same steps on the same clips: once as before, once with the perceptual loss and the two
+# discriminators. Then we compare clips that neither has seen.
+
+# %%
+def continued(model: nn.Module, name: str, clips: Tensor, **options) -> tuple[nn.Module, list]:
+    """A copy of the model, trained for `judged` more steps with other options of its configuration."""
+    torch.manual_seed(1)
+    model = copy.deepcopy(model)
+    model.config = replace(model.config, **options)
+    return model, train(model, clips, warm + 1, judged, name)
+
+
+def rebuilt_by(model: nn.Module, clips: Tensor) -> Tensor:
+    return model.decode(model.encode(clips))
+
+
+def looks(rebuilt: Tensor, clips: Tensor) -> float:
+    """Mean perceptual distance over every second frame."""
+    frames = [rearrange(video[:, :, ::2], "b c t h w -> (b t) c h w") for video in (rebuilt, clips)]
+    with torch.no_grad():
+        return perceptual_distance("efficientnet-lite0", *frames).mean().item()
+
+
+def without_judges(model: nn.Module) -> nn.Module:
+    model = copy.deepcopy(model)
+    model.discriminators = nn.ModuleDict()
+    return model
+
+
+phases = {"error alone": continued(without_judges(model), "error alone", clips, gan_start=None),
+          "with judges": continued(model, "with judges", clips, perceptual="efficientnet-lite0")}
+results = {}
+for name, (phase, _) in phases.items():
+    rebuilt = rebuilt_by(phase, test)
+    results[name] = (rebuilt - test).abs().mean().item(), looks(rebuilt, test), rebuilt
+    print(f"{name:<12} absolute error {results[name][0]:.4f}, PSNR {psnr(rebuilt, test).mean():.1f} dB, "
+          f"perceptual distance {results[name][1]:.2f}")
+show(strip([test[0], *(result[2][0] for result in results.values())], frames=8, titles=["clip", *results]),
+     alt="Three rows of frames of a digit: the clip, rebuilt after the error alone, rebuilt after "
+         "the steps with judges.")
+if profile != "smoke":
+    assert results["with judges"][0] < 1.1 * results["error alone"][0], "three seeds: "
+    assert results["with judges"][1] < 0.9 * results["error alone"][1], "three seeds: "
+
+# %% [markdown]
+# ## 8. The experiment: three switches (Fig. 10)
+#
+# VideoGPT's autoencoder, trained with GAN losses, came apart: the discriminators' losses saturated at once, and the
+# reconstruction was lost (A.1). TATS found three remedies: **convolutions in place of axial attention**, **channels
+# that double** in place of a constant number, and **gradients clipped** to a length of 1. We take each back, one at a
+# time. Clips of 16x16, so that all four fit in a minute; without a perceptual loss, which needs larger frames.
+
+# %%
+class AxialBlock(nn.Module):
+    """VideoGPT's residual block with axial attention, in place of a `ResidualBlock`."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block = VideoBlock(channels, channels // 2, "attention")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, None)
+
+
+def with_axial_attention(model: nn.Module) -> None:
+    for part in (model.encoder, model.decoder):
+        for i, layer in enumerate(part):
+            if isinstance(layer, ResidualBlock):
+                part[i] = AxialBlock(layer.correction[0].num_features)
+
+
+def with_constant_channels(model: nn.Module, width: int = 16) -> None:
+    """As many everywhere as the others have where they have the fewest."""
+    block = width, "batch", "replicate"
+    down, up = [PaddedConv3d(1, width, 3)], [norm_of("batch", width), nn.SiLU()]
+    for stride in strides(model.config.downsample):
+        down += [PaddedConv3d(width, width, 4, stride), ResidualBlock(*block)]
+        up += [PaddedConvTranspose3d(width, width, 4, stride), ResidualBlock(*block)]
+    model.encoder = nn.Sequential(*down, norm_of("batch", width), nn.SiLU())
+    model.decoder = nn.Sequential(*up, PaddedConv3d(width, 1, 3))
+    model.to_codes, model.from_codes = nn.Conv3d(width, 32, 1), nn.Conv3d(32, width, 1)
+
+
+def warmed_up(change=None, **options) -> nn.Module:
+    torch.manual_seed(0)
+    model = replace(config, **options).build()
+    if change:
+        change(model)
+    train(model, small, 1, warm, "warm-up")
+    return model
+
+# %%
+small, small_test = digits("train", count, 16), digits("test", len(test), 16)
+tats = warmed_up()
+changed = {"TATS": tats, "axial attention": warmed_up(with_axial_attention),
+           "constant channels": warmed_up(with_constant_channels), "no clipping": tats}
+runs = {}
+for name, its_model in changed.items():
+    torch.manual_seed(1)
+    run = copy.deepcopy(its_model)
+    rows = train(run, small, warm + 1, judged, name, longest=1e9 if name == "no clipping" else 1.0)
+    error = [(rebuilt_by(one, small_test) - small_test).abs().mean() for one in (its_model, run)]
+    runs[name] = run, rows
+    print(f"{name:<18} error {error[0]:.3f} -> {error[1]:.3f}, discriminators' loss at the end "
+          f"{rows[-1]['discriminator']:.2f}, longest gradient {max(r['autoencoder norm'] for r in rows):.0f}")
+
+# %% jupyter={"source_hidden": true}
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
+for ax, key in zip(axes, ("discriminator", "reconstruction_loss"), strict=True):
+    for name, (_, rows) in runs.items():
+        values = torch.tensor([row[key] for row in rows])
+        ax.plot(values.unfold(0, min(10, len(values)), 1).mean(1), label=name)
+    ax.set(xlabel="step with judges", title=key.replace("_", " "))
+axes[0].axhline(4, color="grey", lw=1, ls=":")
+axes[0].legend(fontsize=8)
+show(fig, alt="Two panels over the steps with judges, four lines each: the discriminators' loss, "
+              "and the reconstruction loss.")
+
+# %% [markdown]
+# FIG10TEXT
+#
+# ## 9. Blobs, and the norm that makes them (Fig. 11)
+#
+# With GroupNorm, the paper saw blobs in its reconstructions that grow from layer to layer: a norm divides by what is
+# in *this* clip, so one huge value somewhere makes all others small. StyleGAN was caught at it. The measure: the largest
+# activation over the median, by layer of the decoder.
+
+# %%
+def spikes(model: nn.Module, video: Tensor) -> tuple[list[float], Tensor]:
+    """Largest activation over the median after each layer of the decoder, and the map after the last block."""
+    seen = []
+    hooks = [layer.register_forward_hook(lambda _module, _inputs, out: seen.append(out.abs()))
+             for layer in model.decoder]
+    rebuilt_by(model, video)
+    for hook in hooks:
+        hook.remove()
+    return [(x.amax() / x.median()).item() for x in seen], seen[-2]
+
+
+grouped = warmed_up(norm="group")
+train(grouped, small, warm + 1, judged, "group norm")
+found = {name: spikes(its_model, small_test[:16]) for name, its_model in
+         {"BatchNorm": runs["TATS"][0], "GroupNorm": grouped}.items()}
+fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), width_ratios=(2, 1, 1))
+for ax, (name, (ratios, last)) in zip(axes[1:], found.items(), strict=True):
+    axes[0].plot(ratios, label=name)
+    ax.imshow(last[0, :, 4].amax(0))
+    ax.set(title=name, xticks=[], yticks=[])
+axes[0].set(xlabel="layer of the decoder", ylabel="largest / median", yscale="log")
+axes[0].legend()
+show(fig, alt="Left: the largest activation over the median by layer, for both norms. Right: the "
+              "last feature map of one frame, for both.")
+
+# %% [markdown]
+# FIG11TEXT
+#
+# ## 10. Doom, before
+#
+# How would one measure "no blades of grass"? Any picture is a sum of waves, and what is fine is in the short ones.
+#
+# ### Exercise 13.4 · power of the short waves (about 15 min)
+# The mean square of a clip's frames, counting only waves of at least a quarter cycle a pixel, in whatever direction:
+# $\sqrt{f_y^2 + f_x^2} \ge 0.25$. A grid of pixels holds waves of up to 0.5 an axis.
+#
+# <details><summary>Hint</summary>With <code>norm="ortho"</code> the squares of the Fourier transform sum to the squares
+# of the pixels, and a mean stays a mean. Set to 0 what does not count.</details>
+# <details><summary>The call</summary><code>torch.fft.fft2(video, norm="ortho").abs().square()</code>;
+# <code>torch.fft.fftfreq(h)</code> has the frequency of each row; <code>torch.hypot</code> of a column and a row of
+# them.</details>
+
+# %% tags=["exercise", "ex-13.4", "export:metrics.frames"]
+def high_frequency_power(video: Tensor) -> Tensor:
+    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,).
+
+    Waves of at least a quarter cycle a pixel count: the upper half of what a row of pixels can
+    hold.
+    """
+    ### BEGIN SOLUTION
+    h, w = video.shape[-2:]
+    power = torch.fft.fft2(video, norm="ortho").abs().square()
+    rows, columns = (torch.fft.fftfreq(n, device=video.device) for n in (h, w))
+    short = torch.hypot(rows[:, None], columns) >= 0.25
+    return (power * short).flatten(1).mean(1)
+    ### END SOLUTION
+
+# %% tags=["check", "ex-13.4"]
+high_frequency_power = check("13.4", high_frequency_power)
+
+# %%
+for name, video in {"real": walks, "rebuilt": foggy}.items():
+    print(f"{name:<8} power of short waves {high_frequency_power(video).mean():.5f}, PSNR "
+          f"{psnr(video, walks).mean():.1f} dB, perceptual distance {looks(video, walks):.2f}")
+sheet = torch.stack([torch.cat([video[:, :, 0].movedim(0, 2).flatten(2) for video in (walks, foggy)], 1)])
+show(strip(sheet[:, :, None], frames=1, titles=["first frames: real, and rebuilt"]),
+     alt="First frames of four walks in a row, and the same rebuilt below: the maze is there, its "
+         "bricks and its grass are not.")
+if profile != "smoke":
+    assert high_frequency_power(foggy).mean() < 0.5 * high_frequency_power(walks).mean()
+
+# %% [markdown]
+# The rebuilt walks have lost most of their short waves, at a PSNR that looks fine on paper. These three numbers are what a
+# model with judges has to be measured by.
+#
+# ## 11. What you built
+#
+# | name | what it does | in `lvlib.models.tats` |
+# |---|---|---|
+# | `PatchDiscriminator` | judges patches of frames or of clips | `discriminators` |
+# | `discriminator_loss`, `generator_loss`, `feature_matching` | the losses of a GAN | `discriminators` |
+# | `SyncBatchNorm` | BatchNorm over all processes | `normalization` |
+# | `same_padding`, `pad_time`, `PaddedConv3d` | convolutions that bring their own padding | `padding` |
+# | `VQGAN`, `VQGANConfig` | the autoencoder: `encode`, `decode`, `losses` | `vqgan` |
+#
+# `high_frequency_power` is in `lvlib.metrics.frames`.
+#
+# ### Scale it up
+#
+# ```
+# lvlib train tats-vqgan --out runs/vqgan --data.root SKY --devices 8
+# lvlib reconstruct runs/vqgan CLIP.mp4 --out side_by_side.mp4
+# lvlib evaluate runs/vqgan --data.root SKY --metrics psnr,perceptual
+# ```
+#
+# SCALETEXT
+#
+# ### Questions to think about
+# 1. At the start step D knows nothing, and the clips are still blots. Why not start D earlier, so that it is ready?
+#    <details><summary>Answer</summary>It would learn to tell blots from clips, which any trick does. It would be sure
+#    of itself, and its gradient would say nothing that the error does not say already.</details>
+# 2. D's hinge loss is 4 when it knows nothing (two judges, 2 each). What does 0 mean? And 4, late in a training?
+#    <details><summary>Answer</summary>0: it tells all patches apart, and by the hinge it has stopped learning. 4 late
+#    in a training: the rebuilt clips deceive it, or it has collapsed. The pictures say which.</details>
+# 3. A clip rebuilt with judges may have sharp grass that is *other* grass. When does that matter?
+#    <details><summary>Answer</summary>Where the clip is evidence: a face to be recognised, a scan to be read. The judge
+#    asks for what is plausible, not for what was there. For writing new clips nothing was there.</details>
 
 # %%
 progress()

@@ -1,7 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/13_video_vqgan.py.
 """Norms for a GAN's volumes: BatchNorm over all processes, or GroupNorm. TATS, A.1."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -9,22 +9,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NormKind = Literal["batch", "group"]
-
-
-class SumOverProcesses(torch.autograd.Function):
-    """x summed over the processes of a training; and so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -40,11 +24,12 @@ class SyncBatchNorm(_BatchNorm):
         alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
         if alone or not self.training:
             return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce  # its gradient is summed, too
+
         axes = [axis for axis in range(x.ndim) if axis != 1]
-        count = x.numel() / x.shape[1]
-        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes),
-                             x.new_full((x.shape[1],), count, dtype=torch.float)])
-        total, squares, number = SumOverProcesses.apply(parts)
+        here = x.new_full((x.shape[1],), x.numel() / x.shape[1], dtype=torch.float)
+        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes), here])
+        total, squares, number = all_reduce(parts)
         mean, n = total / number, number[0]
         variance = (squares / number - mean.square()).clamp(min=0)
         with torch.no_grad():

@@ -1,6 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/13_video_vqgan.py.
 """TATS's autoencoder: a 3D VQGAN that does not know where in time it is. TATS, section 2.1, A.1."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -129,24 +130,25 @@ class VQGAN(nn.Module):
             metrics["perceptual_loss"] = distance
             loss = loss + config.perceptual_weight * distance
         judging = config.gan_start is not None and step >= config.gan_start
+        logits = {}
         if judging:
             for name, judge in self.discriminators.items():
-                seen = judge(fake[name])
-                with torch.no_grad():
-                    expected = judge(real[name])
+                seen, expected = judge(fake[name]), judge(real[name])
+                logits[name] = expected[-1]
                 deceived = generator_loss(seen[-1], config.gan_loss)
                 matched = feature_matching(seen, expected)
                 metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
                 loss = loss + config.gan_weight * deceived + config.match_weight * matched
         yield "autoencoder", loss, metrics
         if judging:
-            yield "discriminator", *self.judge(real, {n: x.detach() for n, x in fake.items()})
+            yield "discriminator", *self.judge(logits, {n: x.detach() for n, x in fake.items()})
 
     def judge(self, real: dict[str, Tensor], fake: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
-        """The discriminators' loss, and what each says of real and of rebuilt ones, on average."""
+        """The discriminators' loss, and what each says on average. real: their logits of real
+        ones, which are of this step's weights still; fake: the rebuilt ones themselves."""
         losses, metrics = [], {}
         for name, judge in self.discriminators.items():
-            says = judge(real[name])[-1], judge(fake[name])[-1]
+            says = real[name], judge(fake[name])[-1]
             losses.append(discriminator_loss(*says, self.config.gan_loss))
             metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
         return self.config.gan_weight * torch.stack(losses).sum(), metrics
@@ -185,7 +187,7 @@ MARGIN = 12  # and beside them: more than the decoder sees
 def random_frame(step: int, frames: int) -> int:
     """The frame that is judged at this step: the same in all clips, so that a batch in pieces sees
     what a whole one sees."""
-    return int(torch.randint(frames, (), generator=torch.Generator().manual_seed(step)))
+    return random.Random(step).randrange(frames)
 
 
 @dataclass(frozen=True)
