@@ -24,7 +24,6 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -35,7 +34,7 @@ from lvlib.metrics.pixels import psnr
 from lvlib.models.videogpt.vqvae import VideoBlock
 from lvlib.pretrained import perceptual_distance
 from lvlib.runs import load_checkpoint
-from lvlib.viz import bars, curves, set_style, show, strip
+from lvlib.viz import curves, maps, set_style, show, strip
 
 set_style()
 
@@ -55,29 +54,24 @@ show(strip([walks[0], foggy[0]], frames=6, titles=["a walk", "rebuilt by VideoGP
 #
 # ## 1. Why an average blurs
 #
-# A digit comes to a fork: half of the time it goes left, half of the time right. You must draw the next frame, and
-# you will be judged by the squared error. What do you draw?
+# A digit comes to a fork: half of the time it goes left, half of the time right. You must draw the next frame, and you
+# will be judged by the squared error. What do you draw?
 
 # %%
 start = one_digit(1, 1, size=32, digit_size=14)[0][0, 0, 0]
 left, right = start.roll(-5, 1), start.roll(5, 1)
 black = torch.full_like(start, -1)
 drawings = {"left": left, "right": right, "the mean": (left + right) / 2, "nothing": black}
-expected = {}
+squared, absolute = {}, {}
 for name, drawn in drawings.items():
     errors = torch.stack([drawn - left, drawn - right])
-    expected[name] = errors.square().mean().item(), errors.abs().mean().item()
-    print(f"{name:<9} squared error {expected[name][0]:.3f}, absolute error {expected[name][1]:.3f}")
-assert expected["the mean"][0] < 0.75 * min(expected["left"][0], expected["nothing"][0])
-assert abs(expected["the mean"][1] - expected["left"][1]) < 1e-6
+    squared[name], absolute[name] = errors.square().mean().item(), errors.abs().mean().item()
+    print(f"{name:<9} squared error {squared[name]:.3f}, absolute error {absolute[name]:.3f}")
+assert squared["the mean"] < 0.75 * min(squared["left"], squared["nothing"])
+assert abs(absolute["the mean"] - absolute["left"]) < 1e-6
 
-# %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(1, 4, figsize=(6.4, 1.9))
-for ax, (name, drawn) in zip(axes, drawings.items(), strict=True):
-    ax.imshow(drawn, cmap="gray", vmin=-1, vmax=1)
-    ax.set(title=name, xticks=[], yticks=[])
-show(fig, alt="Four pictures: a digit on the left, the same on the right, two grey ghosts of it in "
-              "both places, and black.")
+show(maps(drawings),
+     alt="Four pictures: a digit on the left, on the right, grey ghosts of it in both, nothing.")
 
 # %% [markdown]
 # The squared error likes the grey ghosts best, which no clip has ever shown: **the best guess is the mean of all that
@@ -90,10 +84,10 @@ show(fig, alt="Four pictures: a digit on the left, the same on the right, two gr
 #
 # ## 2. Discriminators
 #
-# A **discriminator** D is a network that gives one number for what it sees: high for real clips, low for rebuilt
-# ones. TATS has two (section 2.1). One sees a **frame**, and asks whether it looks real. One sees the whole **clip**,
-# and asks whether it moves like a real one. Both are made of a few convolutions, and give a number for each *patch*
-# (Isola et al. 2017): what is fine is judged close up, everywhere at once.
+# A **discriminator** D is a network that gives one number for what it sees: high for real clips, low for rebuilt ones.
+# TATS has two (section 2.1). One sees a **frame**, and asks whether it looks real. One sees the whole **clip**, and
+# asks whether it moves like a real one. Both are made of a few convolutions, and give a number for each *patch* (Isola
+# et al. 2017): what is fine is judged close up, everywhere at once.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.normalization"]
 """Norms for a GAN's volumes: BatchNorm over all processes, or GroupNorm. TATS, A.1."""
@@ -109,10 +103,7 @@ NormKind = Literal["batch", "group"]
 
 # %% tags=["export:models.tats.normalization"]
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm whose mean and variance are of the clips of all processes (any (b, channels, ...)).
-
-    torch's own is for GPUs alone.
-    """
+    """BatchNorm over the clips of all processes, (b, channels, ...). torch's is for GPUs alone."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass
@@ -187,38 +178,14 @@ class PatchDiscriminator(nn.Module):
         return features
 
 # %% [markdown]
-# How much of a frame does one number see? We change one pixel at a time, and look whether the number in the middle
-# notices: its gradient. And what does each of the two know of time? We put the frames of clips into another order.
-
-# %%
-torch.manual_seed(0)
-judges = nn.ModuleDict({"frame": PatchDiscriminator(1, 16, 2), "clip": PatchDiscriminator(1, 16, 2, dims=3)})
-judges.eval()
-probe = torch.zeros(1, 1, 32, 32, requires_grad=True)
-logits = judges["frame"](probe)[-1]
-logits[0, 0, 5, 5].backward()
-rows = probe.grad[0, 0].abs().sum(1).nonzero()
-print(f"{logits.shape[2]} x {logits.shape[3]} numbers for a frame of 32 x 32; the one in the middle sees "
-      f"{len(rows)} rows")
-moving = one_digit(8, 16, size=32, digit_size=20)[0]
-shuffled = moving[:, :, torch.randperm(16)]
-with torch.no_grad():
-    of_frames = [judges["frame"](rearrange(video, "b c t h w -> (b t) c h w"))[-1].mean()
-                 for video in (moving, shuffled)]
-    of_clips = [judges["clip"](video)[-1].mean() for video in (moving, shuffled)]
-print(f"shuffled frames change the mean of the frames' numbers by {abs(of_frames[0] - of_frames[1]):.1e}, "
-      f"of the clips' by {abs(of_clips[0] - of_clips[1]):.1e}")
-assert abs(of_frames[0] - of_frames[1]) < 1e-6 < 1e-4 < abs(of_clips[0] - of_clips[1])
-
-# %% [markdown]
-# Even untrained, the one for clips notices the order, and the other cannot, whatever it learns.
+# Batches of frames in the wrong order look to the one for frames as they did before. The one for clips can notice.
 #
 # ## 3. What each of them wants
 #
 # D's number s is a **logit**: sigmoid(s) is the probability that it gives to *real*. The paper writes the **vanilla**
-# loss: D maximises $\log D(x) + \log(1 - D(\hat x))$, or lowers $-\log\sigma(s)$ of real and $-\log(1 - \sigma(s))$
-# of rebuilt ones. The official code's default is the **hinge** loss: real ones should be above 1, rebuilt ones below
-# -1, and beyond that nothing is gained: $\max(0, 1 - s)$ and $\max(0, 1 + s)$.
+# loss: D maximises $\log D(x) + \log(1 - D(\hat x))$, or lowers $-\log\sigma(s)$ of real and $-\log(1 - \sigma(s))$ of
+# rebuilt ones. The official code's default is the **hinge** loss: real ones should be above 1, rebuilt ones below -1,
+# and beyond that nothing is gained: $\max(0, 1 - s)$ and $\max(0, 1 + s)$.
 #
 # ### Exercise 13.1 · the discriminator's loss (about 10 min)
 # Both kinds, as what D *lowers*: the mean over the real logits plus the mean over the others. There may be different
@@ -226,8 +193,8 @@ assert abs(of_frames[0] - of_frames[1]) < 1e-6 < 1e-4 < abs(of_clips[0] - of_cli
 #
 # <details><summary>Hint</summary>log(sigmoid(s)) of a large negative s is log(0) in float32. But -log(sigmoid(s)) =
 # log(1 + exp(-s)), which PyTorch has as a function that never overflows.</details>
-# <details><summary>The call</summary><code>F.softplus(-real)</code> and <code>F.softplus(fake)</code>;
-# <code>F.relu(1 - real)</code> and <code>F.relu(1 + fake)</code>.</details>
+# <details><summary>The call</summary><code>F.softplus(-real)</code> and <code>F.softplus(fake)</code>; <code>F.relu(1 -
+# real)</code> and <code>F.relu(1 + fake)</code>.</details>
 
 # %% tags=["exercise", "ex-13.1", "export:models.tats.discriminators"]
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GANLoss) -> Tensor:
@@ -255,16 +222,13 @@ def generator_loss(fake: Tensor, kind: GANLoss) -> Tensor:
 
 # %%
 s = torch.linspace(-8, 8, 161, requires_grad=True)
-as_printed = -F.softplus(s)
-lines = {"hinge: -s": generator_loss(s, "hinge") * len(s), "vanilla: -log D": generator_loss(s, "vanilla") * len(s),
-         "as printed: log(1 - D)": as_printed.sum()}
-slopes = {name: torch.autograd.grad(line, s)[0] for name, line in lines.items()}
-show(curves({name: dict(zip(s.tolist(), slope.tolist(), strict=True)) for name, slope in slopes.items()},
+lines = {"hinge: -s": -s, "vanilla: -log D": F.softplus(-s), "log(1 - D)": -F.softplus(s)}
+slopes = {name: torch.autograd.grad(line.sum(), s)[0].tolist() for name, line in lines.items()}
+show(curves({name: dict(zip(s.tolist(), slope, strict=True)) for name, slope in slopes.items()},
             xlabel="logit of a rebuilt patch", ylabel="gradient"),
-     alt="Gradients of three losses over the logit from -8 to 8. Hinge is -1 everywhere. -log D is "
-         "-1 on the left and goes to 0 on the right. log(1 - D) is 0 on the left and goes to -1 on "
-         "the right.")
-assert slopes["as printed: log(1 - D)"][0] > -1e-3 and slopes["vanilla: -log D"][0] < -0.99
+     alt="Gradients over the logit from -8 to 8. Hinge is -1 everywhere. -log D goes from -1 on "
+         "the left to 0 on the right, log(1 - D) from 0 on the left to -1 on the right.")
+assert slopes["log(1 - D)"][0] > -1e-3 and slopes["vanilla: -log D"][0] < -0.99
 
 # %% [markdown]
 # On the left D is sure that the patch is rebuilt, as it is at first. There the printed form has no gradient: who is
@@ -272,16 +236,16 @@ assert slopes["as printed: log(1 - D)"][0] > -1e-3 and slopes["vanilla: -log D"]
 #
 # ## 4. Feature matching, and a network that knows pictures
 #
-# "More real" is a vague wish. A more definite one: *the layers inside of D should see in your clip what they see in
-# the true one*. A layer knows edges, strokes and their motion, and not quite where they are.
+# "More real" is a vague wish. A more definite one: *the layers inside of D should see in your clip what they see in the
+# true one*. A layer knows edges, strokes and their motion, and not quite where they are.
 #
 # ### Exercise 13.2 · feature matching (about 10 min)
 # The mean absolute difference in each layer, summed over the layers, but for the last: those are the logits. (The
 # paper's factor $p_i$, one over the number of elements, is that mean.) The true clip's side is a target: no gradient.
 #
 # <details><summary>Hint</summary>Both lists have a tensor for each layer. Take them in pairs.</details>
-# <details><summary>The call</summary><code>F.l1_loss(a, b.detach())</code> for <code>zip(fake[:-1],
-# real[:-1])</code>. A list with the logits alone gives 0, a tensor.</details>
+# <details><summary>The call</summary><code>F.l1_loss(a, b.detach())</code> for <code>zip(fake[:-1], real[:-1])</code>.
+# A list with the logits alone gives 0, a tensor.</details>
 
 # %% tags=["exercise", "ex-13.2", "export:models.tats.discriminators"]
 def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
@@ -296,17 +260,17 @@ def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
 feature_matching = check("13.2", feature_matching)
 
 # %% [markdown]
-# The **perceptual loss** is the same idea with a network that was trained on photographs, long ago. The paper takes
-# VGG (its weights are not ours to ship), we take EfficientNet-Lite0. It looks at *one frame of each clip, drawn anew
-# at each step*: 16 frames would cost 16 times as much, and over many steps all have their turn. (Notebook
-# 12: a shift by one pixel is 0.59 away in it, noise of the same squared error 2.55.) It needs 32 x 32 pixels or more.
+# The **perceptual loss** is the same idea with a network that was trained on photographs, long ago. The paper takes VGG
+# (its weights are not ours to ship), we take EfficientNet-Lite0. It looks at *one frame of each clip, drawn anew at
+# each step*: 16 frames would cost 16 times as much, and over many steps all have their turn. (Notebook 12: a shift by
+# one pixel is 0.59 away in it, noise of the same squared error 2.55.) It needs 32 x 32 pixels or more.
 #
 # ## 5. The autoencoder
 #
-# Like that of notebook 08: convolutions that halve, a codebook, convolutions that double. Three things differ. There
-# is no attention, and after each halving there are *twice as many channels* (section 8 tries what the paper says of
-# both). And its convolutions bring their own padding. That is the subject of notebook 14, where zeros turn out to be a
-# bad idea: here the border of the picture, and the first and the last frame, are repeated.
+# Like that of notebook 08: convolutions that halve, a codebook, convolutions that double. Three things differ. There is
+# no attention, and after each halving there are *twice as many channels* (section 8 tries what the paper says of both).
+# And its convolutions bring their own padding. That is the subject of notebook 14, where zeros turn out to be a bad
+# idea: here the border of the picture, and the first and the last frame, are repeated.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.padding"]
 """3D convolutions that bring their own padding. TATS, section 2.2.
@@ -334,28 +298,12 @@ def pad_time(x: Tensor, before: int, after: int, padding: TimePadding) -> Tensor
     """
     return F.pad(x, (0, 0, 0, 0, before, after), MODES[padding])
 
-# %% [markdown]
-# ### Exercise 13.3 · how much padding? (about 10 min)
-# A convolution of kernel k and stride s should make n / s outputs of n inputs, wherever s divides n. How many inputs
-# are missing, and where do they go? Half of them before, half after. If their number is odd, the larger half goes
-# before.
-#
-# <details><summary>Hint</summary>n outputs of stride 1 read n + k - 1 inputs. With stride s the last output begins s -
-# 1 inputs earlier.</details>
-# <details><summary>The call</summary><code>total = k - s</code> on each axis, and <code>total // 2</code> of it
-# after.</details>
 
-# %% tags=["exercise", "ex-13.3", "export:models.tats.padding"]
 def same_padding(kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
     """(before, after) on each axis, so that a size that the stride divides is divided by it. An odd
-    number has its larger half before (official code). No kernel is smaller than its stride."""
-    ### BEGIN SOLUTION
+    number has its larger half before (official code)."""
     totals = [k - s for k, s in zip(kernel, stride, strict=True)]
     return [(total - total // 2, total // 2) for total in totals]
-    ### END SOLUTION
-
-# %% tags=["check", "ex-13.3"]
-same_padding = check("13.3", same_padding)
 
 # %% tags=["export:models.tats.padding"]
 def pad_volume(x: Tensor, amounts: list[tuple[int, int]], padding: TimePadding | None) -> Tensor:
@@ -419,18 +367,13 @@ from torch import Tensor, nn
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.common.volume import Triple
-from lvlib.models.tats.discriminators import (
-    GANLoss,
-    PatchDiscriminator,
-    discriminator_loss,
-    feature_matching,
-    generator_loss,
-)
+from lvlib.models.tats import discriminators as gan
 from lvlib.models.tats.normalization import NormKind, norm_of
 from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, TimePadding
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
 from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
+
 
 # %% tags=["export:models.tats.vqgan"]
 class ResidualBlock(nn.Module):
@@ -483,10 +426,9 @@ class Decoder(nn.Sequential):
         super().__init__(*layers, PaddedConv3d(width, config.channels, 3, time_padding=padding))
 
 # %% [markdown]
-# ### Norms
 # A **BatchNorm** takes mean and variance of a channel over the batch, a **GroupNorm** over one clip. The paper has
-# *synchronised* BatchNorm: over the clips of all processes, because a GPU has room for two clips only. PyTorch's own
-# works on GPUs alone, so ours is above, folded. Section 9 looks at what GroupNorm does.
+# *synchronised* BatchNorm, over the clips of all processes: a GPU has room for two. PyTorch's own works on GPUs alone;
+# ours is above. Section 9 looks at what GroupNorm does.
 #
 # ## 6. A step with two optimizers
 #
@@ -518,10 +460,10 @@ class VQGAN(nn.Module):
         self.from_codes = nn.Conv3d(config.code_dim, width, 1)
         self.quantizer = EMACodebook(config.codes, config.code_dim, config.commitment,
                                      config.decay, config.restart)
-        self.discriminators = nn.ModuleDict() if config.gan_start is None else nn.ModuleDict({
-            "frame": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 2),
-            "clip": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 3),
-        })
+        size = config.channels, config.disc_hidden, config.disc_layers
+        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
+        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
+                                             for name, dims in kinds.items()})
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> vectors (b, t', h', w', code_dim)."""
@@ -560,8 +502,8 @@ class VQGAN(nn.Module):
             for name, judge in self.discriminators.items():
                 seen, expected = judge(fake[name]), judge(real[name])
                 logits[name] = expected[-1]
-                deceived = generator_loss(seen[-1], config.gan_loss)
-                matched = feature_matching(seen, expected)
+                deceived = gan.generator_loss(seen[-1], config.gan_loss)
+                matched = gan.feature_matching(seen, expected)
                 metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
                 loss = loss + config.gan_weight * deceived + config.match_weight * matched
         yield "autoencoder", loss, metrics
@@ -574,7 +516,7 @@ class VQGAN(nn.Module):
         losses, metrics = [], {}
         for name, judge in self.discriminators.items():
             says = real[name], judge(fake[name])[-1]
-            losses.append(discriminator_loss(*says, self.config.gan_loss))
+            losses.append(gan.discriminator_loss(*says, self.config.gan_loss))
             metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
         return self.config.gan_weight * torch.stack(losses).sum(), metrics
 
@@ -615,8 +557,7 @@ def random_frame(step: int, frames: int) -> int:
     return random.Random(step).randrange(frames)
 
 # %% [markdown]
-# The sizes stand in a dataclass, folded here, with the paper's as defaults: the weights of the losses are 4 for the
-# error, for matching and for perception, and 1 for D (B.2).
+# The sizes stand in a dataclass, folded here. The losses' weights are 4 for error, matching, perception, 1 for D (B.2).
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.vqgan"]
 @dataclass(frozen=True)
@@ -647,16 +588,14 @@ class VQGANConfig:
     restart: float = 0.0
     """A code used less than this share of the mean is restarted; the paper has no restarts."""
     reconstruction_weight: float = 4.0
-    """Of the mean absolute error."""
     perceptual: str | None = "efficientnet-lite0"
     """Perceptual network: efficientnet-lite0, or your vgg16.pt for the paper's LPIPS; None."""
     perceptual_weight: float = 4.0
     match_weight: float = 4.0
-    """Of feature matching."""
     gan_weight: float = 1.0
     gan_start: int | None = 10_000
     """First step with discriminators; None for never."""
-    gan_loss: GANLoss = "hinge"
+    gan_loss: gan.GANLoss = "hinge"
     """hinge (official code) or vanilla (section 2.1)."""
     disc_hidden: int = 64
     """Channels of the discriminators' first layer (official code)."""
@@ -667,8 +606,7 @@ class VQGANConfig:
         check_sizes(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError for a clip that does not
-        fit."""
+        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError where it does not fit."""
         channels, *size = video_shape
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
@@ -687,9 +625,8 @@ def check_sizes(config: VQGANConfig) -> None:
                   "match_weight", "gan_weight", least=0)
     check_numbers(config, "decay", above=0, below=1)
     check_numbers(config, "restart", least=0, below=1)
-    check_choice(config, "padding", get_args(TimePadding))
-    check_choice(config, "norm", get_args(NormKind))
-    check_choice(config, "gan_loss", get_args(GANLoss))
+    for field, kinds in {"padding": TimePadding, "norm": NormKind, "gan_loss": gan.GANLoss}.items():
+        check_choice(config, field, get_args(kinds))
     if config.gan_start is not None:
         check_numbers(config, "gan_start", least=1)
     if any(blocks < 0 for blocks in config.residual_blocks):
@@ -714,7 +651,7 @@ def digits(split: str, clips: int, size: int) -> Tensor:
 
 def train(model: nn.Module, clips: Tensor, first: int, steps: int, name: str, rate: float = 2e-3,
           longest: float = 1.0) -> list[dict[str, float]]:
-    """Trains from step `first` on, with gradients of norm `longest` at most; what happened at each step."""
+    """Trains from step `first` on, with gradients of norm `longest` at most; their numbers."""
     parts, rows = model.train().optimizers(), []
     optimizers = {part: torch.optim.Adam(own, betas=(0.5, 0.9)) for part, own in parts.items()}
     for step in tqdm(range(first, first + steps), desc=name):
@@ -731,16 +668,17 @@ def train(model: nn.Module, clips: Tensor, first: int, steps: int, name: str, ra
     return rows
 
 
-size = {"smoke": (2, 2, 4), "course": (150, 80, 1000)}[profile]
-warm, judged, count = size
-config = VQGANConfig(channels=1, hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), codes=256, code_dim=32,
-                     decay=0.95, restart=0.05, disc_hidden=16, disc_layers=2, gan_start=warm + 1, perceptual=None)
+warm, judged, count = {"smoke": (2, 2, 4), "course": (120, 60, 1000)}[profile]
+config = VQGANConfig(channels=1, hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), codes=256,
+                     code_dim=32, decay=0.95, restart=0.05, perceptual=None, disc_hidden=16,
+                     disc_layers=2, gan_start=warm + 1)
 clips, test = digits("train", count, 32), digits("test", {"smoke": 2, "course": 48}[profile], 32)
 torch.manual_seed(0)
 model = config.build()
 rows = train(model, clips, 1, warm, "without judges")
 print(f"{model.quantizer.updates} updates of the codebook in {warm} steps")
 assert model.quantizer.updates == warm
+
 # %% [markdown]
 # ## 7. The GAN phase
 #
@@ -748,16 +686,13 @@ assert model.quantizer.updates == warm
 # discriminators. Then we compare clips that neither has seen.
 
 # %%
-def continued(model: nn.Module, name: str, clips: Tensor, **options) -> tuple[nn.Module, list]:
-    """A copy of the model, trained for `judged` more steps with other options of its configuration."""
+def continued(model: nn.Module, name: str, clips: Tensor, longest: float = 1.0,
+              **options) -> tuple[nn.Module, list[dict[str, float]]]:
+    """A copy, trained for `judged` more steps with some fields of its configuration changed."""
     torch.manual_seed(1)
     model = copy.deepcopy(model)
     model.config = replace(model.config, **options)
-    return model, train(model, clips, warm + 1, judged, name)
-
-
-def rebuilt_by(model: nn.Module, clips: Tensor) -> Tensor:
-    return model.decode(model.encode(clips))
+    return model, train(model, clips, warm + 1, judged, name, longest=longest)
 
 
 def looks(rebuilt: Tensor, clips: Tensor) -> float:
@@ -767,26 +702,20 @@ def looks(rebuilt: Tensor, clips: Tensor) -> float:
         return perceptual_distance("efficientnet-lite0", *frames).mean().item()
 
 
-def without_judges(model: nn.Module) -> nn.Module:
-    model = copy.deepcopy(model)
-    model.discriminators = nn.ModuleDict()
-    return model
-
-
-phases = {"error alone": continued(without_judges(model), "error alone", clips, gan_start=None),
+phases = {"error alone": continued(model, "error alone", clips, gan_start=None),
           "with judges": continued(model, "with judges", clips, perceptual="efficientnet-lite0")}
-results = {}
+error, look, made = {}, {}, {}
 for name, (phase, _) in phases.items():
-    rebuilt = rebuilt_by(phase, test)
-    results[name] = (rebuilt - test).abs().mean().item(), looks(rebuilt, test), rebuilt
-    print(f"{name:<12} absolute error {results[name][0]:.4f}, PSNR {psnr(rebuilt, test).mean():.1f} dB, "
-          f"perceptual distance {results[name][1]:.2f}")
-show(strip([test[0], *(result[2][0] for result in results.values())], frames=8, titles=["clip", *results]),
+    made[name] = phase.decode(phase.encode(test))
+    error[name], look[name] = (made[name] - test).abs().mean().item(), looks(made[name], test)
+    print(f"{name:<12} absolute error {error[name]:.4f}, PSNR {psnr(made[name], test).mean():.1f} "
+          f"dB, perceptual distance {look[name]:.2f}")
+show(strip([test[0], *(video[0] for video in made.values())], titles=["clip", *made]),
      alt="Three rows of frames of a digit: the clip, rebuilt after the error alone, rebuilt after "
          "the steps with judges.")
 if profile != "smoke":
-    assert results["with judges"][0] < 1.1 * results["error alone"][0], "three seeds: "
-    assert results["with judges"][1] < 0.9 * results["error alone"][1], "three seeds: "
+    assert error["with judges"] < 1.1 * error["error alone"], "three seeds: "
+    assert look["with judges"] < 0.9 * look["error alone"], "three seeds: "
 
 # %% [markdown]
 # ## 8. The experiment: three switches (Fig. 10)
@@ -797,22 +726,19 @@ if profile != "smoke":
 # time. Clips of 16x16, so that all four fit in a minute; without a perceptual loss, which needs larger frames.
 
 # %%
-class AxialBlock(nn.Module):
+class AxialBlock(VideoBlock):
     """VideoGPT's residual block with axial attention, in place of a `ResidualBlock`."""
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.block = VideoBlock(channels, channels // 2, "attention")
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.block(x, None)
+        return super().forward(x, None)
 
 
 def with_axial_attention(model: nn.Module) -> None:
     for part in (model.encoder, model.decoder):
         for i, layer in enumerate(part):
             if isinstance(layer, ResidualBlock):
-                part[i] = AxialBlock(layer.correction[0].num_features)
+                width = layer.correction[0].num_features
+                part[i] = AxialBlock(width, width // 2, "attention")
 
 
 def with_constant_channels(model: nn.Module, width: int = 16) -> None:
@@ -839,63 +765,51 @@ def warmed_up(change=None, **options) -> nn.Module:
 small, small_test = digits("train", count, 16), digits("test", len(test), 16)
 tats = warmed_up()
 changed = {"TATS": tats, "axial attention": warmed_up(with_axial_attention),
-           "constant channels": warmed_up(with_constant_channels), "no clipping": tats}
-runs = {}
-for name, its_model in changed.items():
-    torch.manual_seed(1)
-    run = copy.deepcopy(its_model)
-    rows = train(run, small, warm + 1, judged, name, longest=1e9 if name == "no clipping" else 1.0)
-    error = [(rebuilt_by(one, small_test) - small_test).abs().mean() for one in (its_model, run)]
-    runs[name] = run, rows
-    print(f"{name:<18} error {error[0]:.3f} -> {error[1]:.3f}, discriminators' loss at the end "
-          f"{rows[-1]['discriminator']:.2f}, longest gradient {max(r['autoencoder norm'] for r in rows):.0f}")
+           "constant channels": warmed_up(with_constant_channels), "no clipping": tats,
+           "GroupNorm": warmed_up(norm="group")}
+runs = {name: continued(its_model, name, small, 1e9 if name == "no clipping" else 1.0)
+        for name, its_model in changed.items()}
+for name, (run, rows) in runs.items():
+    before, after = ((one.decode(one.encode(small_test)) - small_test).abs().mean()
+                     for one in (changed[name], run))
+    print(f"{name:<18} error {before:.3f} -> {after:.3f}, discriminators' loss at the end "
+          f"{rows[-1]['discriminator']:.2f}, longest gradient "
+          f"{max(row['autoencoder norm'] for row in rows):.0f}")
 
 # %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
-for ax, key in zip(axes, ("discriminator", "reconstruction_loss"), strict=True):
-    for name, (_, rows) in runs.items():
-        values = torch.tensor([row[key] for row in rows])
-        ax.plot(values.unfold(0, min(10, len(values)), 1).mean(1), label=name)
-    ax.set(xlabel="step with judges", title=key.replace("_", " "))
-axes[0].axhline(4, color="grey", lw=1, ls=":")
-axes[0].legend(fontsize=8)
-show(fig, alt="Two panels over the steps with judges, four lines each: the discriminators' loss, "
-              "and the reconstruction loss.")
+for key, what in {"discriminator": "discriminators' loss", "reconstruction_loss": "error"}.items():
+    smooth = {name: torch.tensor([row[key] for row in rows]).unfold(0, min(10, judged), 1).mean(1)
+              for name, (_, rows) in runs.items()}
+    show(curves({name: line.tolist() for name, line in smooth.items()}, "step with judges", what),
+         alt=f"The {what} over the steps with judges, a line for each of five trainings.")
 
 # %% [markdown]
 # FIG10TEXT
 #
 # ## 9. Blobs, and the norm that makes them (Fig. 11)
 #
-# With GroupNorm, the paper saw blobs in its reconstructions that grow from layer to layer: a norm divides by what is
-# in *this* clip, so one huge value somewhere makes all others small. StyleGAN was caught at it. The measure: the largest
+# With GroupNorm, the paper saw blobs in its reconstructions that grow from layer to layer: a norm divides by what is in
+# *this* clip, so one huge value somewhere makes all others small. StyleGAN was caught at it. The measure: the largest
 # activation over the median, by layer of the decoder.
 
 # %%
 def spikes(model: nn.Module, video: Tensor) -> tuple[list[float], Tensor]:
-    """Largest activation over the median after each layer of the decoder, and the map after the last block."""
+    """Largest activation over the median, by layer of the decoder; the map of the last block."""
     seen = []
     hooks = [layer.register_forward_hook(lambda _module, _inputs, out: seen.append(out.abs()))
              for layer in model.decoder]
-    rebuilt_by(model, video)
+    model.decode(model.encode(video))
     for hook in hooks:
         hook.remove()
     return [(x.amax() / x.median()).item() for x in seen], seen[-2]
 
 
-grouped = warmed_up(norm="group")
-train(grouped, small, warm + 1, judged, "group norm")
-found = {name: spikes(its_model, small_test[:16]) for name, its_model in
-         {"BatchNorm": runs["TATS"][0], "GroupNorm": grouped}.items()}
-fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), width_ratios=(2, 1, 1))
-for ax, (name, (ratios, last)) in zip(axes[1:], found.items(), strict=True):
-    axes[0].plot(ratios, label=name)
-    ax.imshow(last[0, :, 4].amax(0))
-    ax.set(title=name, xticks=[], yticks=[])
-axes[0].set(xlabel="layer of the decoder", ylabel="largest / median", yscale="log")
-axes[0].legend()
-show(fig, alt="Left: the largest activation over the median by layer, for both norms. Right: the "
-              "last feature map of one frame, for both.")
+found = {name: spikes(runs[name][0], small_test[:16]) for name in ("TATS", "GroupNorm")}
+show(curves({name: ratios for name, (ratios, _) in found.items()}, "layer of the decoder",
+            "largest / median", log=True),
+     alt="The largest activation over the median by layer of the decoder, for both norms.")
+show(maps({name: last[0, :, 4].amax(0) for name, (_, last) in found.items()}),
+     alt="The last feature map of one frame, its largest channel, for both norms.")
 
 # %% [markdown]
 # FIG11TEXT
@@ -904,7 +818,7 @@ show(fig, alt="Left: the largest activation over the median by layer, for both n
 #
 # How would one measure "no blades of grass"? Any picture is a sum of waves, and what is fine is in the short ones.
 #
-# ### Exercise 13.4 · power of the short waves (about 15 min)
+# ### Exercise 13.3 · power of the short waves (about 15 min)
 # The mean square of a clip's frames, counting only waves of at least a quarter cycle a pixel, in whatever direction:
 # $\sqrt{f_y^2 + f_x^2} \ge 0.25$. A grid of pixels holds waves of up to 0.5 an axis.
 #
@@ -914,13 +828,10 @@ show(fig, alt="Left: the largest activation over the median by layer, for both n
 # <code>torch.fft.fftfreq(h)</code> has the frequency of each row; <code>torch.hypot</code> of a column and a row of
 # them.</details>
 
-# %% tags=["exercise", "ex-13.4", "export:metrics.frames"]
+# %% tags=["exercise", "ex-13.3", "export:metrics.frames"]
 def high_frequency_power(video: Tensor) -> Tensor:
-    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,).
-
-    Waves of at least a quarter cycle a pixel count: the upper half of what a row of pixels can
-    hold.
-    """
+    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,). Waves of at
+    least a quarter cycle a pixel count, the upper half of what a row of pixels can hold."""
     ### BEGIN SOLUTION
     h, w = video.shape[-2:]
     power = torch.fft.fft2(video, norm="ortho").abs().square()
@@ -929,23 +840,22 @@ def high_frequency_power(video: Tensor) -> Tensor:
     return (power * short).flatten(1).mean(1)
     ### END SOLUTION
 
-# %% tags=["check", "ex-13.4"]
-high_frequency_power = check("13.4", high_frequency_power)
+# %% tags=["check", "ex-13.3"]
+high_frequency_power = check("13.3", high_frequency_power)
 
 # %%
 for name, video in {"real": walks, "rebuilt": foggy}.items():
     print(f"{name:<8} power of short waves {high_frequency_power(video).mean():.5f}, PSNR "
           f"{psnr(video, walks).mean():.1f} dB, perceptual distance {looks(video, walks):.2f}")
-sheet = torch.stack([torch.cat([video[:, :, 0].movedim(0, 2).flatten(2) for video in (walks, foggy)], 1)])
-show(strip(sheet[:, :, None], frames=1, titles=["first frames: real, and rebuilt"]),
-     alt="First frames of four walks in a row, and the same rebuilt below: the maze is there, its "
-         "bricks and its grass are not.")
+show(strip([*walks, *foggy], frames=6, titles=["real"] * len(walks) + ["rebuilt"] * len(walks)),
+     alt="Six frames each of the first walks of the test split, and below them the same rebuilt: "
+         "mazes without bricks.")
 if profile != "smoke":
     assert high_frequency_power(foggy).mean() < 0.5 * high_frequency_power(walks).mean()
 
 # %% [markdown]
-# The rebuilt walks have lost most of their short waves, at a PSNR that looks fine on paper. These three numbers are what a
-# model with judges has to be measured by.
+# The rebuilt walks have lost most of their short waves, at a PSNR that looks fine on paper. These three numbers are
+# what a model with judges has to be measured by.
 #
 # ## 11. What you built
 #
@@ -954,7 +864,7 @@ if profile != "smoke":
 # | `PatchDiscriminator` | judges patches of frames or of clips | `discriminators` |
 # | `discriminator_loss`, `generator_loss`, `feature_matching` | the losses of a GAN | `discriminators` |
 # | `SyncBatchNorm` | BatchNorm over all processes | `normalization` |
-# | `same_padding`, `pad_time`, `PaddedConv3d` | convolutions that bring their own padding | `padding` |
+# | `pad_time`, `PaddedConv3d`, `PaddedConvTranspose3d` | convolutions that bring their own padding | `padding` |
 # | `VQGAN`, `VQGANConfig` | the autoencoder: `encode`, `decode`, `losses` | `vqgan` |
 #
 # `high_frequency_power` is in `lvlib.metrics.frames`.
@@ -970,13 +880,10 @@ if profile != "smoke":
 # SCALETEXT
 #
 # ### Questions to think about
-# 1. At the start step D knows nothing, and the clips are still blots. Why not start D earlier, so that it is ready?
-#    <details><summary>Answer</summary>It would learn to tell blots from clips, which any trick does. It would be sure
-#    of itself, and its gradient would say nothing that the error does not say already.</details>
-# 2. D's hinge loss is 4 when it knows nothing (two judges, 2 each). What does 0 mean? And 4, late in a training?
+# 1. D's hinge loss is 4 when it knows nothing (two judges, 2 each). What does 0 mean? And 4, late in a training?
 #    <details><summary>Answer</summary>0: it tells all patches apart, and by the hinge it has stopped learning. 4 late
 #    in a training: the rebuilt clips deceive it, or it has collapsed. The pictures say which.</details>
-# 3. A clip rebuilt with judges may have sharp grass that is *other* grass. When does that matter?
+# 2. A clip rebuilt with judges may have sharp grass that is *other* grass. When does that matter?
 #    <details><summary>Answer</summary>Where the clip is evidence: a face to be recognised, a scan to be read. The judge
 #    asks for what is plausible, not for what was there. For writing new clips nothing was there.</details>
 

@@ -44,11 +44,8 @@ def color_correlation(a: Tensor, b: Tensor, bins: int = 8) -> Tensor:
 
 # Introduced in solutions/13_video_vqgan.py
 def high_frequency_power(video: Tensor) -> Tensor:
-    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,).
-
-    Waves of at least a quarter cycle a pixel count: the upper half of what a row of pixels can
-    hold.
-    """
+    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,). Waves of at
+    least a quarter cycle a pixel count, the upper half of what a row of pixels can hold."""
     h, w = video.shape[-2:]
     power = torch.fft.fft2(video, norm="ortho").abs().square()
     rows, columns = (torch.fft.fftfreq(n, device=video.device) for n in (h, w))

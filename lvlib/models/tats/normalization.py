@@ -12,10 +12,7 @@ NormKind = Literal["batch", "group"]
 
 
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm whose mean and variance are of the clips of all processes (any (b, channels, ...)).
-
-    torch's own is for GPUs alone.
-    """
+    """BatchNorm over the clips of all processes, (b, channels, ...). torch's is for GPUs alone."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass

@@ -27,7 +27,7 @@ def pad_time(x: Tensor, before: int, after: int, padding: TimePadding) -> Tensor
 
 def same_padding(kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
     """(before, after) on each axis, so that a size that the stride divides is divided by it. An odd
-    number has its larger half before (official code). No kernel is smaller than its stride."""
+    number has its larger half before (official code)."""
     totals = [k - s for k, s in zip(kernel, stride, strict=True)]
     return [(total - total // 2, total // 2) for total in totals]
 

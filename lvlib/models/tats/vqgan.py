@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.common.volume import Triple
-from lvlib.models.tats.discriminators import (
-    GANLoss,
-    PatchDiscriminator,
-    discriminator_loss,
-    feature_matching,
-    generator_loss,
-)
+from lvlib.models.tats import discriminators as gan
 from lvlib.models.tats.normalization import NormKind, norm_of
 from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, TimePadding
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
@@ -93,10 +87,10 @@ class VQGAN(nn.Module):
         self.from_codes = nn.Conv3d(config.code_dim, width, 1)
         self.quantizer = EMACodebook(config.codes, config.code_dim, config.commitment,
                                      config.decay, config.restart)
-        self.discriminators = nn.ModuleDict() if config.gan_start is None else nn.ModuleDict({
-            "frame": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 2),
-            "clip": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 3),
-        })
+        size = config.channels, config.disc_hidden, config.disc_layers
+        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
+        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
+                                             for name, dims in kinds.items()})
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> vectors (b, t', h', w', code_dim)."""
@@ -135,8 +129,8 @@ class VQGAN(nn.Module):
             for name, judge in self.discriminators.items():
                 seen, expected = judge(fake[name]), judge(real[name])
                 logits[name] = expected[-1]
-                deceived = generator_loss(seen[-1], config.gan_loss)
-                matched = feature_matching(seen, expected)
+                deceived = gan.generator_loss(seen[-1], config.gan_loss)
+                matched = gan.feature_matching(seen, expected)
                 metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
                 loss = loss + config.gan_weight * deceived + config.match_weight * matched
         yield "autoencoder", loss, metrics
@@ -149,7 +143,7 @@ class VQGAN(nn.Module):
         losses, metrics = [], {}
         for name, judge in self.discriminators.items():
             says = real[name], judge(fake[name])[-1]
-            losses.append(discriminator_loss(*says, self.config.gan_loss))
+            losses.append(gan.discriminator_loss(*says, self.config.gan_loss))
             metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
         return self.config.gan_weight * torch.stack(losses).sum(), metrics
 
@@ -218,16 +212,14 @@ class VQGANConfig:
     restart: float = 0.0
     """A code used less than this share of the mean is restarted; the paper has no restarts."""
     reconstruction_weight: float = 4.0
-    """Of the mean absolute error."""
     perceptual: str | None = "efficientnet-lite0"
     """Perceptual network: efficientnet-lite0, or your vgg16.pt for the paper's LPIPS; None."""
     perceptual_weight: float = 4.0
     match_weight: float = 4.0
-    """Of feature matching."""
     gan_weight: float = 1.0
     gan_start: int | None = 10_000
     """First step with discriminators; None for never."""
-    gan_loss: GANLoss = "hinge"
+    gan_loss: gan.GANLoss = "hinge"
     """hinge (official code) or vanilla (section 2.1)."""
     disc_hidden: int = 64
     """Channels of the discriminators' first layer (official code)."""
@@ -238,8 +230,7 @@ class VQGANConfig:
         check_sizes(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError for a clip that does not
-        fit."""
+        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError where it does not fit."""
         channels, *size = video_shape
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
@@ -258,9 +249,8 @@ def check_sizes(config: VQGANConfig) -> None:
                   "match_weight", "gan_weight", least=0)
     check_numbers(config, "decay", above=0, below=1)
     check_numbers(config, "restart", least=0, below=1)
-    check_choice(config, "padding", get_args(TimePadding))
-    check_choice(config, "norm", get_args(NormKind))
-    check_choice(config, "gan_loss", get_args(GANLoss))
+    for field, kinds in {"padding": TimePadding, "norm": NormKind, "gan_loss": gan.GANLoss}.items():
+        check_choice(config, field, get_args(kinds))
     if config.gan_start is not None:
         check_numbers(config, "gan_start", least=1)
     if any(blocks < 0 for blocks in config.residual_blocks):
