@@ -714,8 +714,8 @@ show(strip([test[0], *(video[0] for video in made.values())], titles=["clip", *m
      alt="Three rows of frames of a digit: the clip, rebuilt after the error alone, rebuilt after "
          "the steps with judges.")
 if profile != "smoke":
-    assert error["with judges"] < 1.1 * error["error alone"], "three seeds: "
-    assert look["with judges"] < 0.9 * look["error alone"], "three seeds: "
+    assert error["with judges"] < 1.1 * error["error alone"]
+    assert look["with judges"] < 0.9 * look["error alone"]
 
 # %% [markdown]
 # ## 8. The experiment: three switches (Fig. 10)
