@@ -114,20 +114,19 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(x)
         from torch.distributed.nn.functional import all_reduce  # its gradient is summed, too
 
-        axes = [axis for axis in range(x.ndim) if axis != 1]
-        here = x.new_full((x.shape[1],), x.numel() / x.shape[1], dtype=torch.float)
-        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes), here])
-        total, squares, number = all_reduce(parts)
+        axes, shape = [axis for axis in range(x.ndim) if axis != 1], [1, -1] + [1] * (x.ndim - 2)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        here = wide.new_full((x.shape[1],), x.numel() / x.shape[1])
+        total, number = all_reduce(torch.stack([wide.sum(axes), here]))
         mean, n = total / number, number[0]
-        variance = (squares / number - mean.square()).clamp(min=0)
+        centred = wide - mean.view(shape)  # first: the mean of squares loses what is far from 0
+        variance = all_reduce(centred.square().sum(axes)) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        shift = (self.bias - mean * scale).view(shape)
-        return torch.addcmul(shift, x.float(), scale.view(shape)).to(x.dtype)
+        return torch.addcmul(self.bias.view(shape), centred, scale.view(shape)).to(x.dtype)
 
 # %% tags=["export:models.tats.normalization"]
 def norm_of(kind: NormKind, channels: int) -> nn.Module:
