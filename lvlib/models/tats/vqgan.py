@@ -22,7 +22,7 @@ from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
 
 
-class ResidualBlock(nn.Module):
+class VQGANBlock(nn.Module):
     """x plus two 3x3x3 convolutions, each after a norm and a SiLU. Official code.
 
     Where the convolutions add no frames of their own, x loses those that they lost.
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
         return x[:, :, lost:x.shape[2] - lost] + correction
 
 
-class Encoder(nn.Sequential):
+class VQGANEncoder(nn.Sequential):
     """Video (b, c, t, h, w) -> vectors (b, width, t', h', w'), twice as wide after each halving."""
 
     def __init__(self, config: "VQGANConfig"):
@@ -51,12 +51,12 @@ class Encoder(nn.Sequential):
         for stride in strides(config.downsample):
             layers.append(PaddedConv3d(width, 2 * width, 4, stride, padding))
             width *= 2
-            layers += [ResidualBlock(width, norm, padding)
+            layers += [VQGANBlock(width, norm, padding)
                        for _ in range(config.residual_blocks[0])]
         super().__init__(*layers, norm_of(norm, width), nn.SiLU())
 
 
-class Decoder(nn.Sequential):
+class VQGANDecoder(nn.Sequential):
     """The reverse; as wide at each size as the encoder is one halving below."""
 
     def __init__(self, config: "VQGANConfig"):
@@ -67,7 +67,7 @@ class Decoder(nn.Sequential):
             next_width = width if level == 0 else width // 2
             layers.append(PaddedConvTranspose3d(width, next_width, 4, stride, padding))
             width = next_width
-            layers += [ResidualBlock(width, norm, padding)
+            layers += [VQGANBlock(width, norm, padding)
                        for _ in range(config.residual_blocks[1])]
         super().__init__(*layers, PaddedConv3d(width, config.channels, 3, time_padding=padding))
 
@@ -81,7 +81,7 @@ class VQGAN(nn.Module):
     def __init__(self, config: "VQGANConfig"):
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = VQGANEncoder(config), VQGANDecoder(config)
         width = config.hidden * 2**len(strides(config.downsample))
         self.to_codes = nn.Conv3d(width, config.code_dim, 1)
         self.from_codes = nn.Conv3d(config.code_dim, width, 1)
@@ -227,7 +227,7 @@ class VQGANConfig:
     """Layers of theirs that halve each axis (official code)."""
 
     def __post_init__(self):
-        check_sizes(self)
+        check_sizes_of_vqgan(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
         """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError where it does not fit."""
@@ -241,7 +241,7 @@ class VQGANConfig:
         return VQGAN(self)
 
 
-def check_sizes(config: VQGANConfig) -> None:
+def check_sizes_of_vqgan(config: VQGANConfig) -> None:
     """Raises ValueError for sizes that do not fit together."""
     check_numbers(config, "channels", "hidden", "codes", "code_dim", "disc_hidden", "disc_layers",
                   least=1)

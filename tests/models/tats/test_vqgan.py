@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lvlib.configs import named_config
 from lvlib.models.tats.normalization import SyncBatchNorm
-from lvlib.models.tats.vqgan import MARGIN, PIECE, VQGAN, ResidualBlock, VQGANConfig, random_frame
+from lvlib.models.tats.vqgan import MARGIN, PIECE, VQGAN, VQGANBlock, VQGANConfig, random_frame
 from lvlib.training import TrainingConfig, train
 from lvlib.training.checkpoint import MODEL, folder_of
 from lvlib.training.step import Step
@@ -196,7 +196,7 @@ def test_the_frame_that_is_judged_is_drawn_from_all_and_is_the_steps():
 
 
 def test_a_block_whose_convolutions_lose_frames_loses_them_beside_it_too():
-    block = ResidualBlock(4, "batch", "replicate").eval()
+    block = VQGANBlock(4, "batch", "replicate").eval()
     x = torch.randn(1, 4, 9, 5, 5)
     padded = block(x)
     for layer in block.correction:
