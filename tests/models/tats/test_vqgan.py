@@ -146,7 +146,7 @@ def test_six_micro_batches_of_two_are_twelve_clips():
         gradients.append({name: p.grad for name, p in model.named_parameters()} | losses)
     assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 40
     for name, whole in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-3, atol=5e-5, msg=name)  # a bias: -1 + 1
 
 
 class Clips(Dataset):
