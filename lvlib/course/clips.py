@@ -17,19 +17,19 @@ def one_digit(count: int, frames: int = 16, label: int | None = None, **options)
     return to_video(torch.tensor(batch["video"])), torch.tensor(batch["label"])
 
 
-def doom_walks(episodes: int, frames: int) -> tuple[Tensor, Tensor]:
-    """The first frames of the first recorded episodes: uint8 (episodes, frames, 64, 64, 3), and the buttons that were
-    held, float32 (episodes, frames, 3). Where nothing is recorded it says so, and coloured digits stand in, without
-    any button.
+def doom_walks(episodes: int, frames: int, split: str = "train") -> tuple[Tensor, Tensor]:
+    """The first frames of the first recorded episodes of a split: uint8 (episodes, frames, 64, 64, 3), and the buttons
+    that were held, float32 (episodes, frames, 3). Where nothing is recorded it says so, and coloured digits stand in,
+    without any button.
     """
     folder = data_home() / "doom"
     if not (folder / "meta.json").exists():
         print(f"no walks in {folder}: `lvlib data vizdoom --out {folder}` records them (it needs the package vizdoom). "
               "Coloured digits stand in")
-        digits = MovingDigits(episodes, frames, color=True).batch(slice(0, episodes))
+        digits = MovingDigits(episodes, frames, color=True, split=split).batch(slice(0, episodes))
         return torch.tensor(digits["video"]), torch.zeros(episodes, frames, 3)
-    recorded = ClipSet(folder, "train", frames)
-    each = len(recorded) // recorded.meta["splits"]["train"]  # clips of an episode
+    recorded = ClipSet(folder, split, frames)
+    each = len(recorded) // recorded.meta["splits"][split]  # clips of an episode
     walks = [recorded[i] for i in range(0, len(recorded), each)][:episodes]
     video, held = (torch.stack([torch.as_tensor(walk[name]) for walk in walks]) for name in ("video", "actions"))
     return video, held

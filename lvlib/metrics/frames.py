@@ -1,4 +1,5 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/12_measuring_video.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/12_measuring_video.py and
+# solutions/13_video_vqgan.py.
 """Frames of a video beside each other: is it a loop, and do its colours stay?"""
 
 import torch
@@ -39,3 +40,14 @@ def color_correlation(a: Tensor, b: Tensor, bins: int = 8) -> Tensor:
     norm = (x.square().sum(1) * y.square().sum(1)).sqrt()
     alike = (histograms[0] == histograms[1]).all(1).double()
     return torch.where(norm > 0, (x * y).sum(1) / norm, alike)
+
+
+# Introduced in solutions/13_video_vqgan.py
+def high_frequency_power(video: Tensor) -> Tensor:
+    """Mean square of a clip's frames without their long waves: (b, c, t, h, w) -> (b,). Waves of at
+    least a quarter cycle a pixel count, the upper half of what a row of pixels can hold."""
+    h, w = video.shape[-2:]
+    power = torch.fft.fft2(video, norm="ortho").abs().square()
+    rows, columns = (torch.fft.fftfreq(n, device=video.device) for n in (h, w))
+    short = torch.hypot(rows[:, None], columns) >= 0.25
+    return (power * short).flatten(1).mean(1)

@@ -162,4 +162,21 @@ EQUAL: dict[str, dict[str, str]] = {
         f"return (video[:, :, lag:] - video[:, :, :-lag]).square().mean({axes}).sqrt()": "axes in another order"
         for axes in ((2, 1, 3, 4), (1, 3, 2, 4), (1, 2, 4, 3))
     },
+    "13.2": {
+        "pairs = zip(fake[:-1], real[:-1])": STRICT,
+        "pairs = zip(fake[:-1], real[:-1], strict=False)": STRICT,
+        "return sum((F.l1_loss(a, b.detach()) for a, b in list(pairs)[::-1]), start=fake[0].new_zeros(()))":
+            "a sum has no order",
+        "return sum((F.l1_loss(b.detach(), a) for a, b in pairs), start=fake[0].new_zeros(()))":
+            "a difference without its sign has no direction",
+    } | {
+        f"return sum((F.l1_loss(a, b.detach()) for a, b in pairs), start={zero}.new_zeros(()))":
+            "a zero of the same dtype" for zero in (
+                "fake[-1]", "fake[0].detach()", "(2 * fake[0].detach() - fake[0])",
+                "((fake[0] + fake[0].detach()) / 2)", "torch.cat([fake[0][:1], fake[0][1:].detach()])")
+    },
+    "13.3": {
+        "rows, columns = (torch.fft.fftfreq(n) for n in (h, w))": GPU,
+        "short = torch.hypot(columns, rows[:, None]) >= 0.25": "a length has no order",
+    },
 }

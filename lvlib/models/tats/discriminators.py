@@ -41,8 +41,10 @@ class PatchDiscriminator(nn.Module):
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GANLoss) -> Tensor:
-    """What a discriminator lowers, from its logits of any shape: (). TATS, section 2.1 (vanilla);
-    official code (hinge)."""
+    """What a discriminator lowers, from its logits of real and of rebuilt patches, any shapes: ().
+
+    Finite for logits of any size. TATS, section 2.1 (vanilla); official code (hinge).
+    """
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()

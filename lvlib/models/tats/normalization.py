@@ -1,7 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/13_video_vqgan.py.
 """Norms for a GAN's volumes: BatchNorm over all processes, or GroupNorm. TATS, A.1."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -11,27 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NormKind = Literal["batch", "group"]
 
 
-class SumOverProcesses(torch.autograd.Function):
-    """x summed over the processes of a training; and so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm whose mean and variance are of the clips of all processes (any (b, channels, ...)).
-
-    torch's own is for GPUs alone.
-    """
+    """BatchNorm over the clips of all processes, (b, channels, ...). torch's is for GPUs alone."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass
@@ -40,21 +21,21 @@ class SyncBatchNorm(_BatchNorm):
         alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
         if alone or not self.training:
             return super().forward(x)
-        axes = [axis for axis in range(x.ndim) if axis != 1]
-        count = x.numel() / x.shape[1]
-        parts = torch.stack([x.float().sum(axes), x.float().square().sum(axes),
-                             x.new_full((x.shape[1],), count, dtype=torch.float)])
-        total, squares, number = SumOverProcesses.apply(parts)
+        from torch.distributed.nn.functional import all_reduce  # its gradient is summed, too
+
+        axes, shape = [axis for axis in range(x.ndim) if axis != 1], [1, -1] + [1] * (x.ndim - 2)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        here = wide.new_full((x.shape[1],), x.numel() / x.shape[1])
+        total, number = all_reduce(torch.stack([wide.sum(axes), here]))
         mean, n = total / number, number[0]
-        variance = (squares / number - mean.square()).clamp(min=0)
+        centred = wide - mean.view(shape)  # first: the mean of squares loses what is far from 0
+        variance = all_reduce(centred.square().sum(axes)) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        shift = (self.bias - mean * scale).view(shape)
-        return torch.addcmul(shift, x.float(), scale.view(shape)).to(x.dtype)
+        return torch.addcmul(self.bias.view(shape), centred, scale.view(shape)).to(x.dtype)
 
 
 def norm_of(kind: NormKind, channels: int) -> nn.Module:

@@ -41,7 +41,7 @@ def pad_volume(x: Tensor, amounts: list[tuple[int, int]], padding: TimePadding |
     return x if padding is None else pad_time(x, *time, padding)
 
 
-def side_by_side(weight: nn.Parameter) -> nn.Parameter:
+def channels_last(weight: nn.Parameter) -> nn.Parameter:
     """The same, with the channels of a place side by side in memory: a third faster on a CPU."""
     return nn.Parameter(weight.data.contiguous(memory_format=torch.channels_last_3d))
 
@@ -56,7 +56,7 @@ class PaddedConv3d(nn.Conv3d):
     def __init__(self, channels: int, out_channels: int, kernel: int,
                  stride: Triple = (1, 1, 1), time_padding: TimePadding | None = "replicate"):
         super().__init__(channels, out_channels, kernel, stride)
-        self.weight = side_by_side(self.weight)
+        self.weight = channels_last(self.weight)
         self.time_padding = time_padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class PaddedConvTranspose3d(nn.ConvTranspose3d):
     def __init__(self, channels: int, out_channels: int, kernel: int,
                  stride: Triple, time_padding: TimePadding = "replicate"):
         super().__init__(channels, out_channels, kernel, stride, padding=kernel - 1)
-        self.weight = side_by_side(self.weight)
+        self.weight = channels_last(self.weight)
         self.time_padding = time_padding
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/13_video_vqgan.py.
 """TATS's autoencoder: a 3D VQGAN that does not know where in time it is. TATS, section 2.1, A.1."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -13,13 +14,7 @@ from torch import Tensor, nn
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.common.volume import Triple
-from lvlib.models.tats.discriminators import (
-    GANLoss,
-    PatchDiscriminator,
-    discriminator_loss,
-    feature_matching,
-    generator_loss,
-)
+from lvlib.models.tats import discriminators as gan
 from lvlib.models.tats.normalization import NormKind, norm_of
 from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, TimePadding
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
@@ -27,7 +22,7 @@ from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
 
 
-class ResidualBlock(nn.Module):
+class VQGANBlock(nn.Module):
     """x plus two 3x3x3 convolutions, each after a norm and a SiLU. Official code.
 
     Where the convolutions add no frames of their own, x loses those that they lost.
@@ -47,7 +42,7 @@ class ResidualBlock(nn.Module):
         return x[:, :, lost:x.shape[2] - lost] + correction
 
 
-class Encoder(nn.Sequential):
+class VQGANEncoder(nn.Sequential):
     """Video (b, c, t, h, w) -> vectors (b, width, t', h', w'), twice as wide after each halving."""
 
     def __init__(self, config: "VQGANConfig"):
@@ -56,12 +51,12 @@ class Encoder(nn.Sequential):
         for stride in strides(config.downsample):
             layers.append(PaddedConv3d(width, 2 * width, 4, stride, padding))
             width *= 2
-            layers += [ResidualBlock(width, norm, padding)
+            layers += [VQGANBlock(width, norm, padding)
                        for _ in range(config.residual_blocks[0])]
         super().__init__(*layers, norm_of(norm, width), nn.SiLU())
 
 
-class Decoder(nn.Sequential):
+class VQGANDecoder(nn.Sequential):
     """The reverse; as wide at each size as the encoder is one halving below."""
 
     def __init__(self, config: "VQGANConfig"):
@@ -72,7 +67,7 @@ class Decoder(nn.Sequential):
             next_width = width if level == 0 else width // 2
             layers.append(PaddedConvTranspose3d(width, next_width, 4, stride, padding))
             width = next_width
-            layers += [ResidualBlock(width, norm, padding)
+            layers += [VQGANBlock(width, norm, padding)
                        for _ in range(config.residual_blocks[1])]
         super().__init__(*layers, PaddedConv3d(width, config.channels, 3, time_padding=padding))
 
@@ -86,16 +81,16 @@ class VQGAN(nn.Module):
     def __init__(self, config: "VQGANConfig"):
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = VQGANEncoder(config), VQGANDecoder(config)
         width = config.hidden * 2**len(strides(config.downsample))
         self.to_codes = nn.Conv3d(width, config.code_dim, 1)
         self.from_codes = nn.Conv3d(config.code_dim, width, 1)
         self.quantizer = EMACodebook(config.codes, config.code_dim, config.commitment,
                                      config.decay, config.restart)
-        self.discriminators = nn.ModuleDict() if config.gan_start is None else nn.ModuleDict({
-            "frame": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 2),
-            "clip": PatchDiscriminator(config.channels, config.disc_hidden, config.disc_layers, 3),
-        })
+        size = config.channels, config.disc_hidden, config.disc_layers
+        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
+        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
+                                             for name, dims in kinds.items()})
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> vectors (b, t', h', w', code_dim)."""
@@ -129,25 +124,26 @@ class VQGAN(nn.Module):
             metrics["perceptual_loss"] = distance
             loss = loss + config.perceptual_weight * distance
         judging = config.gan_start is not None and step >= config.gan_start
+        logits = {}
         if judging:
             for name, judge in self.discriminators.items():
-                seen = judge(fake[name])
-                with torch.no_grad():
-                    expected = judge(real[name])
-                deceived = generator_loss(seen[-1], config.gan_loss)
-                matched = feature_matching(seen, expected)
+                seen, expected = judge(fake[name]), judge(real[name])
+                logits[name] = expected[-1]
+                deceived = gan.generator_loss(seen[-1], config.gan_loss)
+                matched = gan.feature_matching(seen, expected)
                 metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
                 loss = loss + config.gan_weight * deceived + config.match_weight * matched
         yield "autoencoder", loss, metrics
         if judging:
-            yield "discriminator", *self.judge(real, {n: x.detach() for n, x in fake.items()})
+            yield "discriminator", *self.judge(logits, {n: x.detach() for n, x in fake.items()})
 
     def judge(self, real: dict[str, Tensor], fake: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
-        """The discriminators' loss, and what each says of real and of rebuilt ones, on average."""
+        """The discriminators' loss, and what each says on average. real: their logits of real
+        ones, which are of this step's weights still; fake: the rebuilt ones themselves."""
         losses, metrics = [], {}
         for name, judge in self.discriminators.items():
-            says = judge(real[name])[-1], judge(fake[name])[-1]
-            losses.append(discriminator_loss(*says, self.config.gan_loss))
+            says = real[name], judge(fake[name])[-1]
+            losses.append(gan.discriminator_loss(*says, self.config.gan_loss))
             metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
         return self.config.gan_weight * torch.stack(losses).sum(), metrics
 
@@ -185,7 +181,7 @@ MARGIN = 12  # and beside them: more than the decoder sees
 def random_frame(step: int, frames: int) -> int:
     """The frame that is judged at this step: the same in all clips, so that a batch in pieces sees
     what a whole one sees."""
-    return int(torch.randint(frames, (), generator=torch.Generator().manual_seed(step)))
+    return random.Random(step).randrange(frames)
 
 
 @dataclass(frozen=True)
@@ -216,16 +212,14 @@ class VQGANConfig:
     restart: float = 0.0
     """A code used less than this share of the mean is restarted; the paper has no restarts."""
     reconstruction_weight: float = 4.0
-    """Of the mean absolute error."""
     perceptual: str | None = "efficientnet-lite0"
     """Perceptual network: efficientnet-lite0, or your vgg16.pt for the paper's LPIPS; None."""
     perceptual_weight: float = 4.0
     match_weight: float = 4.0
-    """Of feature matching."""
     gan_weight: float = 1.0
     gan_start: int | None = 10_000
     """First step with discriminators; None for never."""
-    gan_loss: GANLoss = "hinge"
+    gan_loss: gan.GANLoss = "hinge"
     """hinge (official code) or vanilla (section 2.1)."""
     disc_hidden: int = 64
     """Channels of the discriminators' first layer (official code)."""
@@ -233,11 +227,10 @@ class VQGANConfig:
     """Layers of theirs that halve each axis (official code)."""
 
     def __post_init__(self):
-        check_sizes(self)
+        check_sizes_of_vqgan(self)
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError for a clip that does not
-        fit."""
+        """Of a clip (c, t, h, w): codes (t', h', w'). Raises ValueError where it does not fit."""
         channels, *size = video_shape
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
@@ -248,7 +241,7 @@ class VQGANConfig:
         return VQGAN(self)
 
 
-def check_sizes(config: VQGANConfig) -> None:
+def check_sizes_of_vqgan(config: VQGANConfig) -> None:
     """Raises ValueError for sizes that do not fit together."""
     check_numbers(config, "channels", "hidden", "codes", "code_dim", "disc_hidden", "disc_layers",
                   least=1)
@@ -256,9 +249,8 @@ def check_sizes(config: VQGANConfig) -> None:
                   "match_weight", "gan_weight", least=0)
     check_numbers(config, "decay", above=0, below=1)
     check_numbers(config, "restart", least=0, below=1)
-    check_choice(config, "padding", get_args(TimePadding))
-    check_choice(config, "norm", get_args(NormKind))
-    check_choice(config, "gan_loss", get_args(GANLoss))
+    for field, kinds in {"padding": TimePadding, "norm": NormKind, "gan_loss": gan.GANLoss}.items():
+        check_choice(config, field, get_args(kinds))
     if config.gan_start is not None:
         check_numbers(config, "gan_start", least=1)
     if any(blocks < 0 for blocks in config.residual_blocks):
