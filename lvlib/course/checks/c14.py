@@ -151,7 +151,7 @@ def _(fn, expect):
     expect(answer != (2, 1), "before and after have changed places", look_at="return before, after")
     answer = tuple(fn(_stack((4, 1))))
     expect(answer != (1, 2), "an odd number has its larger half in front", look_at="same_padding(...)[0]")
-    stack = _stack((3, 1), (4, 2), (3, 1))
+    stack = _stack((5, 1), (4, 2), (3, 1))
     answer = tuple(fn(stack))
     expect(answer != _walk(_sees, strides=False)(stack), "a place behind a stride is worth more frames",
            look_at="rate *= stride")
