@@ -63,12 +63,12 @@ def train_autoencoder(padding: TimePadding, train: Tensor, steps: int, seed: int
 
 
 def train_prior(autoencoder: VQGAN, train: Tensor, steps: int, seed: int = 0) -> TATS:
-    """A small prior of the codes of these clips, 32 a step, in evaluation mode."""
+    """A small prior of the codes of these clips, 16 a step, in evaluation mode."""
     codes = encode(autoencoder, train)
     torch.manual_seed(seed)
     model = TATSConfig(dim=128, heads=4, layers=4, hidden=512).build(autoencoder.config.latents(SHAPE), SHAPE)
-    fit(model, lambda: model.loss(codes[torch.randint(len(codes), (32,))], {})[0], steps,
-        f"prior, {autoencoder.config.padding}", rate=1.5e-3)
+    fit(model, lambda: model.loss(codes[torch.randint(len(codes), (16,))], {})[0], steps,
+        f"prior, {autoencoder.config.padding}", rate=2e-3)
     return model
 
 
@@ -136,10 +136,10 @@ class Figures:
     """Mean brightness, 0 to 1, of each window; that of real clips last."""
 
 
-def experiment(padding: TimePadding, seed: int, autoencoder_steps: int = 300, prior_steps: int = 400,
+def experiment(padding: TimePadding, seed: int, autoencoder_steps: int = 240, prior_steps: int = 300,
                samples: int = 64, videos: int = 256) -> Figures:
     """Trains both, and measures."""
-    train, test = long_digits(4000, seed, FRAMES), long_digits(videos, seed + 1000)
+    train, test = long_digits(2000, seed, FRAMES), long_digits(videos, seed + 1000)
     autoencoder = train_autoencoder(padding, train, autoencoder_steps, seed)
     prior = train_prior(autoencoder, train, prior_steps, seed)
     clips = test[:, :, FIRST:FIRST + FRAMES]
@@ -156,8 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paddings", nargs="+", choices=("zero", "replicate", "reflect", "circular"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--autoencoder-steps", type=int, default=300)
-    parser.add_argument("--prior-steps", type=int, default=400)
+    parser.add_argument("--autoencoder-steps", type=int, default=240)
+    parser.add_argument("--prior-steps", type=int, default=300)
     options = parser.parse_args()
     for seed in options.seeds:
         for padding in options.paddings:
