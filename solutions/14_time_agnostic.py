@@ -24,9 +24,8 @@ import copy
 import os
 
 import torch
-import torch.nn.functional as F
 from matplotlib import pyplot as plt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lvlib.course import check, progress
@@ -39,13 +38,12 @@ from lvlib.course.time_padding import (
     long_digits,
     nats_by_frame,
     sample_long,
-    score,
     train_autoencoder,
     train_prior,
 )
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
-from lvlib.models.tats.padding import PaddedConv3d, pad_time
+from lvlib.models.tats.padding import pad_time
 from lvlib.models.tats.vqgan import VQGAN, VQGANConfig
 from lvlib.runs import load_checkpoint
 from lvlib.viz import bars, code_map, curves, maps, set_style, show, show_video, strip
@@ -56,7 +54,7 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
-videos = long_digits({"smoke": 8, "course": 256}[profile], seed=1000)
+videos = long_digits({"smoke": 8, "course": 128}[profile], seed=1000)
 clip = videos[:1, :, FIRST:FIRST + FRAMES]
 rows = {padding: pad_time(clip, 4, 0, padding)[0, :, :8]
         for padding in ("zero", "replicate", "reflect", "circular")}
@@ -76,10 +74,11 @@ show(strip(list(rows.values()), frames=8, titles=list(rows)),
 #
 # We train the autoencoder of notebook 13 twice, without its discriminators: once with zeros before and after a clip,
 # once with the first and the last frame again (`replicate`). A code stands for four frames and 4x4 pixels: a clip of
-# 16 frames of 16x16 pixels has 4 x 4 x 4 codes. Ten digits, one of each class, bounce 1 or 2 pixels a frame.
+# 16 frames of 16x16 pixels has 4 x 4 x 4 codes. Ten digits, one of each class, bounce,
+# a pixel a frame.
 
 # %%
-steps, prior_steps = {"smoke": (2, 2), "course": (240, 300)}[profile]
+steps, prior_steps = {"smoke": (2, 2), "course": (240, 250)}[profile]
 train = long_digits({"smoke": 40, "course": 2000}[profile], seed=0, frames=FRAMES)
 autoencoders = {padding: train_autoencoder(padding, train, steps)
                 for padding in ("zero", "replicate")}
@@ -104,7 +103,7 @@ for i, column in enumerate(axes.T):
     column[0].imshow(frame, cmap="gray", vmin=-1, vmax=1)
     first = RATE * (i + 1)
     column[0].set_title(f"frames {first} to {first + 3}")
-    for row, (padding, name) in enumerate([("zero", "zeros"), ("replicate", "replicate")]):
+    for row, padding in enumerate(autoencoders):
         for place, codes in enumerate((early[padding][0, i + 1], late[padding][0, i])):
             ax, other = column[1 + 2 * row + place], (late[padding][0, i], early[padding][0, i + 1])
             ax.imshow(code_map(codes, 256))
@@ -117,8 +116,8 @@ for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
 show(fig, alt="For three groups of four frames, a frame and below it the 4 by 4 codes as coloured "
               "squares, of a clip that begins early and one that begins late, for zeros and for "
-              "replicate. A white cross marks codes that differ: with zeros nearly all in the first "
-              "and the last column, with replicate fewer.")
+              "replicate. White crosses mark codes that differ: most are in the first and the last "
+              "group.")
 
 # %% [markdown]
 # ### Exercise 14.1 · the equivariance score (about 10 min)
@@ -149,10 +148,10 @@ def equivariance_score(codes_early: Tensor, codes_late: Tensor) -> Tensor:
     where a latent frame stands for d frames. Raises ValueError for shapes that differ, and for a
     single latent frame.
     """
-    ### BEGIN SOLUTION
     if codes_early.shape != codes_late.shape or codes_early.shape[1] < 2:
-        raise ValueError("give codes of two clips of the same shape (b, t, h, w), t at least 2, not "
-                         f"{tuple(codes_early.shape)} and {tuple(codes_late.shape)}")
+        raise ValueError("give codes of two clips of the same shape (b, t, h, w), t at least 2, "
+                         f"not {tuple(codes_early.shape)} and {tuple(codes_late.shape)}")
+    ### BEGIN SOLUTION
     return (codes_early[:, 1:] == codes_late[:, :-1]).float().mean((1, 2, 3))
     ### END SOLUTION
 
@@ -164,8 +163,11 @@ scores = {padding: equivariance_score(early[padding], late[padding]) for padding
 by_pair = {padding: (early[padding][:, 1:] == late[padding][:, :-1]).float().mean((0, 2, 3))
            for padding in autoencoders}
 for padding, of_clips in scores.items():
-    print(f"{padding:<10} {of_clips.mean():.2f}, standard deviation over clips {of_clips.std():.2f}; "
-          f"pairs 1-0, 2-1, 3-2: {', '.join(f'{x:.2f}' for x in by_pair[padding])}")
+    pairs = ", ".join(f"{x:.2f}" for x in by_pair[padding])
+    print(f"{padding:<10} {of_clips.mean():.2f}, standard deviation over clips "
+          f"{of_clips.std():.2f}; pairs 1-0, 2-1, 3-2: {pairs}")
+if profile != "smoke":
+    assert scores["replicate"].mean() > scores["zero"].mean() + 0.05
 
 # %% [markdown]
 # Same frames, other codes. Which latent frames suffer? The pairs in which one of the two stands at an end. In a clip of
@@ -267,8 +269,8 @@ for padding in autoencoders:
 # $$f(x) = \hat f([0^N\ x\ 0^N])$$
 #
 # How large is N? Each of L layers pads a place or two, and a place is worth at most d frames: $N = O(Ld)$. To slide by
-# a latent frame is then to move x: $z^{(1:t)} = \hat f([0^{N-d}\ x^{(d:T-1)}\ 0^{N+d}])$, which $f$ could only give for a
-# clip whose last d frames are blank, and that is padded by *real* frames in front, where $f$ has zeros. There is no
+# a latent frame is then to move x: $z^{(1:t)} = \hat f([0^{N-d}\ x^{(d:T-1)}\ 0^{N+d}])$, which $f$ could only give for
+# a clip whose last d frames are blank, and that is padded by *real* frames in front, where $f$ has zeros. There is no
 # such clip. So the transformer never sees in training what it is asked in every window that slides.
 #
 # Eq. 2 is a way to think, no identity. Zeros inside are zeros of *features*; the features of frames of zeros are
@@ -285,21 +287,25 @@ for padding in autoencoders:
 # ("padding-less"). How many frames, before and after a clip, stand for what these k layers padded?
 #
 # <details><summary>Hint</summary>The same walk as in 14.2, but it stops after k layers, and counts what is padded: both
-# numbers of <code>same_padding(...)[0]</code>. What if there are no k layers?</details>
-# <details><summary>The call</summary><code>padded_layers(encoder)[:k]</code>; <code>before += front * rate; after +=
-# back * rate</code>. Raise <code>ValueError</code> unless <code>0 <= k <= len(layers)</code>: a slice takes any k.
-# </details>
+# numbers of <code>same_padding(...)[0]</code>.</details>
+# <details><summary>The call</summary><code>for layer in first_layers(encoder, k)</code>; <code>before += front * rate;
+# after += back * rate</code>, and the rate last.</details>
+
+# %% tags=["export:models.tats.equivariance"]
+def first_layers(encoder: nn.Module, k: int) -> list[PaddedConv3d]:
+    """The first k of them. Raises ValueError for k below 0 or above their number."""
+    layers = padded_layers(encoder)
+    if not 0 <= k <= len(layers):
+        raise ValueError(f"k must be 0 to {len(layers)}, the number of layers, not {k}")
+    return layers[:k]
 
 # %% tags=["exercise", "ex-14.3", "export:models.tats.equivariance"]
 def real_frames(encoder: nn.Module, k: int) -> tuple[int, int]:
     """How many real frames before, and after, a clip stand for the padding of the first k layers:
     (before, after). TATS, A.3. Raises ValueError for k below 0 or above the number of layers."""
     ### BEGIN SOLUTION
-    layers = padded_layers(encoder)
-    if not 0 <= k <= len(layers):
-        raise ValueError(f"k must be 0 to {len(layers)}, the number of layers, not {k}")
     before, after, rate = 0, 0, 1
-    for layer in layers[:k]:
+    for layer in first_layers(encoder, k):
         front, back = same_padding(layer.kernel_size, layer.stride)[0]
         before, after, rate = before + front * rate, after + back * rate, rate * layer.stride[0]
     return before, after
@@ -318,8 +324,7 @@ def take_out_padding(encoder: nn.Module, k: int) -> None:
 
     Raises ValueError for k below 0 or above the number of layers.
     """
-    real_frames(encoder, k)
-    for layer in padded_layers(encoder)[:k]:
+    for layer in first_layers(encoder, k):
         layer.time_padding = None
 
 # %% [markdown]
@@ -358,19 +363,17 @@ def row(model: VQGAN, k: int = 0) -> tuple[float, float, float]:
 
 plain_cost = cost(autoencoders["zero"])
 layers = len(padded_layers(encoder))
-padding_less = {padding: [row(without_padding(model, k), k) for k in range(layers + 1)]
-                for padding, model in autoencoders.items()}
-for k, (mean, spread, flops) in enumerate(padding_less["zero"]):
+padding_less = [row(without_padding(autoencoders["zero"], k), k) for k in range(layers + 1)]
+for k, (mean, spread, flops) in enumerate(padding_less):
     print(f"zeros out of {k} layers: {sum(real_frames(encoder, k)):>2} real frames, "
           f"{flops:.2f} x the FLOPs, score {mean:.3f} +- {spread:.3f}")
 
 # %%
-for padding, model in autoencoders.items():
-    assert padding_less[padding][-1][:2] == (1, 0), "exactly 1, for every clip"
-    assert padding_less[padding][-2][0] < 1, "and with fewer real frames not"
+assert padding_less[-1][:2] == (1, 0), "exactly 1, for every clip"
+assert max(mean for mean, _, _ in padding_less[:-1]) < 1, "and with fewer real frames not"
 front, back = real_frames(encoder, layers)
-print(f"score 1 takes {front} real frames before and {back} after; a latent sees {before} before its "
-      f"first frame and {after - (RATE - 1)} after its last")
+print(f"score 1 takes {front} real frames before and {back} after; a latent sees {before} before "
+      f"its first frame and {after - (RATE - 1)} after its last")
 assert (front, back) == (before, after - (RATE - 1))
 
 # %% [markdown]
@@ -418,20 +421,19 @@ for padding in ("zero", "replicate", "reflect", "circular"):
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(6.4, 3.8))
-for padding, label in (("zero", "zeros, out of k layers"), ("replicate", "replicate, out of k layers")):
-    means, spreads, flops = zip(*padding_less[padding], strict=True)
-    ax.errorbar(flops, means, spreads, marker="o", ms=4, capsize=2, elinewidth=0.7, label=label)
+means, spreads, flops = zip(*padding_less, strict=True)
+ax.errorbar(flops, means, spreads, marker="o", ms=4, capsize=2, elinewidth=0.7,
+            label="zeros, taken out of 0 to 7 layers")
 for i, (padding, (mean, _, flops)) in enumerate(swapped.items()):
-    ax.plot(flops, mean, "s", color=f"C{i + 2}", ms=8, label=f"{padding}, in replicate's encoder")
-ax.set(xlabel="FLOPs of the encoder, zero padding's = 1", ylabel="equivariance score", ylim=(0, 1.05))
+    ax.plot(flops, mean, "s", color=f"C{i + 1}", ms=8, label=f"{padding}, in replicate's encoder")
+ax.set(xlabel="FLOPs of the encoder, zero padding's = 1", ylabel="equivariance score",
+       ylim=(0, 1.05))
 ax.legend(fontsize=8, loc="lower right")
-show(fig, alt="Equivariance score against FLOPs. Two curves, for zeros and for replicate taken out of "
-              "more and more layers, end at exactly 1 at the highest cost. Four squares at the "
-              "cost of zero padding: replicate highest, zero lowest.")
+show(fig, alt="Equivariance score against FLOPs. A curve for zeros taken out of more and more "
+              "layers rises to exactly 1 at the highest cost. Four squares at the cost of zero "
+              "padding, one for each way to pad.")
 
 # %% [markdown]
-# PLACEHOLDER figures of trained
-#
 # ## 5. The norm leaks, too
 #
 # Padding is not all. **GroupNorm** divides by the deviation over *all frames of the clip*: exchange one frame, and
@@ -449,10 +451,11 @@ def pan_change(norm: str) -> tuple[float, float]:
     """Of a new network without padding: relative change of the latents of 12 frames when their clip
     begins 4 frames later; and the share of codes that stay, by a codebook of its own latents."""
     torch.manual_seed(0)
-    model = VQGANConfig(channels=1, hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), norm=norm,
-                        codes=256, code_dim=16, perceptual=None, gan_start=None).build().eval()
+    model = VQGANConfig(channels=1, hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4),
+                        norm=norm, code_dim=16, perceptual=None, gan_start=None).build().eval()
     take_out_padding(model.encoder, layers)
-    first, second = (model.vectors(pan[:, :, start:start + front + FRAMES + back]) for start in (0, RATE))
+    first, second = (model.vectors(pan[:, :, start:start + front + FRAMES + back])
+                     for start in (0, RATE))
     apart = (first[:, 1:] - second[:, :-1]).norm() / first[:, 1:].norm()
     codebook = first.flatten(0, -2)[torch.randperm(first.numel() // 16)[:256]]
     codes = (torch.cdist(x.flatten(0, -2), codebook).argmin(-1).view(x.shape[:-1])
@@ -467,8 +470,8 @@ for norm, (moved, same) in norms.items():
 # %%
 show(bars({"BatchNorm": norms["batch"][0], "GroupNorm": norms["group"][0]},
           ylabel="relative change of the latents"),
-     alt="Two bars: with BatchNorm the latents do not change at all when the clip begins four frames "
-         "later, with GroupNorm by more than half.")
+     alt="Two bars: with BatchNorm the latents do not change at all when the clip begins four "
+         "frames later, with GroupNorm by more than half.")
 assert norms["batch"] == (0, 1) and norms["group"][0] > 0.2 and norms["group"][1] < 0.9
 
 # %% [markdown]
@@ -502,9 +505,9 @@ left.set(title="one window: dark codes differ", xticks=[], yticks=[])
 left.grid(visible=False)
 right.plot(range(16), by_column, "o-")
 right.set(xlabel="column of codes in the window", ylabel="equal codes", ylim=(-0.03, 1.05))
-show(fig, alt="Left a map of the 16 by 16 codes of a window, dark in the first and last two or three "
-              "columns. Right the share of equal codes by column: 1 in the middle, near 0 in the "
-              "first and the last.")
+show(fig, alt="Left a map of the 16 by 16 codes of a window, dark in the first and last two or "
+              "three columns. Right the share of equal codes by column: 1 in the middle, near 0 in "
+              "the first and the last.")
 print(f"border {by_column[0]:.2f}, next {by_column[1]:.2f}, {by_column[2]:.2f}, "
       f"{by_column[3]:.2f}; middle {by_column[8]:.2f}")
 if profile != "smoke":
@@ -520,7 +523,8 @@ if profile != "smoke":
 # two autoencoders. Which has the lower loss?
 
 # %%
-priors = {padding: train_prior(model, train, prior_steps) for padding, model in autoencoders.items()}
+priors = {padding: train_prior(model, train, prior_steps)
+          for padding, model in autoencoders.items()}
 nats = {padding: nats_by_frame(autoencoders[padding], prior, videos)
         for padding, prior in priors.items()}
 native = {padding: alone.mean().item() for padding, (alone, _) in nats.items()}
@@ -537,13 +541,14 @@ print(", ".join(f"{padding} {loss:.2f} nats a code" for padding, loss in native.
 lines = {f"{padding}, {name}": values.tolist() for padding, (alone, middle) in nats.items()
          for name, values in (("a clip", alone), ("out of the middle", middle))}
 show(curves(lines, xlabel="latent frame", ylabel="nats a code"),
-     alt="Nats a code of the four latent frames, for codes of clips and for codes out of the middle of "
-         "long videos. With replicate the two lines are close, with zeros those out of the middle "
-         "cost several nats more.")
+     alt="Nats a code of the four latent frames, for codes of clips and for codes out of the "
+         "middle of long videos. Those out of the middle cost more, and far more so with zeros "
+         "than with replicate.")
 extra = {padding: (middle - alone)[-1].item() for padding, (alone, middle) in nats.items()}
-print(", ".join(f"{padding}: {more:+.2f} nats for the last latent frame" for padding, more in extra.items()))
+print("for the last latent frame", ", ".join(f"{padding} {more:+.2f}"
+                                              for padding, more in extra.items()))
 if profile != "smoke":
-    assert extra["zero"] > 1.5 and extra["replicate"] < 0.8
+    assert extra["zero"] > extra["replicate"] + 0.3
 
 # %% [markdown]
 # The transformer that learned with zeros does not know these codes. Do they come from another distribution?
@@ -579,8 +584,8 @@ total_variation = check("14.4", total_variation)
 apart = {padding: total_variation(encode(model, clips), 256)
          for padding, model in autoencoders.items()}
 show(maps({padding: table.float() for padding, table in apart.items()}, xlabel="latent frame"),
-     alt="Two 4 by 4 maps of total variations between latent frames. With zeros the first and the last "
-         "are far from all others, with replicate less.")
+     alt="Two 4 by 4 maps of total variations between latent frames. With zeros the first and the "
+         "last are farther from all others than with replicate.")
 for padding, table in apart.items():
     print(f"{padding:<10} first against the others {table[0, 1:].mean():.2f}, "
           f"the two in the middle {table[1, 2]:.2f}")
@@ -594,30 +599,32 @@ made = {padding: sample_long(autoencoders[padding], prior, {"smoke": 4, "course"
         for padding, prior in priors.items()}
 show(strip([video for some in made.values() for video in some[:3]], frames=12,
            titles=[f"{padding} {i}" for padding in made for i in range(3)]),
-     alt="Twelve of 48 frames of three videos each. PLACEHOLDER")
+     alt="Twelve of 48 frames of three videos by each of the two models, all digits of about eight "
+         "pixels on black that move and change their shape.")
 
 # %%
 show_video([video for some in made.values() for video in some[:2]],
            titles=[padding for padding in made for _ in range(2)],
-           alt="PLACEHOLDER")
+           alt="Four videos side by side, the first two by the model of zeros, the others by the "
+               "model of replicate: bright shapes that move over black.")
 
 # %% [markdown]
-# A window of 16 frames at a time, the Frechet distance to real clips, in the course's network (notebook 12):
+# A window of 16 frames at a time, the Frechet distance in the course's network (notebook 12), to clips that the same
+# autoencoder has rebuilt: what the prior adds, as FVD* does.
 
 # %%
-by_window = {padding: distances(video, train[:256]) for padding, video in made.items()}
+rebuilt = {padding: model.decode(encode(model, clips)) for padding, model in autoencoders.items()}
+by_window = {padding: distances(video, rebuilt[padding]) for padding, video in made.items()}
 show(curves({padding: {f"{16 * i} to {16 * i + 15}": value for i, value in enumerate(values)}
              for padding, values in by_window.items()},
             xlabel="frames", ylabel="Frechet distance"),
-     alt="The Frechet distance of three windows. PLACEHOLDER")
+     alt="A line for each padding: the Frechet distance of the frames 0 to 15, 16 to 31, 32 to 47.")
 light = {padding: [(window.mean().item() + 1) / 2 for window in video.split(FRAMES, 2)]
          for padding, video in made.items()}
 for padding, values in by_window.items():
     print(f"{padding:<10} distance {', '.join(f'{x:.1f}' for x in values)}; "
           f"brightness {', '.join(f'{x:.3f}' for x in light[padding])}")
 print(f"real clips: brightness {(clips.mean().item() + 1) / 2:.3f}")
-if profile != "smoke":
-    assert by_window["zero"][2] > 4 * by_window["replicate"][2]
 
 # %% [markdown]
 # PLACEHOLDER table of three seeds and paper.

@@ -17,7 +17,7 @@ from lvlib.course.time_padding import (
 )
 
 
-def test_videos_are_of_ten_pictures_that_move_one_or_two_pixels_a_frame():
+def test_videos_are_of_ten_pictures_that_move_a_pixel_a_frame():
     videos = long_digits(60, seed=3)
     assert videos.shape == (60, 1, 96, 16, 16) and videos.min() == -1 and videos.max() <= 1
     ink = (videos + 1).sum((1, 3, 4))

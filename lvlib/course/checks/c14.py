@@ -218,7 +218,7 @@ def _(fn, expect):
             fn(stack, k)
         except ValueError:
             continue
-        expect(False, "a k that is no number of layers should be a ValueError", look_at="0 <= k <= len(layers)")
+        expect(False, "a k that is no number of layers should be a ValueError", look_at="first_layers(encoder, k)")
 
 
 def _variation(codes, num_codes, distance=lambda p, q: (p - q).abs().sum() / 2, axis=1):
@@ -232,6 +232,9 @@ def _variation_cases(draw):
     yield Case("one clip of one latent frame", (draw.integers(0, 5, 1, 1, 3, 2), 5), loose=True)
     b, t, h, w, n = draw.size(2, 4), draw.size(5, 8), draw.size(1, 3), draw.size(4, 6), draw.size(3, 20)
     yield Case(f"{b} clips of {t} x {h} x {w} codes out of {n}", (draw.integers(0, n, b, t, h, w), n), loose=True)
+    some = draw.integers(0, 40, 3, 4, 2, 2)
+    some[:, 2] += 900
+    yield Case("1,000 codes, most of which never occur", (some, 1000), loose=True)
     yield Case("a single code", (torch.zeros(2, 3, 2, 2, dtype=torch.int64), 1), loose=True)
     apart = torch.arange(4)[None, :, None, None].expand(3, 4, 2, 3)
     yield Case("latent frames that share no code", (apart, 9), loose=True)

@@ -16,8 +16,8 @@ def equivariance_score(codes_early: Tensor, codes_late: Tensor) -> Tensor:
     single latent frame.
     """
     if codes_early.shape != codes_late.shape or codes_early.shape[1] < 2:
-        raise ValueError("give codes of two clips of the same shape (b, t, h, w), t at least 2, not "
-                         f"{tuple(codes_early.shape)} and {tuple(codes_late.shape)}")
+        raise ValueError("give codes of two clips of the same shape (b, t, h, w), t at least 2, "
+                         f"not {tuple(codes_early.shape)} and {tuple(codes_late.shape)}")
     return (codes_early[:, 1:] == codes_late[:, :-1]).float().mean((1, 2, 3))
 
 
@@ -39,14 +39,19 @@ def receptive_field(encoder: nn.Module) -> tuple[int, int]:
     return before, after
 
 
-def real_frames(encoder: nn.Module, k: int) -> tuple[int, int]:
-    """How many real frames before, and after, a clip stand for the padding of the first k layers:
-    (before, after). TATS, A.3. Raises ValueError for k below 0 or above the number of layers."""
+def first_layers(encoder: nn.Module, k: int) -> list[PaddedConv3d]:
+    """The first k of them. Raises ValueError for k below 0 or above their number."""
     layers = padded_layers(encoder)
     if not 0 <= k <= len(layers):
         raise ValueError(f"k must be 0 to {len(layers)}, the number of layers, not {k}")
+    return layers[:k]
+
+
+def real_frames(encoder: nn.Module, k: int) -> tuple[int, int]:
+    """How many real frames before, and after, a clip stand for the padding of the first k layers:
+    (before, after). TATS, A.3. Raises ValueError for k below 0 or above the number of layers."""
     before, after, rate = 0, 0, 1
-    for layer in layers[:k]:
+    for layer in first_layers(encoder, k):
         front, back = same_padding(layer.kernel_size, layer.stride)[0]
         before, after, rate = before + front * rate, after + back * rate, rate * layer.stride[0]
     return before, after
@@ -58,8 +63,7 @@ def take_out_padding(encoder: nn.Module, k: int) -> None:
 
     Raises ValueError for k below 0 or above the number of layers.
     """
-    real_frames(encoder, k)
-    for layer in padded_layers(encoder)[:k]:
+    for layer in first_layers(encoder, k):
         layer.time_padding = None
 
 
