@@ -46,7 +46,7 @@ from lvlib.metrics.pixels import psnr
 from lvlib.models.tats.padding import pad_time
 from lvlib.models.tats.vqgan import VQGAN, VQGANConfig
 from lvlib.runs import load_checkpoint
-from lvlib.viz import bars, code_map, curves, maps, set_style, show, show_video, strip
+from lvlib.viz import bars, code_map, curves, set_style, show, show_video, strip
 
 set_style()
 
@@ -78,7 +78,7 @@ show(strip(list(rows.values()), frames=8, titles=list(rows)),
 # a pixel a frame.
 
 # %%
-steps, prior_steps = {"smoke": (2, 2), "course": (240, 250)}[profile]
+steps, prior_steps = {"smoke": (2, 2), "course": (200, 300)}[profile]
 train = long_digits({"smoke": 40, "course": 2000}[profile], seed=0, frames=FRAMES)
 autoencoders = {padding: train_autoencoder(padding, train, steps)
                 for padding in ("zero", "replicate")}
@@ -435,10 +435,10 @@ show(fig, alt="Equivariance score against FLOPs. A curve for zeros taken out of 
               "padding, one for each way to pad.")
 
 # %% [markdown]
-# Of the paddings that cost nothing, replicate is far above zeros, and reflect lies between. Circular has 1, by
-# accident: our digit needs 16 frames for its way there and back, and so the end of a clip *is* what comes before it.
-# For a video that repeats itself in step with its clips, circular padding is real frames. The curve is not all rising:
-# to take the zeros out of the first layer alone makes things worse, for the layers behind it have learned with them.
+# Of the paddings that cost nothing replicate is far above zeros, and reflect below it. Circular is above replicate
+# here, by accident: our digit needs 14 frames for its way there and back, and so the end of a clip of 16 is nearly what
+# came before it. (Were it 16, circular would have exactly 1: we tried.) The curve is not all rising: to take the zeros
+# out of the first layer alone makes things worse, for the layers behind it have learned with them.
 #
 # The paper's Fig. 13 is a picture without a table: in words, replicate has 0.75, all real frames have 1, and reflect
 # and circular lie below replicate. It does not say whether it trained an encoder for each padding. Ours was trained
@@ -541,7 +541,8 @@ native = {padding: alone.mean().item() for padding, (alone, _) in nats.items()}
 print(", ".join(f"{padding} {loss:.2f} nats a code" for padding, loss in native.items()))
 
 # %% [markdown]
-# Hardly a difference. The loss on clips of training says nothing of what follows.
+# The loss is that of clips as in training. It says nothing of what follows: in the two worlds that we tried zeros cost
+# 0.1 nats more (digits of 8 pixels) and 0.7 (these), and in a larger one, below, they cost less.
 #
 # Now to what a window that slides asks for. We take the *same* clips, but their codes from the middle of a long
 # encoding, where the neighbours are real frames: the kind of codes that a window finds behind itself. How many more
@@ -558,7 +559,7 @@ extra = {padding: (middle - alone)[-1].item() for padding, (alone, middle) in na
 print("for the last latent frame", ", ".join(f"{padding} {more:+.2f}"
                                               for padding, more in extra.items()))
 if profile != "smoke":
-    assert extra["zero"] > extra["replicate"] + 0.3
+    assert extra["zero"] > 1.5 and extra["replicate"] < 0.8
 
 # %% [markdown]
 # The transformer that learned with zeros does not know these codes. Do they come from another distribution?
@@ -593,9 +594,11 @@ total_variation = check("14.4", total_variation)
 # %%
 apart = {padding: total_variation(encode(model, clips), 256)
          for padding, model in autoencoders.items()}
-show(maps({padding: table.float() for padding, table in apart.items()}, xlabel="latent frame"),
-     alt="Two 4 by 4 maps of total variations between latent frames. With zeros the first and the "
-         "last are farther from all others than with replicate.")
+show(bars({f"{padding}\n{name}": float(table[i, j]) for padding, table in apart.items()
+           for name, (i, j) in {"first, second": (0, 1), "second, third": (1, 2),
+                                "third, last": (2, 3)}.items()}, ylabel="total variation"),
+     alt="Bars of the total variation between neighbouring latent frames. With zeros those at an "
+         "end are far from their neighbours; with replicate all are nearer to each other.")
 for padding, table in apart.items():
     print(f"{padding:<10} first against the others {table[0, 1:].mean():.2f}, "
           f"the two in the middle {table[1, 2]:.2f}")
@@ -609,8 +612,8 @@ made = {padding: sample_long(autoencoders[padding], prior, {"smoke": 4, "course"
         for padding, prior in priors.items()}
 show(strip([video for some in made.values() for video in some[:3]], frames=12,
            titles=[f"{padding} {i}" for padding in made for i in range(3)]),
-     alt="Twelve of 48 frames of three videos by each of the two models, all digits of about eight "
-         "pixels on black that move and change their shape.")
+     alt="Twelve of 48 frames of three videos by each of the two models, blurred bright shapes on "
+         "black that move and change. Hardly one is a digit.")
 
 # %%
 show_video([video for some in made.values() for video in some[:2]],
@@ -638,16 +641,16 @@ print(f"real clips: brightness {(clips.mean().item() + 1) / 2:.3f}")
 
 # %% [markdown]
 # What is to be seen are blobs, with both. A minute of training is too little for this prior: three nats a code are far
-# from the truth, which is a digit, its place and its way. So the distances say little: 2.3, 2.5 and 2.6 with zeros, and
-# 1.8, 1.8 and 2.0 with replicate. The light says more: with zeros it changes by a fifth after the first window, with
-# replicate it stays. Notebook 15 has models that were trained for longer.
+# from the truth, which is a digit, its place and its way. So the distances say little: 1.8, 2.3 and 2.3 with zeros, and
+# 1.0, 1.5 and 1.7 with replicate. The light says more: with zeros it is a third too bright after the first window, with
+# replicate it is right. Notebook 15 has models that were trained for longer.
 #
 # | | ours, 16x16 pixels, one seed | TATS, 128x128 |
 # |---|---|---|
-# | equivariance score, zeros / replicate | 0.37 / 0.56 | - / 0.75 |
+# | equivariance score, zeros / replicate | 0.39 / 0.56 | - / 0.75 |
 # | with real frames | 1 | 1 |
 # | real frames that it takes | 32 | not said; by our count 60 |
-# | more nats for the last latent frame, zeros / replicate | 2.14 / 0.23 | - |
+# | more nats for the last latent frame, zeros / replicate | 2.06 / 0.16 | - |
 #
 # **What we can say.** Zeros tell the codes where in a clip they are, a prior learns it, and codes from anywhere else
 # cost it two nats each. Replicate removes most of that at no cost, and real frames all of it.
@@ -678,10 +681,12 @@ print(f"real clips: brightness {(clips.mean().item() + 1) / 2:.3f}")
 # The first takes half an hour of one core; the second is 30,000 steps of 96 clips, on 8 V100 57 hours (B.2).
 #
 # ### Questions to think about
-# 1. Replicate beats reflect and circular, though these show real movement. Why?
-#    <details><summary>Answer</summary>Because it is nearer to what comes. A digit that moves to the right is, a frame
-#    later, nearly where it was; played backwards it is two pixels off, and the other end of the clip shows it
-#    somewhere else. The paper's walking person rather stops than walks backwards.</details>
+# 1. In the paper replicate beats reflect and circular, though these show real movement. Why? And why does circular win
+#    here?
+#    <details><summary>Answer</summary>Replicate is nearer to what comes: a digit that moves to the right is, a frame
+#    later, nearly where it was; played backwards it is two pixels off. The paper's walking person rather stops than
+#    walks backwards. The other end of a clip has nothing to do with it, except for a video that repeats itself in step
+#    with its clips, as our bouncing digits nearly do.</details>
 # 2. The decoder pads, too. Is that a problem for long videos?
 #    <details><summary>Answer</summary>Hardly. A long row of codes is decoded as a whole, or in pieces with a margin as
 #    `VQGAN.decode` does, and its middle sees real codes. Only the ends of the video are padded. It was the codes that
