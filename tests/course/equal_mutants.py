@@ -156,6 +156,25 @@ EQUAL: dict[str, dict[str, str]] = {
                          "return (probs * (logs - logs[:, :1])).sum(-1).float()"), FLOAT64),
         "logs = probs.clamp(min=1e-12).log()": "this number is LEAST",
     },
+    "14.1": {
+        f"return (codes_early[:, 1:] == codes_late[:, :-1]).float().mean({axes})": "axes in another order"
+        for axes in ((2, 1, 3), (1, 3, 2))
+    },
+    "14.2": {
+        "return (int(before), after)": SAME_TYPE,
+        "return (before, int(after))": SAME_TYPE,
+    } | {
+        f"after += (layer.kernel_size[{axis}] - 1 - padding) * rate": "kernels are cubes" for axis in (1, -1)
+    },
+    "14.3": {"return (int(before), after)": SAME_TYPE, "return (before, int(after))": SAME_TYPE},
+    "14.4": {
+        "return (torch.cdist(shares, shares, p=1) / 2).float()": FLOAT64,
+        "return (torch.cdist(shares, shares, p=1) / 2).mT": "a distance has no direction",
+        "shares = counts / counts.sum(1, keepdim=True)": FLOAT64,
+        "shares = counts.float() / counts.sum(1, keepdim=True)": FLOAT64,
+        "shares = counts.double() / counts[:1].expand_as(counts).sum(1, keepdim=True)":
+            "all latent frames have equally many codes",
+    },
     "15.3": {
         "return (video[:, :, :-lag] - video[:, :, lag:]).square().mean((1, 2, 3, 4)).sqrt()": "a square has no sign",
     } | {

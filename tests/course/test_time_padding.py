@@ -1,0 +1,67 @@
+"""The experiment of notebook 14: its parts, and what it shows, for three seeds."""
+
+import pytest
+import torch
+
+from lvlib.course.time_padding import (
+    FIRST,
+    FRAMES,
+    RATE,
+    encode,
+    experiment,
+    long_digits,
+    nats_by_frame,
+    sample_long,
+    train_autoencoder,
+    train_prior,
+)
+
+
+def test_videos_are_of_ten_pictures_that_move_a_pixel_a_frame():
+    videos = long_digits(60, seed=3)
+    assert videos.shape == (60, 1, 96, 16, 16) and videos.min() == -1 and videos.max() <= 1
+    ink = (videos + 1).sum((1, 3, 4))
+    assert torch.allclose(ink, ink[:, :1].expand_as(ink))  # nothing is cut off or changes
+    assert len({round(float(x), 2) for x in ink[:, 0]}) <= 10
+    assert (videos[:, :, 1:] != videos[:, :, :-1]).flatten(3).any(-1).all()
+    assert not torch.equal(long_digits(60, seed=4), videos)
+    assert torch.equal(long_digits(60, seed=3, frames=FRAMES), videos[:, :, :FRAMES])
+
+
+@pytest.fixture(scope="module")
+def models():
+    train = long_digits(32, seed=0, frames=FRAMES)
+    autoencoder = train_autoencoder("zero", train, 2)
+    return autoencoder, train_prior(autoencoder, train, 2)
+
+
+def test_nats_are_those_of_codes_of_a_clip_and_out_of_the_middle(models):
+    autoencoder, prior = models
+    videos = 3 * torch.randn(5, 1, 96, 16, 16)  # more codes than so young an autoencoder gives digits
+    alone, middle = nats_by_frame(autoencoder, prior, videos)
+    by_hand = [prior.nll(codes, {}).mean(0).view(4, 16).mean(1) for codes in (
+        autoencoder.encode(videos[:, :, FIRST:FIRST + FRAMES]),
+        autoencoder.encode(videos)[:, FIRST // RATE:FIRST // RATE + 4])]
+    assert torch.allclose(alone, by_hand[0], atol=1e-5) and torch.allclose(middle, by_hand[1], atol=1e-5)
+    assert not torch.allclose(alone, middle, atol=1e-5)
+    assert torch.equal(encode(autoencoder, videos), autoencoder.encode(videos))
+
+
+def test_samples_are_as_long_as_asked_for_and_the_same_for_the_same_seed(models):
+    made, again = (sample_long(*models, 2, frames=24, seed=5) for _ in range(2))
+    assert made.shape == (2, 1, 24, 16, 16) and torch.equal(made, again)
+
+
+def test_the_figures_of_a_short_experiment():
+    figures = experiment("reflect", 1, 2, 2, samples=4, videos=8)
+    assert (figures.padding, figures.seed) == ("reflect", 1) and 0 <= figures.equivariance <= 1
+    assert len(figures.distances) == len(figures.to_rebuilt) == 3 and len(figures.light) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_zeros_leak_time(seed):
+    zero, replicate = (experiment(padding, seed) for padding in ("zero", "replicate"))
+    print(zero, replicate, sep="\n")
+    assert replicate.equivariance - zero.equivariance > 0.1
+    assert zero.extra_last > 1.5 and replicate.extra_last < 0.8
