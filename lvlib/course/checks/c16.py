@@ -31,7 +31,7 @@ def _mask(rule):
 
 def _pair_cases(draw, case):
     """All pairs of places in rows of several sizes; one pair; int32."""
-    sizes = [(2, 6, 2), (1, 1, 1), (1, 3, 1), (3, 2, 2), (draw.size(2, 6), draw.size(4, 9), draw.size(1, 6))]
+    sizes = [(2, 6, 2), (1, 1, 1), (3, 2, 2), (1, 3, 4), (draw.size(2, 6), draw.size(4, 9), draw.size(1, 6))]
     for first, middle, last in sizes:
         place = torch.arange(first + middle + last)
         yield case(f"all pairs of {first} + {middle} + {last} places", first, middle, place[:, None], place)
@@ -230,16 +230,10 @@ def _largest(difference):
     return difference.abs().amax((0, 2))
 
 
-def _in_place(predict, codes, place, num_codes):
-    before = predict(codes)
-    _next_code(codes, place, num_codes)
-    return _largest(predict(codes) - before)
-
-
 @exercise("16.5", reference=probe, wrong={
     "some codes stay what they were": _probing(lambda codes, place, num_codes: codes[:, place].zero_(), _largest),
-    "the codes must stay below num_codes": _probing(lambda codes, place, num_codes: codes[:, place].clamp_(
-        num_codes - 1, num_codes - 1), _largest),
+    "the codes must stay below num_codes": _probing(lambda codes, place, num_codes: codes[:, place].add_(1),
+                                                     _largest),
     "one place alone is changed": _probing(lambda codes, place, num_codes: codes.copy_((codes + 1) % num_codes),
                                            _largest),
     "a change may be negative, too": _probing(_next_code, lambda difference: difference.amax((0, 2))),
@@ -247,28 +241,31 @@ def _in_place(predict, codes, place, num_codes):
     "the result has a number for each place": _probing(_next_code, lambda difference: difference.abs().amax(2)),
     "the largest change of any clip, not the mean": _probing(_next_code, lambda difference: difference.abs().mean((
         0, 2))),
-    "the codes that were given are changed": _in_place,
 }, cases=_probe_cases)
 def _(fn, expect):
-    asked = []
+    asked, table = [], torch.tensor([0.0, 1.0, 4.0, 9.0])
+    codes = torch.tensor([[0, 1, 1, 0, 1, 2], [2, 1, 0, 0, 1, 2], [0, 0, 1, 0, 1, 1], [2, 2, 0, 2, 2, 2]])
 
-    def predict(codes):
-        asked.append(codes.clone())
-        return torch.einsum("ij, bjd -> bid", weights, table[codes])
+    def predict(codes, logits=(1.0, 0.0)):
+        """Of each place the sum of what stood before it, squared, times each of the logits."""
+        asked.extend(codes.clone().split(4))
+        return torch.einsum("bi, d -> bid", table[codes].cumsum(1) - table[codes], torch.tensor(logits))
 
-    weights, table = torch.ones(6, 6).tril(-1), torch.tensor([[0.0, 0.0], [3.0, -3.0], [1.0, -1.0]])
-    weights[5] *= 2
-    codes = torch.tensor([[0, 1, 2, 0, 1, 2], [2, 1, 0, 0, 1, 2], [0, 0, 1, 0, 1, 1], [2, 2, 2, 2, 2, 2]])
-    before = codes.clone()
     found = fn(predict, codes, 2, 3)
-    expect(torch.equal(codes, before), "the codes that were given are changed", look_at="codes.clone()")
-    expect(found.shape == (6,), "the result has a number for each place", look_at="amax over clips and codes")
+    expect(found.shape == (6,), "the result has a number for each place", look_at="amax over clips and logits")
     changed = [other for other in asked if not torch.equal(other, codes)]
     expect(changed, "no code was changed", look_at="codes[:, place]")
     for other in changed:
         expect(torch.equal(other[:, [0, 1, 3, 4, 5]], codes[:, [0, 1, 3, 4, 5]]), "one place alone is changed",
                look_at="codes[:, place]")
+    fn(predict, codes, 5, 3)
+    for other in asked:
+        expect((other < 3).all(), "the codes must stay below num_codes", look_at="% num_codes")
+    for other in changed:
         expect((other[:, 2] != codes[:, 2]).all(), "some codes stay what they were", look_at="(code + 1) % num_codes")
-        expect((other < 3).all() and (other >= 0).all(), "the codes must stay below num_codes", look_at="% num_codes")
-    expect(found[3:].gt(0).all(), "a change may be negative, too, or cancel another", look_at="abs().amax")
-    expect(torch.equal(found > 0, torch.arange(6) > 2), "it must find out by changing the codes", look_at="predict")
+    falls = fn(lambda codes: predict(codes, (-1.0, -1.0)), codes, 2, 3)
+    expect(falls[5] > 0, "a change may be negative, too", look_at="abs()")
+    opposed = fn(lambda codes: predict(codes, (1.0, -1.0)), codes, 2, 3)
+    expect(opposed[5] > 0, "changes may cancel each other", look_at="abs() before all else")
+    expect(found[5] == 3, "the largest change of any clip, not the mean", look_at="amax")
+    expect(found.tolist() == [0, 0, 0, 3, 3, 3], "these are not the changes of the predictions", look_at="predict")
