@@ -156,4 +156,8 @@ EQUAL: dict[str, dict[str, str]] = {
                          "return (probs * (logs - logs[:, :1])).sum(-1).float()"), FLOAT64),
         "logs = probs.clamp(min=1e-12).log()": "this number is LEAST",
     },
+    "16.5": {
+        "return (predict(changed) - predict(codes)).abs().amax((2, 0))": "the order of the axes makes no difference",
+        "return (predict(codes) - predict(changed)).abs().amax((0, 2))": "the size of a difference has no sign",
+    },
 }
