@@ -29,15 +29,15 @@ sparse_class = replace(sparse, prior=TATSConfig(every=4, classes=101))
 between = replace(sparse, training=replace(steps, steps=30_000), refiner=InterpolationConfig())
 between_class = replace(between, prior=sparse_class.prior, refiner=InterpolationConfig(classes=101))
 
-# One digit in colour, whose clips are 96 frames long.
+# One grey digit, in clips of 96 frames. No residual blocks in the encoder: codes that see little are easier to predict.
 vqgan_course = Config(
     DataConfig(size=32),
-    VQGANConfig(hidden=8, residual_blocks=(1, 1), downsample=(4, 4, 4), codes=256, code_dim=32, decay=0.95,
+    VQGANConfig(channels=1, hidden=8, residual_blocks=(0, 1), downsample=(4, 4, 4), codes=256, code_dim=32, decay=0.95,
                 restart=0.05, perceptual=None, gan_start=None),
-    TrainingConfig(steps=2000, batch=16, learning_rate=2e-3, schedule="cosine", warmup=50, gradient_clip=1.0))
+    TrainingConfig(steps=1500, batch=16, learning_rate=2e-3, schedule="cosine", warmup=50, gradient_clip=1.0))
 course = Config(
     vqgan_course.data, vqgan_course.autoencoder,
-    TrainingConfig(steps=6000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
+    TrainingConfig(steps=3000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
                    weight_decay=0.01, gradient_clip=1.0, schedule="cosine", warmup=200),
     TATSConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
 sparse_course = replace(course, data=DataConfig(size=32, frames=64), prior=replace(course.prior, every=4))
@@ -50,7 +50,7 @@ bench = Config(
     replace(steps, steps=1000, batch=4), TATSConfig(dim=192, layers=4, heads=4, hidden=768))
 
 CONFIGS = {
-    "tats-vqgan-course": Named(vqgan_course, "3D VQGAN for one digit in colour, without discriminators", "TATS 2"),
+    "tats-vqgan-course": Named(vqgan_course, "3D VQGAN for one grey digit, without discriminators", "TATS 2"),
     "tats-course": Named(course, "TATS-base for one digit, conditioned on its class", "TATS 2"),
     "tats-sparse-course": Named(sparse_course, "TATS-hierarchical's first half: every fourth latent frame", "TATS 2.3"),
     "tats-between-course": Named(between_course, "TATS-hierarchical's second half: the frames in between", "TATS 2.3"),

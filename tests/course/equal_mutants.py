@@ -156,6 +156,11 @@ EQUAL: dict[str, dict[str, str]] = {
                          "return (probs * (logs - logs[:, :1])).sum(-1).float()"), FLOAT64),
         "logs = probs.clamp(min=1e-12).log()": "this number is LEAST",
     },
+    "15.3": {
+        "return (video[:, :, :-lag] - video[:, :, lag:]).square().mean((1, 2, 3, 4)).sqrt()": "a square has no sign",
+    } | {
+        f"return (video[:, :, lag:] - video[:, :, :-lag]).square().mean({axes}).sqrt()": "axes in another order"
+        for axes in ((2, 1, 3, 4), (1, 3, 2, 4), (1, 2, 4, 3))
     "16.5": {
         "return (predict(changed) - predict(codes)).abs().amax((2, 0))": "the order of the axes makes no difference",
         "return (predict(codes) - predict(changed)).abs().amax((0, 2))": "the size of a difference has no sign",

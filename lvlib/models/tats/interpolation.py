@@ -13,8 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock
-from lvlib.models.common.checks import check_codes, check_no_condition, check_numbers, check_shape
-from lvlib.models.tats.prior import check_label
+from lvlib.models.common.checks import check_codes, check_numbers, check_shape
+from lvlib.models.tats.conditions import LabelWord, words_before
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
 from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
 
@@ -56,17 +56,18 @@ def spans(latents: Tensor, every: int) -> Tensor:
 class Interpolation(nn.Module):
     """Completes latents of which every `config.every`-th frame is there. Section 2.3, A.4.
 
-    A row: the label, if there is one; the first anchor; the frames in between; the last anchor.
+    A row: the label, or a token for the start; the first anchor; the middle; the last anchor.
     """
 
     def __init__(self, config: "InterpolationConfig", latents: LatentSpec):
         super().__init__()
         self.config, self.spec, dim = config, latents, config.dim
+        self.told = nn.ModuleList([LabelWord(config.classes)] if config.classes else [])
+        self.words = config.classes or 1  # one vocabulary: these, then the codes
         self.frame = math.prod(latents.shape[1:])  # codes of one
-        label = min(config.classes, 1)
-        self.pattern = InterpolationCausal(label + self.frame, (config.every - 1) * self.frame)
-        self.embedding = nn.Embedding(config.classes + latents.num_codes, dim)
-        self.positions = nn.Parameter(torch.zeros(label + (config.every + 1) * self.frame, dim))
+        self.pattern = InterpolationCausal(1 + self.frame, (config.every - 1) * self.frame)
+        self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
+        self.positions = nn.Parameter(torch.zeros(1 + (config.every + 1) * self.frame, dim))
         self.blocks = nn.ModuleList(
             GPTBlock(dim, config.heads, config.hidden, config.dropout, self.pattern)
             for _ in range(config.layers))
@@ -76,19 +77,28 @@ class Interpolation(nn.Module):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def vectors(self, label: Tensor | None, codes: Tensor) -> Tensor:
-        """Codes (b, n), and the label (b,) that stands before them, if one does -> vectors without
-        positions, (b, n, dim) or (b, 1 + n, dim)."""
-        x = self.embedding(codes + self.config.classes)  # one vocabulary: classes, then codes
-        return x if label is None else torch.cat([self.embedding(label)[:, None], x], 1)
+    def word(self, condition: Condition, clips: int, gaps: int) -> Tensor:
+        """The word that stands before each gap of each clip: int64 (clips * gaps, 1). Raises
+        ValueError for a condition that does not fit."""
+        word = words_before(self.told, condition, clips, 0, self.positions)
+        return word.repeat_interleave(gaps, 0)
 
-    def logits(self, label: Tensor | None, codes: Tensor) -> Tensor:
-        """Of each code in the middle, given both anchors and the middle before it: all codes of
-        rows (b, (every + 1) * h * w) -> (b, middle, num_codes)."""
-        x = self.vectors(label, codes) + self.positions
+    def vectors(self, word: Tensor, codes: Tensor) -> Tensor:
+        """(b, 1) or (b, 0), and codes (b, n) -> vectors of all, without positions."""
+        return self.embedding(torch.cat([word, codes + self.words], 1))
+
+    def outputs(self, word: Tensor, codes: Tensor) -> Tensor:
+        """Of all places of rows: (b, 1), and the codes (b, (every + 1) * h * w) -> (b, places,
+        dim)."""
+        x = self.vectors(word, codes) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(middle_outputs(x, self.pattern)))
+        return x
+
+    def logits(self, word: Tensor, codes: Tensor) -> Tensor:
+        """Of each code in the middle, given both anchors and the middle before it: of the same
+        rows, (b, middle, num_codes)."""
+        return self.out(self.norm(middle_outputs(self.outputs(word, codes), self.pattern)))
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats a code between the anchors, and the same in bits: int64 (b, t, h, w) -> (),
@@ -97,10 +107,10 @@ class Interpolation(nn.Module):
         every, t = self.config.every, latents.shape[1]
         start = int(torch.randint(min(every, t - every), ())) if self.training else 0
         rows = spans(latents[:, start:], every)
-        label = gap_labels(self.config.classes, condition, *rows.shape[:2])
+        word = self.word(condition, *rows.shape[:2])
         codes = rearrange(rows, "b s t h w -> (b s) (t h w)")
         targets = codes[:, self.frame:-self.frame]
-        loss = F.cross_entropy(self.logits(label, codes).flatten(0, 1).float(), targets.flatten())
+        loss = F.cross_entropy(self.logits(word, codes).flatten(0, 1).float(), targets.flatten())
         return loss, {"bits_per_dim": loss / math.log(2)}
 
     def refine(self, latents: Tensor, condition: Condition,
@@ -110,18 +120,18 @@ class Interpolation(nn.Module):
 
 
 @torch.inference_mode()
-def decode_middle(model: Interpolation, label: Tensor | None, anchors: Tensor,
+def decode_middle(model: Interpolation, word: Tensor, anchors: Tensor,
                   codes: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yields each place of the middle with its logits (b, num_codes), given both anchors' codes (b,
-    2 * h * w) and what stands before it in codes (b, middle) by then. The same numbers as
-    `logits`."""
+    """Yields each place of the middle with its logits (b, num_codes), given the word (b, 1) before
+    the row, both anchors' codes (b, 2 * h * w), and what stands before it in codes (b, middle) by
+    then. The same numbers as `logits`."""
     first, middle = model.pattern.first, model.pattern.middle
     decoding = Decoding(model, len(anchors), len(model.positions))
     ends = torch.cat([model.positions[:first], model.positions[first + middle:]])
-    logits = decoding.read(model.vectors(label, anchors) + ends, causal=False)
+    logits = decoding.read(model.vectors(word, anchors) + ends, causal=False)
     yield 0, logits[:, first - 1]
     for i in range(middle - 1):
-        x = model.vectors(None, codes[:, i:i + 1]) + model.positions[first + i]
+        x = model.vectors(word[:, :0], codes[:, i:i + 1]) + model.positions[first + i]
         yield i + 1, decoding.read(x)[:, 0]
 
 
@@ -137,15 +147,14 @@ def fill_gaps(model: Interpolation, latents: Tensor, condition: Condition,
     check_anchored(latents, model.spec, every)
     rows = spans(latents, every)
     b, gaps, _, h, w = rows.shape
-    labels = gap_labels(model.config.classes, condition, b, gaps)
+    words = model.word(condition, b, gaps)
     anchors = rearrange(rows[:, :, [0, -1]], "b s t h w -> (b s) (t h w)")
     drawn = anchors.new_empty(b * gaps, model.pattern.middle)
     model.eval()
     try:
         for start in range(0, b * gaps, TOGETHER):
             part = slice(start, start + TOGETHER)
-            label = None if labels is None else labels[part]
-            for i, logits in decode_middle(model, label, anchors[part], drawn[part]):
+            for i, logits in decode_middle(model, words[part], anchors[part], drawn[part]):
                 drawn[part, i] = draw(logits, sampling)
     finally:
         model.train(training)
@@ -156,16 +165,6 @@ def fill_gaps(model: Interpolation, latents: Tensor, condition: Condition,
 
 
 TOGETHER = 64  # gaps that are filled at once
-
-
-def gap_labels(classes: int, condition: Condition, clips: int, gaps: int) -> Tensor | None:
-    """The label of each gap of each clip: int64 (clips * gaps,), or None where there are no
-    classes. Raises ValueError for a condition that does not fit."""
-    if not classes:
-        check_no_condition(condition)
-        return None
-    check_label(condition, classes, clips)
-    return condition["label"].expand(clips).repeat_interleave(gaps)
 
 
 def check_anchored(latents: Tensor, spec: LatentSpec, every: int) -> None:

@@ -3,6 +3,7 @@
 a longer one. TATS, sections 2.1 and 2.3."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -11,34 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock
-from lvlib.models.common.checks import (
-    check_codes,
-    check_given,
-    check_given_latents,
-    check_no_condition,
-    check_numbers,
-    check_shape,
-)
+from lvlib.models.common.checks import check_codes, check_given, check_given_latents, check_numbers, check_shape
+from lvlib.models.tats.conditions import ConditionWords, LabelWord, words_before
 from lvlib.models.tats.sampling import TATSSampling, slide
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
 
 class TATS(nn.Module):
-    """A causal transformer over codes in raster order, told a class by a token before them.
+    """A causal transformer over codes in raster order, after the words that tell it of the clip.
 
     Section 2.1. config.every: 1 for all latent frames (TATS-base), 4 for every fourth (the first
     half of TATS-hierarchical, 2.3). Positions are learned, one for each place of the row.
     """
 
-    def __init__(self, config: "TATSConfig", latents: LatentSpec):
+    def __init__(self, config: "TATSConfig", latents: LatentSpec,
+                 told: Iterable[ConditionWords] = ()):
         super().__init__()
         self.config, self.spec, dim = config, latents, config.dim
+        self.told = nn.ModuleList(told)
         self.frames = -(-latents.shape[0] // config.every)
         self.n = self.frames * math.prod(latents.shape[1:])
-        # One vocabulary: the classes, or a token for the start, and then the codes.
-        self.words = max(config.classes, 1)
+        # One vocabulary: the words of what it is told, or a token for the start; then the codes.
+        self.words = sum(one.words for one in self.told) or 1
+        self.before = sum(one.length for one in self.told) or 1
         self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
-        self.positions = nn.Parameter(torch.zeros(self.n, dim))
+        self.positions = nn.Parameter(torch.zeros(self.before + self.n - 1, dim))
         self.blocks = nn.ModuleList(GPTBlock(dim, config.heads, config.hidden, config.dropout)
                                     for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
@@ -51,16 +49,10 @@ class TATS(nn.Module):
         """Codes int64 (...) -> (..., dim)."""
         return self.embedding(codes + self.words)
 
-    def prefix(self, condition: Condition, clips: int, start: int, frames: int) -> Tensor:
-        """What stands before the codes of a window from latent frame `start` on: (clips, 1, dim).
-
-        Raises ValueError for a condition that does not fit.
-        """
-        if not self.config.classes:
-            check_no_condition(condition)
-            return self.embedding.weight[:1].expand(clips, 1, -1)
-        check_label(condition, self.config.classes, clips)
-        return self.embedding(condition["label"])[:, None].expand(clips, -1, -1)
+    def prefix(self, condition: Condition, clips: int, start: int) -> Tensor:
+        """What stands before the codes of a window from latent frame `start` on: (clips, before,
+        dim). Raises ValueError for a condition that does not fit."""
+        return self.embedding(words_before(self.told, condition, clips, start, self.positions))
 
     def keys(self, latents: Tensor) -> Tensor:
         """The latent frames that the model is of: (b, t, h, w) -> (b, frames, h, w)."""
@@ -70,11 +62,11 @@ class TATS(nn.Module):
         """Of each code of the clips' key frames, given those before it: (b, t, h, w) -> (b, n,
         num_codes)."""
         codes = self.keys(latents).flatten(1)
-        prefix = self.prefix(condition, len(codes), 0, self.frames)
+        prefix = self.prefix(condition, len(codes), 0)
         x = torch.cat([prefix, self.code_vectors(codes[:, :-1])], 1) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(x))
+        return self.out(self.norm(x[:, self.before - 1:]))
 
     def nll(self, latents: Tensor, condition: Condition) -> Tensor:
         """Nats of each code: (b, t, h, w) -> (b, n). Raises ValueError for another shape, or
@@ -85,9 +77,11 @@ class TATS(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none").view(len(latents), -1)
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats a code, and the same in bits: int64 (b, t, h, w) -> (), {"bits_per_dim": ()}."""
-        loss = self.nll(latents, condition).mean()
-        return loss, {"bits_per_dim": loss / math.log(2)}
+        """Nats a code, and what the words of the condition have to learn: int64 (b, t, h, w) -> (),
+        {"bits_per_dim": ()}, which is of the codes alone."""
+        nats = self.nll(latents, condition).mean()
+        learned = sum(one.loss(condition[one.name]) for one in self.told)
+        return nats + learned, {"bits_per_dim": nats / math.log(2)}
 
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
@@ -144,20 +138,6 @@ def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> Non
                          f"not {sampling.context}")
 
 
-def check_label(condition: Condition, classes: int, clips: int) -> None:
-    """Raises ValueError unless there is a label, and nothing else, for one clip or for each."""
-    if condition.keys() != {"label"}:
-        raise ValueError(f"this model is conditioned on label; it got "
-                         f"{', '.join(condition) or 'nothing'}")
-    label = condition["label"]
-    if label.ndim != 1 or label.dtype != torch.int64 or len(label) not in (1, clips):
-        raise ValueError(f"label must be int64, of one clip or of each of the {clips}, not "
-                         f"{str(label.dtype).removeprefix('torch.')} {tuple(label.shape)}")
-    if label.min() < 0 or label.max() >= classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
-                         f"{label.max()}")
-
-
 @dataclass(frozen=True)
 class TATSConfig:
     """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
@@ -201,4 +181,5 @@ class TATSConfig:
         """The model, with new weights. Raises ValueError for latents with several codebooks."""
         if latents.codebooks != 1:
             raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
-        return TATS(self, latents)
+        told = [LabelWord(self.classes)] if self.classes else []
+        return TATS(self, latents, told)

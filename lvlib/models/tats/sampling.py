@@ -102,6 +102,21 @@ def fill_window(model: nn.Module, codes: Tensor, known: int, prefix: Tensor,
         x = model.code_vectors(codes[:, i:i + 1])
 
 
+def window_places(known: int, frames: int, window: int, context: int) -> list[tuple[int, int]]:
+    """(first frame, frames that are there already) of each place that a window of so many latent
+    frames takes until all `frames` are there, when the first `known` are to begin with.
+
+    It stands at 0 while the known ones do not fill it, and then keeps the last `context` of them, 1
+    to window - 1. Where all are known it takes no place.
+    """
+    places = []
+    while known < frames:
+        start = 0 if known < window else known - context
+        places.append((start, known - start))
+        known = start + window
+    return places
+
+
 def slide(model: nn.Module, codes: Tensor, known: int, condition: Condition,
           sampling: TATSSampling) -> None:
     """Draws latent frames of codes (b, frames, codes of one) from frame `known` on, in place: in a
@@ -109,10 +124,8 @@ def slide(model: nn.Module, codes: Tensor, known: int, condition: Condition,
     slides. Section 2.1."""
     window, frames = model.frames, codes.shape[1]
     context = window - 1 if sampling.context is None else sampling.context
-    while known < frames:
-        start = 0 if known < window else known - context
-        part = codes[:, start:start + window].flatten(1)
-        prefix = model.prefix(condition, len(codes), start, frames)
-        fill_window(model, part, (known - start) * codes.shape[2], prefix, sampling)
+    for start, there in window_places(known, frames, window, context):
+        part = codes[:, start:start + window].flatten(1).clone()  # of a single clip a view
+        prefix = model.prefix(condition, len(codes), start)
+        fill_window(model, part, there * codes.shape[2], prefix, sampling)
         codes[:, start:start + window] = part.view(len(codes), -1, codes.shape[2])
-        known = min(start + window, frames)

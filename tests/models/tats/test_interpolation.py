@@ -33,11 +33,13 @@ def small(classes: int = 0, every: int = 3, t: int = 7, hw: tuple[int, int] = (1
     return model.double().eval()
 
 
-def rows(model: Interpolation, b: int = 5) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """A label of each, if there are classes, and codes."""
+def rows(model: Interpolation, b: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """The word before each, a label or the start, and codes."""
     n = (model.config.every + 1) * model.frame
-    label = torch.randint(model.config.classes, (b,)) if model.config.classes else None
-    return label, torch.randint(model.spec.num_codes, (b, n))
+    return torch.randint(model.words, (b, 1)), torch.randint(model.spec.num_codes, (b, n))
+
+
+START = torch.zeros(1, 1, dtype=torch.int64)
 
 
 FIGURE = """
@@ -92,29 +94,28 @@ def test_the_probe_finds_a_leak():
     model = small()
     for block in model.blocks:
         block.attention.pattern = Leaky(model.pattern.first, model.pattern.middle)
-    _, codes = rows(model)
+    start, codes = rows(model)
     other = codes.clone()
     other[:, -model.frame - 1] = (codes[:, -model.frame - 1] + 1) % 11
-    assert (model.logits(None, other) != model.logits(None, codes)).any(-1).all()
+    assert (model.logits(start, other) != model.logits(start, codes)).any(-1).all()
 
 
-def by_hand(model: Interpolation, label: torch.Tensor | None, codes: torch.Tensor) -> torch.Tensor:
+def by_hand(model: Interpolation, label: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Logits of each middle code from a softmax over the places that it may see, one place at a time."""
-    f, n, told = model.frame, codes.shape[1], 0 if label is None else 1
-    words = codes + model.config.classes if label is None else torch.cat(
-        [label[:, None], codes + model.config.classes], 1)
-    x = F.embedding(words, model.embedding.weight) + model.positions
-    anchors = [*range(told + f), *range(told + n - f, told + n)]
+    f, n = model.frame, codes.shape[1]
+    x = F.embedding(torch.cat([label, codes + (model.config.classes or 1)], 1), model.embedding.weight)
+    x = x + model.positions
+    anchors = [*range(1 + f), *range(1 + n - f, 1 + n)]
     for block in model.blocks:
         query, key, value = block.attention.heads_of(block.attention_norm(x))
         seen = []
-        for place in range(told + n):
+        for place in range(1 + n):
             sees = anchors if place in anchors else sorted({*anchors, *range(place + 1)})
             weights = (query[:, :, place, None] @ key[:, :, sees].mT / math.sqrt(8)).softmax(-1)
             seen.append((weights @ value[:, :, sees])[:, :, 0].flatten(1))
         x = x + block.attention.out_proj(torch.stack(seen, 1))
         x = x + block.hidden(block.hidden_norm(x))
-    return torch.stack([model.out(model.norm(x[:, told + place - 1])) for place in range(f, n - f)], 1)
+    return torch.stack([model.out(model.norm(x[:, place])) for place in range(f, n - f)], 1)
 
 
 @pytest.mark.parametrize("classes", [0, 4])
@@ -139,7 +140,7 @@ def test_codes_are_drawn_as_often_as_the_model_says():
     model = small(every=2, t=3, hw=(1, 1), codes=5)
     latents = torch.tensor([1, 0, 3]).view(1, 3, 1, 1).expand(6000, -1, -1, -1)
     drawn = model.refine(latents, {}, InterpolationSampling(top_k=5, top_p=1.0))[:, 1, 0, 0]
-    says = model.logits(None, latents[:1].flatten(1)).softmax(-1)[0, 0]
+    says = model.logits(START, latents[:1].flatten(1)).softmax(-1)[0, 0]
     assert (drawn.bincount(minlength=5) / 6000 - says).abs().sum() / 2 < 0.03
     likeliest = model.refine(latents, {}, InterpolationSampling(top_k=1))[:, 1, 0, 0]
     assert (likeliest == says.argmax()).all()
@@ -158,9 +159,10 @@ def test_refine_keeps_anchors_and_draws_each_gap_given_its_own(t, classes):
     whole = (t - 1) // every * every
     assert torch.equal(complete[:, ::every], latents[:, ::every])
     assert torch.equal(complete[:, whole:], latents[:, whole:])
+    words = label[:, None] if classes else START.expand(b, 1)
     for start in range(0, whole, every):
         row = complete[:, start:start + every + 1].flatten(1)
-        assert torch.equal(model.logits(label if classes else None, row).argmax(-1), row[:, 2:-2])
+        assert torch.equal(model.logits(words, row).argmax(-1), row[:, 2:-2])
 
 
 def test_what_stood_between_makes_no_difference_and_one_label_is_for_all():
@@ -189,7 +191,7 @@ def test_the_loss_is_of_the_middle_alone():
     for clip, own in zip(latents, label, strict=True):
         for start in 0, 3:
             row = clip[start:start + 4].flatten()
-            says = model.logits(own[None], row[None])[0].log_softmax(-1)
+            says = model.logits(own[None, None], row[None])[0].log_softmax(-1)
             nats += [-says[i, row[2 + i]] for i in range(4)]
     loss, metrics = model.loss(latents, {"label": label})
     torch.testing.assert_close(loss, torch.stack(nats).mean().float())
@@ -237,7 +239,7 @@ def test_latents_that_do_not_fit_are_refused(latents, says):
 
 
 @pytest.mark.parametrize("classes, condition, says", [
-    (0, {"label": torch.tensor([1])}, "no condition"),
+    (0, {"label": torch.tensor([1])}, "conditioned on nothing"),
     (4, {}, "label"),
     (4, {"label": torch.tensor([4])}, "0..3"),
     (4, {"label": torch.tensor([0, 1])}, "of each of the 3"),
