@@ -15,8 +15,7 @@
 #
 # **Why it matters.** Notebook 15 made videos far longer than the clips of training, one code after another.
 # Two things get worse with the length: errors, since each frame stands on those before it, and the wait.
-# TATS-hierarchical first writes a few latent frames that are far apart, and then everything between them at
-# once. Below, the order in which both write a video of 33 latent frames.
+# TATS-hierarchical first writes a few latent frames that are far apart, then all between them at once: see below.
 
 # %% jupyter={"source_hidden": true}
 import math
@@ -76,10 +75,9 @@ show(draw_order(33, 4),
 # fourth frame first, and the walk has a quarter of the steps: half the error at the same frame. What lies between
 # is held from both ends, and adds one error of its own instead of passing one on.
 #
-# This is a sketch with an assumption in it: that a step over four frames errs no more than a step over one. TATS's
-# answer is that the first transformer, with the same number of tokens, *sees* four times as much time, and so
-# the theme. The paper measures the result (its Fig. 5 and 6): over 1,024 frames the hierarchical model keeps
-# more of its quality, and more of its class.
+# This assumes that a step over four frames errs no more than a step over one. The first transformer has the same
+# number of tokens as TATS-base and so *sees* four times as much time. The paper's Fig. 5 and 6 measure the
+# result: over 1,024 frames the hierarchical model keeps more of its quality, and more of its class.
 #
 # ## 2. A row with two ends
 #
@@ -179,15 +177,13 @@ show(maps(masks, columns=3, xlabel="key", ylabel="query"),
          "the middle; the rows of the last two places are empty in the middle.")
 
 # %% [markdown]
-# (b) and (c) differ in few cells: in the last two rows the middle is blue in (b), white in (c), and in the
-# first row. And in (b) no place of the middle sees a place ahead of it that is not given. Is that not
-# causal enough?
+# (b) and (c) differ in the last two rows alone: there the middle is blue in (b) and white in (c). And in (b), too, no
+# place of the middle sees one ahead of it that is not given. Is that not causal enough?
 #
 # ## 3. What two layers see
 #
-# A transformer has layers. In the second, a place looks at others that have already looked at others: it
-# *reaches* all that these saw. Whom does a place reach after n layers? Chains of n looks, that is, the mask
-# multiplied by itself:
+# In the second layer a place looks at others that have already looked at others: it *reaches* all that these saw.
+# After n layers it has chains of n looks, that is, the mask multiplied by itself:
 
 # %%
 def reached(allowed: Tensor, layers: int) -> Tensor:
@@ -210,13 +206,12 @@ for layers in 2, 3, 24:
                        masks["(c) interpolation causal"])
 
 # %% [markdown]
-# After two layers of (b) everyone reaches everyone. The way: the last anchor looks at the middle, and everyone
-# looks at the last anchor. So the place that has to predict a token of the middle can read it there, one look
-# later. The paper calls it a shortcut through which "the training collapses" (A.4).
+# After two layers of (b) everyone reaches everyone: the last anchor looks at the middle, and everyone looks at the
+# last anchor. So a place can read there what it has to predict. A.4 speaks of a shortcut that leaks the frames in
+# the middle to themselves, and of a training that collapses.
 #
 # The right mask times itself is itself, so no number of layers adds anything. That is the rule for any mask:
-# **whoever you see must see no more than you may know.** (In (a) this holds as well, which is why nobody who
-# works with causal masks alone has ever to think of it.)
+# **whoever you see must see no more than you may know.** In (a) this holds as well.
 #
 # ## 4. The model
 #
@@ -240,15 +235,13 @@ def middle_outputs(outputs: Tensor, pattern: InterpolationCausal) -> Tensor:
 middle_outputs = check("16.3", middle_outputs)
 
 # %% [markdown]
-# A clip of training has several anchors, and so several rows; a long video has many. They do not depend on each
-# other once the anchors are there: they are a batch.
+# A clip has several anchors, and so several rows, which do not depend on each other: they are a batch.
 #
 # ### Exercise 16.4 · all stretches between anchors (about 10 min)
 # Neighbouring stretches share an anchor: the last frame of one is the first of the next. Frames after the last
 # whole stretch are left out.
 #
-# <details><summary>Hint</summary>A window of <code>every + 1</code> frames that moves on by <code>every</code>.
-# </details>
+# <details><summary>Hint</summary>A window of every + 1 frames that moves on by <code>every</code>.</details>
 # <details><summary>The call</summary><code>latents.unfold(1, size, step)</code> puts the window's axis last;
 # <code>movedim</code> brings it to its place.</details>
 
@@ -264,8 +257,8 @@ def spans(latents: Tensor, every: int) -> Tensor:
 spans = check("16.4", spans)
 
 # %% [markdown]
-# Everything else is the transformer that you know, with the mask as the pattern of its blocks. Training needs no
-# trick: a random frame begins, every fourth from there is an anchor, and the loss is of the middle alone.
+# Everything else is the transformer that you know, with the mask as the pattern of its blocks. In training a random
+# frame begins, every fourth from there is an anchor, and the loss is of the middle alone.
 
 # %% tags=["export:models.tats.interpolation"]
 class Interpolation(nn.Module):
@@ -335,9 +328,8 @@ class Interpolation(nn.Module):
 
 # %% [markdown]
 # To write, the model goes through the row in another *order*: both anchors first, since they are there, then the
-# middle code by code, with the cache of notebook 10. The order of reading is not the position. Each code keeps
-# the position that it had in training, and each place sees what it saw in training: the anchors each other,
-# the middle both anchors and what is before it.
+# middle code by code, with the cache of notebook 10. The order of reading is not the position: each code keeps its
+# own, and sees what it saw in training.
 
 # %% tags=["export:models.tats.interpolation"]
 @torch.inference_mode()
@@ -388,7 +380,7 @@ def fill_gaps(model: Interpolation, latents: Tensor, condition: Condition,
 TOGETHER = 64  # gaps that are filled at once
 
 # %% [markdown]
-# The checks of what a user gives, the sizes, and how to draw are folded here.
+# Checks, sizes, and how to draw are folded here.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.interpolation"]
 def check_anchored(latents: Tensor, spec: LatentSpec, every: int) -> None:
@@ -456,8 +448,7 @@ class InterpolationConfig:
 # %% [markdown]
 # ## 5. The probe
 #
-# Does a *model* with this mask look at its own answers? Pictures of masks cannot tell for all of its layers, and
-# code has faults. So we ask it: change one code, and see which predictions move.
+# Does a *model* with this mask look at its own answers? We ask it: change one code, and see which predictions move.
 #
 # ### Exercise 16.5 · a probe (about 10 min)
 # Change the code at one place in all clips to the next one (of 32 codes, 31 becomes 0), and return how much each
@@ -483,9 +474,8 @@ def probe(predict, codes: Tensor, place: int, num_codes: int) -> Tensor:
 probe = check("16.5", probe)
 
 # %% [markdown]
-# Five latent frames of two codes, as in Fig. 14, and models with new weights: nothing is learned yet. We change
-# the first code of the last missing frame. Four codes of the middle come before it. Their predictions, and its
-# own, must not move at all.
+# Five latent frames of two codes, and models with new weights: nothing is learned yet. We change the first code of the
+# last missing frame. The predictions of the four codes before it, and its own, must not move at all.
 
 # %%
 class Leaky(InterpolationCausal):
@@ -520,18 +510,15 @@ for name in "leaky, 1 layer", "right, 2 layers", "right, 4 layers":
 assert (moved["leaky, 2 layers"] > 0).all()
 
 # %% [markdown]
-# Six predictions a row of numbers; the fifth is the one of the changed code itself. With the right mask the first
-# five zeros are *exact*, at any depth: the numbers that would carry the change are never read. With the leaky
-# mask one layer is still honest, and two are not. That is all that the word "shortcut" means.
-#
-# This takes no training and no luck, so it belongs in the tests of every model with a mask.
+# Six predictions a line; the fifth is that of the changed code itself. With the right mask the five zeros are
+# *exact*, at any depth: what would carry the change is never read. With the leaky one a single layer is still honest,
+# and two are not. This takes no training, so it belongs in the tests of every model with a mask.
 #
 # ## 6. A loss that nobody can reach
 #
-# What does a leak do to a training? Take codes that are pure noise: each of 32 values is as likely as any
-# other, whatever stands around it. Then the best that *anyone* can do is to say 1/32 for each, and the loss
-# is log 32 = 3.466 nats, the entropy. No honest model gets below it, however large. A model that does reads its
-# answers.
+# What does a leak do to a training? Take codes that are pure noise: each of 32 values is as likely as any other,
+# whatever stands around it. The best that *anyone* can do is to say 1/32 for each, and the loss is log 32 = 3.466
+# nats, the entropy. No honest model gets below it, however large. One that does reads its answers.
 
 # %%
 def on_noise(model: Interpolation, steps: int, name: str) -> list[float]:
@@ -585,14 +572,20 @@ if profile != "smoke":
     assert last["leaky"] < floor - 0.1 and last["right"] > floor - 0.02
 
 # %% [markdown]
-# LEAKTEXT
-
-# %% [markdown]
+# The leaky model leaves the dotted line after 25 steps, and soon writes down codes of pure noise. That is the
+# paper's "collapse": a loss that looks wonderful, and a model that has learned to copy. When it has to write,
+# there is nothing yet to copy. With real video nobody knows the entropy, and the same fault can hide for long: on
+# codes of digits the two masks were level after 200 steps (2.351 and 2.358 nats). Hence the noise.
+#
+# The third line shows a loss that flatters. The mask is right, each code of the middle costs 3.47 nats, and the
+# mean is 2.09, because the anchors are copied for nothing. So our loss is of the middle alone. (With 64 rows a
+# step in place of 256 some seeds find the leak after 100 to 300 steps, others not within 400.)
+#
 # ## 7. Real frames between
 #
-# Now something that can be learned: one of ten digits, 8 pixels high, that bounces in a box of 16, one pixel a
-# frame. An autoencoder of notebook 04 makes 4 x 4 codes of each frame. Of 17 frames the first, fifth, ninth ...
-# are anchors, and the model learns to write the 12 others. (Test clips have the same ten digits on other ways.)
+# Now something that can be learned: one of ten handwritten noughts, 8 pixels high, bounces in a box of 16, one pixel
+# a frame. An autoencoder of notebook 04 makes 4 x 4 codes of each frame. Of 17 frames the first, fifth, ninth ...
+# are anchors, and the model learns to write the 12 others. (In test clips the same ten go other ways.)
 
 # %%
 def bouncing(seed: int, clips: int) -> tuple[MovingDigits, Tensor, Tensor]:
@@ -624,9 +617,9 @@ with torch.no_grad():
 print(f"{test_nats:.2f} nats a code of test clips; of 64 equal ones it would be {math.log(64):.2f}")
 
 # %% [markdown]
-# We give it the anchors of test clips, let it write what lies between, and look where the digit is. Beside it
-# two guesses that need no model: the digit stays where the anchor before has it; and it moves on a straight line
-# from one anchor to the next, at an even pace. The second is right unless there is a wall in between.
+# We give it the anchors of test clips, and look where the digit is in what it writes. Beside it two guesses of
+# somebody who knows the true places at the anchors: the digit stays where the anchor before has it; or it moves on
+# a straight line at an even pace, which is right unless there is a wall in between.
 
 # %%
 middle = torch.tensor([i for i in range(17) if i % 4])
@@ -665,7 +658,10 @@ show(strip(torch.stack(rows), frames=17, titles=["true", "written"] * 3),
          "written between the anchors, which are every fourth frame.")
 
 # %% [markdown]
-# LIVETEXT
+# The noughts come out as spots: that is the small autoencoder, and the anchors, whose codes are true, look so, too. We
+# judge where they are, not what. The spot goes where the digit goes, walls included, and is about one pixel off,
+# less than half of what standing still costs. A straight line between the *true* places is better still. This model
+# has seen 450 steps, and has to read places off codes.
 #
 # How to draw? B.2 recommends "smaller" k and p than the prior's 2,048 and 0.80 for what lies between, and gives
 # no numbers. We try:
@@ -679,7 +675,8 @@ for name, (k, p) in settings.items():
           "frames more than 2 px")
 
 # %% [markdown]
-# KPTEXT
+# Less choice is better here, as the paper says: between two anchors there is mostly one way. Our defaults for 16,384
+# codes are k 512 and p 0.6: a guess.
 #
 # ## 8. Sampled as trained
 #
@@ -690,12 +687,11 @@ for name, (k, p) in settings.items():
 #
 # The official sampler fails this test, in three ways:
 #
-# 1. The first code of the middle is drawn from the output of the *last* place that it has read, the end of the
-#    last anchor. In training the end of the *first* anchor predicts it, and the last place nothing in the
-#    middle.
-# 2. The last anchor gets positions that are all one less than in training.
-# 3. While it reads the anchors, it cuts the mask by the order of *reading*. So the first anchor does not see the
-#    last, and within the last one each code sees only those before it.
+# 1. *output*: it draws the first code of the middle from the last place that it has read, the end of the last
+#    anchor. In training the end of the *first* anchor predicts it.
+# 2. *positions*: the last anchor's are all one less than in training.
+# 3. *mask*: while it reads the anchors it takes the mask of the row's first places, where in training the middle
+#    begins. So the first anchor does not see the last, whose codes see only those before them.
 #
 # We build each of these faults into a copy of our sampler.
 
@@ -752,12 +748,15 @@ if profile != "smoke":
     assert far["wrong output"][0] > 0.2 and far["all three"][1:].mean() > 0.01
 
 # %% [markdown]
-# FAULTTEXT
+# Ours is 0 up to rounding. The wrong output spoils one code of 48, but that one thoroughly, and all others are
+# written after it. The other two spoil nearly all, each a little. A sampler with all of them still makes video
+# that looks like something, which is why such faults live long. The test of our library is this cell:
+# true codes in, the same distribution out.
 #
 # ## 9. Both halves
 #
-# TATS-hierarchical is two models. The prior of notebook 15 with `every=4` learns key frames alone, and its `sample`
-# lets each stand until the next. Our model writes what is between. A small prior for the bouncing digit:
+# The prior of notebook 15 with `every=4` learns key frames alone, and its `sample` lets each stand until the next.
+# Our model writes what is between. A small prior for the bouncing digit:
 
 # %%
 torch.manual_seed(0)
@@ -776,12 +775,11 @@ show(strip(torch.cat(rows), frames=17, titles=["key frames", "complete"] * 2),
 show_video(autoencoder.decode(complete), alt="Four made clips of 33 frames of a small white shape.")
 
 # %% [markdown]
-# HIERTEXT
+# Above, the spot jumps every four frames; below, it is on its way. Nobody told it where to go: these clips are drawn.
 #
-# The same with the models that ship with the course, if they are there: `tats-between-course` stands on
-# `tats-sparse-course`, and that on a 3D VQGAN of 4 frames a latent frame. `load_pipeline` loads all three, and
-# `generate` goes through them. A refiner needs an anchor after the last frame: so of 24 latent frames the prior
-# is asked for 25, and the video is cut to what you asked for.
+# The same with the models that ship with the course: `tats-between-course` stands on `tats-sparse-course`, and that on
+# a 3D VQGAN of 4 frames a latent frame. The last frame needs an anchor after it: for 24 latent frames the prior
+# is asked for 25, and the video is cut.
 
 # %%
 if "tats-between-course" in shipped() and profile != "smoke":
@@ -798,11 +796,9 @@ else:
 # %% [markdown]
 # ## 10. What it saves
 #
-# Codes that depend on one another have to be written one after the other. What counts is the number of
-# *passes* through the transformer that must wait for each other. Within the gaps one code waits for another,
-# too, but the gaps do not wait for each other. We count, for a video of 257 latent frames (1,025 frames at 4 a
-# latent frame) of 2 x 2 codes, with windows of 4 latent frames as in the paper. VideoGPT knows no sliding
-# window; we slide it by hand, as the paper must have done.
+# What takes time is *passes* through the transformer that must wait for one another. In a gap one code waits for the
+# other, but no gap waits for another gap. We count, for a video of 257 latent frames of 2 x 2 codes (1,024 frames and
+# an anchor), with windows of 4 latent frames as in the paper. VideoGPT knows no sliding window: we slide it.
 
 # %%
 def counting(model: nn.Module) -> list[int]:
@@ -848,7 +844,13 @@ assert profile == "smoke" or fewer > 3
 # | of TATS-base | 1.4 | 0.7 | 1 | 0.26 |
 # | our count of passes | 3.96 | | 1 | 0.26 |
 #
-# COUNTTEXT
+# The count is what the paper's minutes say: 30 and 7.9 are 3.8 times, and so are 1,028 and 272 passes. Even its 23
+# seconds fit: three frames' passes of 257 frames', 1.2% of 30 minutes, are 21. (VideoGPT, slid by hand, reads the
+# frames that it keeps code by code again; how the paper slid it, it does not say.)
+#
+# And what is not saved: *places*. The gaps are a batch, and a batch costs. On one thread, at the course's size, 65
+# latent frames take 15.6 CPU seconds in one level and 6.4 in two: 2.4 times less, at 3.25 times fewer passes. A
+# GPU that has room for the batch comes nearer to the count.
 
 # %% [markdown]
 # ## 11. What you built
@@ -873,29 +875,24 @@ assert profile == "smoke" or fewer > 3
 # lvlib sample runs/between --n 4 --frames 1024 --out long.mp4
 # ```
 #
-# DESCRIBETEXT
+# `lvlib describe tats-between` says 337M parameters in each transformer, and about 148 GB in fp32 for a batch of 24
+# clips, which have 72 gaps: 18 GB on each of 8 GPUs. A step is about 210 TFLOP, 30,000 of them 6 x 10^18: some 70
+# hours at 25 TFLOP/s, or 9 on eight such GPUs. The key frames take four times as long: 500,000 steps. (Counts; we have
+# not run it at that size. In the paper all transformers of a data set took about ten days.)
 #
 # ### Questions to think about
 # 1. The paper takes every fourth latent frame, and leaves "even more extreme" steps to others. Of 257 latent
 #    frames with h x w codes each, how many frames' codes have to wait for one another with steps of 2, 4, 8, 16?
 #    What speaks against the fastest?
 #    <details><summary>Answer</summary>Key frames plus one gap: 129 + 1 = 130, 65 + 3 = 68, 33 + 7 = 40, 17 + 15 =
-#    32; the least is near the root of the length. But key frames that are further apart tell less about each
-#    other, so the prior's errors are larger; and between them more can happen that the anchors do not tell, so the
-#    filler has to invent more. With three levels (every 16th, then every 4th, then all) it would be 17 + 3 + 3.
-#    </details>
+#    32; the least is near the root of the length. But key frames that are far apart tell less about each other, and
+#    between them more can happen. With three levels (every 16th, every 4th, all) it is 17 + 3 + 3.</details>
 # 2. Two gaps that are neighbours are filled without knowing of each other. What holds them together?
-#    <details><summary>Answer</summary>The anchor that they share, and nothing else. Whatever the anchor does not
-#    show can jump there: a speed, for instance, for which one frame is not enough. With a latent frame of
-#    four video frames an anchor does show some motion.</details>
-# 3. In mask (c) the first anchor sees the last one. Would it be wrong if it did not?
-#    <details><summary>Answer</summary>No: that leaks nothing. But the first code of the middle is predicted by the
-#    last place of the first anchor. If that one did not see the other end, the first code would be drawn
-#    without knowing where the row must arrive.</details>
-# 4. A colleague says: "my mask is causal, I have printed it". What do you ask for?
-#    <details><summary>Answer</summary>A probe of the whole model. Masks are given to layers, and layers to models,
-#    and at each step somebody may shift by one, mix up rows and columns, or look at the future by another way:
-#    a norm over the row, a convolution before it. The probe looks at what counts.</details>
+#    <details><summary>Answer</summary>The anchor that they share, and nothing else. What it does not show can jump
+#    there: a speed, for instance. A latent frame of four video frames does show some motion.</details>
+# 3. A colleague says: "my mask is causal, I have printed it". What do you ask for?
+#    <details><summary>Answer</summary>A probe of the whole model. A mask may be causal and leak in two layers, or be
+#    shifted by one on its way; a norm over the row may look ahead. The probe sees what counts.</details>
 
 # %%
 progress()
