@@ -61,8 +61,9 @@ def draw_order(frames: int, every: int) -> plt.Figure:
 
 
 show(draw_order(33, 4),
-     alt="When each of 33 latent frames is written. TATS-base: a straight line up to 32. Hierarchical: "
-         "every fourth frame first, on a line a quarter as steep, then all others in three more steps.")
+     alt="When each of 33 latent frames is written. TATS-base: a straight line up to 32. "
+         "Hierarchical: every fourth frame first, on a line a quarter as steep, then all others "
+         "in three more steps.")
 
 # %% [markdown]
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebook 09 (who sees whom), 10 (the
@@ -156,8 +157,8 @@ InterpolationCausal = check("16.1", InterpolationCausal)
 
 # %% tags=["exercise", "ex-16.2"]
 def leaky_allows(pattern: InterpolationCausal, query: Tensor, key: Tensor) -> Tensor:
-    """bool, Fig. 14(b): may the place `query` look at the place `key`? Each sees the anchors, itself
-    and all before it, whatever it is. Integers, of shapes that broadcast."""
+    """bool, Fig. 14(b): may the place `query` look at the place `key`? Each sees the anchors,
+    itself and all before it, whatever it is. Integers, of shapes that broadcast."""
     ### BEGIN SOLUTION
     return pattern.is_anchor(key) | (key <= query)
     ### END SOLUTION
@@ -172,9 +173,10 @@ query, key = place[:, None], place
 masks = {"(a) causal": key <= query, "(b) leaky": leaky_allows(pattern, query, key),
          "(c) interpolation causal": pattern.allows(query, key)}
 show(maps(masks, columns=3, xlabel="key", ylabel="query"),
-     alt="Three masks of 10 x 10 places. (a): a lower triangle. (b): a lower triangle, and the last two "
-         "columns whole. (c): the first two and the last two columns whole, and a triangle of 6 x 6 in "
-         "the middle; the rows of the last two places are empty in the middle.")
+     alt="Three masks of 10 x 10 places. (a): a lower triangle. (b): a lower triangle, and the "
+         "last two columns whole. (c): the first two and the last two columns whole, and a "
+         "triangle of 6 x 6 in the middle; the rows of the last two places are empty in the "
+         "middle.")
 
 # %% [markdown]
 # (b) and (c) differ in the last two rows alone: there the middle is blue in (b) and white in (c). And in (b), too, no
@@ -187,7 +189,7 @@ show(maps(masks, columns=3, xlabel="key", ylabel="query"),
 
 # %%
 def reached(allowed: Tensor, layers: int) -> Tensor:
-    """bool (n, n): does anything of the column's place arrive at the row's, after so many layers?"""
+    """bool (n, n): does anything of the column's place arrive at the row's after so many layers?"""
     reach = allowed
     for _ in range(layers - 1):
         reach = (reach.float() @ allowed.float()) > 0
@@ -198,8 +200,8 @@ names = {"(b) leaky": "leaky", "(c) interpolation causal": "right"}
 show(maps({f"{short}, {layers} layer{'s' * (layers > 1)}": reached(masks[name], layers)
            for layers in (1, 2) for name, short in names.items()},
           columns=2, xlabel="whose content", ylabel="arrives where"),
-     alt="Whom each place reaches. The leaky mask after one layer: as drawn above; after two, every "
-         "cell is blue. The right mask is the same after one layer and after two.")
+     alt="Whom each place reaches. The leaky mask after one layer: as drawn above; after two, "
+         "every cell is blue. The right mask is the same after one layer and after two.")
 assert reached(masks["(b) leaky"], 2).all()
 for layers in 2, 3, 24:
     assert torch.equal(reached(masks["(c) interpolation causal"], layers),
@@ -264,8 +266,7 @@ spans = check("16.4", spans)
 class Interpolation(nn.Module):
     """Completes latents of which every `config.every`-th frame is there. Section 2.3, A.4.
 
-    A row: the label, or a token for the start; the first anchor; the middle; the last anchor.
-    """
+    A row: the label, or a token for the start; the first anchor; the middle; the last anchor."""
 
     def __init__(self, config: "InterpolationConfig", latents: LatentSpec):
         super().__init__()
@@ -286,8 +287,7 @@ class Interpolation(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     def word(self, condition: Condition, clips: int, gaps: int) -> Tensor:
-        """The word that stands before each gap of each clip: int64 (clips * gaps, 1). Raises
-        ValueError for a condition that does not fit."""
+        """What stands before each gap of each clip: int64 (clips * gaps, 1)."""
         word = words_before(self.told, condition, clips, 0, self.positions)
         return word.repeat_interleave(gaps, 0)
 
@@ -296,16 +296,14 @@ class Interpolation(nn.Module):
         return self.embedding(torch.cat([word, codes + self.words], 1))
 
     def outputs(self, word: Tensor, codes: Tensor) -> Tensor:
-        """Of all places of rows: (b, 1), and the codes (b, (every + 1) * h * w) -> (b, places,
-        dim)."""
+        """Of all places: (b, 1), and codes (b, (every + 1) * h * w) -> (b, places, dim)."""
         x = self.vectors(word, codes) + self.positions
         for block in self.blocks:
             x = block(x)
         return x
 
     def logits(self, word: Tensor, codes: Tensor) -> Tensor:
-        """Of each code in the middle, given both anchors and the middle before it: of the same
-        rows, (b, middle, num_codes)."""
+        """Of each code in the middle, of the same rows: (b, middle, num_codes)."""
         return self.out(self.norm(middle_outputs(self.outputs(word, codes), self.pattern)))
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
@@ -461,9 +459,9 @@ class InterpolationConfig:
 
 # %% tags=["exercise", "ex-16.5"]
 def probe(predict, codes: Tensor, place: int, num_codes: int) -> Tensor:
-    """How much each prediction changes if the code at `place` becomes the next one in all clips, and
-    the last code 0: the largest change over clips and logits, (m,). codes int64 (b, n) stay as they
-    are; predict: of such codes, logits (b, m, num_codes)."""
+    """How much each prediction changes if the code at `place` becomes the next one in all clips,
+    and the last code 0: the largest change over clips and logits, (m,). codes int64 (b, n) stay as
+    they are; predict: of such codes, logits (b, m, num_codes)."""
     ### BEGIN SOLUTION
     changed = codes.clone()
     changed[:, place] = (codes[:, place] + 1) % num_codes
@@ -559,8 +557,9 @@ smooth = {name: {each * i: mean for i, mean in enumerate(
 fig = curves(smooth, xlabel="step", ylabel="nats a code", title="training on noise")
 fig.axes[0].axhline(floor, color="grey", ls=":")
 show(fig,
-     alt="Three losses on noise against the step. The right mask stays on the dotted line at 3.47. The "
-         "leaky one leaves it downwards. With anchors counted the loss sinks, though the mask is right.")
+     alt="Three losses on noise against the step. The right mask stays on the dotted line at "
+         "3.47. The leaky one leaves it downwards. With anchors counted the loss sinks, though "
+         "the mask is right.")
 last = {name: sum(line[-50:]) / len(line[-50:]) for name, line in losses.items()}
 for name, nats in last.items():
     print(f"{name:<23} {nats:.3f} nats, {nats - floor:+.3f} from the entropy")
@@ -654,8 +653,8 @@ if profile != "smoke":
 # %%
 rows = [clip for i in range(3) for clip in (test_clips[i], written[i])]
 show(strip(torch.stack(rows), frames=17, titles=["true", "written"] * 3),
-     alt="Three pairs of rows of 17 frames. Above each the true clip, below the same with 12 frames "
-         "written between the anchors, which are every fourth frame.")
+     alt="Three pairs of rows of 17 frames. Above each the true clip, below the same with 12 "
+         "frames written between the anchors, which are every fourth frame.")
 
 # %% [markdown]
 # The noughts come out as spots: that is the small autoencoder, and the anchors, whose codes are true, look so, too. We
@@ -738,11 +737,12 @@ far = {"ours": total_variation(ours, rows),
           for fault in sorted(all_faults)},
        "all three": total_variation(faulty_logits(filler, rows, all_faults), rows)}
 for name, distance in far.items():
-    print(f"{name:<16} first code {distance[0]:.3f}, later ones {distance[1:].mean():.3f} on average")
+    print(f"{name:<16} first code {distance[0]:.3f}, later ones {distance[1:].mean():.3f}")
 show(curves({name: line.tolist() for name, line in far.items()}, xlabel="place in the middle",
             ylabel="total variation"),
-     alt="Total variation from the learned distribution, place by place. Ours is 0 everywhere. A wrong "
-         "output is far off at the first place only, wrong positions and a wrong mask at most places.")
+     alt="Total variation from the learned distribution, place by place. Ours is 0 everywhere. "
+         "A wrong output is far off at the first place only, wrong positions and a wrong mask "
+         "at most places.")
 assert far["ours"].max() < 1e-4
 if profile != "smoke":
     assert far["wrong output"][0] > 0.2 and far["all three"][1:].mean() > 0.01
@@ -770,8 +770,8 @@ complete = filler.refine(sampled, {}, InterpolationSampling(top_k=16, top_p=0.6)
 assert torch.equal(complete[:, ::4], sampled[:, ::4])
 rows = [autoencoder.decode(codes[i:i + 1, :17]) for i in range(2) for codes in (sampled, complete)]
 show(strip(torch.cat(rows), frames=17, titles=["key frames", "complete"] * 2),
-     alt="Two pairs of rows of 17 frames that nobody filmed. Above each, key frames that stand for four "
-         "frames; below, the same with three of four written between.")
+     alt="Two pairs of rows of 17 frames that nobody filmed. Above each, key frames that stand "
+         "for four frames; below, the same with three of four written between.")
 show_video(autoencoder.decode(complete), alt="Four made clips of 33 frames of a small white shape.")
 
 # %% [markdown]
@@ -787,8 +787,8 @@ if "tats-between-course" in shipped() and profile != "smoke":
     torch.manual_seed(0)
     video = pipeline.generate(4, {"label": torch.tensor([2, 3, 5, 7])}, frames=96)
     show(strip(video, frames=16, titles=["2", "3", "5", "7"]),
-         alt="Four rows of 16 frames, every sixth of 96, written by the models that ship: shapes in "
-             "colour on black.")
+         alt="Four rows of 16 frames, every sixth of 96, written by the models that ship: "
+             "shapes in colour on black.")
     show_video(video, titles=["2", "3", "5", "7"], alt="The same four clips of 96 frames.")
 else:
     print("tats-between-course is not there yet")

@@ -161,6 +161,7 @@ EQUAL: dict[str, dict[str, str]] = {
     } | {
         f"return (video[:, :, lag:] - video[:, :, :-lag]).square().mean({axes}).sqrt()": "axes in another order"
         for axes in ((2, 1, 3, 4), (1, 3, 2, 4), (1, 2, 4, 3))
+    },
     "16.5": {
         "return (predict(changed) - predict(codes)).abs().amax((2, 0))": "the order of the axes makes no difference",
         "return (predict(codes) - predict(changed)).abs().amax((0, 2))": "the size of a difference has no sign",

@@ -56,8 +56,7 @@ def spans(latents: Tensor, every: int) -> Tensor:
 class Interpolation(nn.Module):
     """Completes latents of which every `config.every`-th frame is there. Section 2.3, A.4.
 
-    A row: the label, or a token for the start; the first anchor; the middle; the last anchor.
-    """
+    A row: the label, or a token for the start; the first anchor; the middle; the last anchor."""
 
     def __init__(self, config: "InterpolationConfig", latents: LatentSpec):
         super().__init__()
@@ -78,8 +77,7 @@ class Interpolation(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     def word(self, condition: Condition, clips: int, gaps: int) -> Tensor:
-        """The word that stands before each gap of each clip: int64 (clips * gaps, 1). Raises
-        ValueError for a condition that does not fit."""
+        """What stands before each gap of each clip: int64 (clips * gaps, 1)."""
         word = words_before(self.told, condition, clips, 0, self.positions)
         return word.repeat_interleave(gaps, 0)
 
@@ -88,16 +86,14 @@ class Interpolation(nn.Module):
         return self.embedding(torch.cat([word, codes + self.words], 1))
 
     def outputs(self, word: Tensor, codes: Tensor) -> Tensor:
-        """Of all places of rows: (b, 1), and the codes (b, (every + 1) * h * w) -> (b, places,
-        dim)."""
+        """Of all places: (b, 1), and codes (b, (every + 1) * h * w) -> (b, places, dim)."""
         x = self.vectors(word, codes) + self.positions
         for block in self.blocks:
             x = block(x)
         return x
 
     def logits(self, word: Tensor, codes: Tensor) -> Tensor:
-        """Of each code in the middle, given both anchors and the middle before it: of the same
-        rows, (b, middle, num_codes)."""
+        """Of each code in the middle, of the same rows: (b, middle, num_codes)."""
         return self.out(self.norm(middle_outputs(self.outputs(word, codes), self.pattern)))
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
