@@ -283,7 +283,7 @@ def slide(model: nn.Module, codes: Tensor, known: int, condition: Condition,
     window, frames = model.frames, codes.shape[1]
     context = window - 1 if sampling.context is None else sampling.context
     for start, there in window_places(known, frames, window, context):
-        part = codes[:, start:start + window].flatten(1)
+        part = codes[:, start:start + window].flatten(1).clone()  # of a single clip a view
         prefix = model.prefix(condition, len(codes), start)
         fill_window(model, part, there * codes.shape[2], prefix, sampling)
         codes[:, start:start + window] = part.view(len(codes), -1, codes.shape[2])

@@ -198,4 +198,8 @@ EQUAL: dict[str, dict[str, str]] = {
         "rows, columns = (torch.fft.fftfreq(n) for n in (h, w))": GPU,
         "short = torch.hypot(columns, rows[:, None]) >= 0.25": "a length has no order",
     },
+    "16.5": {
+        "return (predict(changed) - predict(codes)).abs().amax((2, 0))": "the order of the axes makes no difference",
+        "return (predict(codes) - predict(changed)).abs().amax((0, 2))": "the size of a difference has no sign",
+    },
 }

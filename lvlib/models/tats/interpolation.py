@@ -3,6 +3,7 @@
 section 2.3 and A.4."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock
-from lvlib.models.common.checks import check_numbers, check_shape
+from lvlib.models.common.checks import check_codes, check_numbers, check_shape
 from lvlib.models.tats.conditions import LabelWord, words_before
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
 from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
@@ -20,8 +21,7 @@ from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
 
 @dataclass(frozen=True)
 class InterpolationCausal:
-    """Interpolation causal attention, Fig. 14(c): a place sees the anchors at both ends; one in
-    the middle, itself and those before it, too.
+    """Interpolation causal attention, Fig. 14(c), in a row of two anchors and what lies between.
 
     first: places up to the end of the first anchor. middle: places between the anchors.
     """
@@ -30,34 +30,45 @@ class InterpolationCausal:
     middle: int
 
     def is_anchor(self, place: Tensor) -> Tensor:
-        """bool: does the place (int64, any shape) belong to an anchor, or stand before it?"""
+        """bool: does the place, int64 of any shape, belong to an anchor, or stand before one?"""
         return (place < self.first) | (place >= self.first + self.middle)
 
     def allows(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool: may the place `query` look at the place `key`? Integers, of shapes that
-        broadcast."""
+        """bool: may the place `query` look at the place `key`? Integers, of shapes that broadcast.
+
+        Each place sees the anchors; a place in the middle itself and the middle before it, too.
+        """
         return self.is_anchor(key) | (~self.is_anchor(query) & (key <= query))
+
+
+def middle_outputs(outputs: Tensor, pattern: InterpolationCausal) -> Tensor:
+    """Of the outputs of all places (b, places, ...) those that predict the middle's codes, in their
+    order: (b, middle, ...). A place predicts the code of the place after it."""
+    return outputs[:, pattern.first - 1:pattern.first + pattern.middle - 1]
+
+
+def spans(latents: Tensor, every: int) -> Tensor:
+    """Latents (b, t, h, w), t > every -> all stretches from one anchor to the next, both with it:
+    (b, gaps, every + 1, h, w). Anchors are the frames 0, every, 2 * every, ..."""
+    return latents.unfold(1, every + 1, every).movedim(-1, 2)
 
 
 class Interpolation(nn.Module):
     """Completes latents of which every `config.every`-th frame is there. Section 2.3, A.4.
 
-    A row: the label, if there is one; the first anchor; the frames in between; the last anchor.
-    """
+    A row: the label, or a token for the start; the first anchor; the middle; the last anchor."""
 
     def __init__(self, config: "InterpolationConfig", latents: LatentSpec):
         super().__init__()
         self.config, self.spec, dim = config, latents, config.dim
-        self.frame = math.prod(latents.shape[1:])
-        self.words = config.classes
-        self.told = min(config.classes, 1)  # places before the first anchor
-        self.first, self.middle = self.told + self.frame, (config.every - 1) * self.frame
-        self.places = self.first + self.middle + self.frame
+        self.told = nn.ModuleList([LabelWord(config.classes)] if config.classes else [])
+        self.words = config.classes or 1  # one vocabulary: these, then the codes
+        self.frame = math.prod(latents.shape[1:])  # codes of one
+        self.pattern = InterpolationCausal(1 + self.frame, (config.every - 1) * self.frame)
         self.embedding = nn.Embedding(self.words + latents.num_codes, dim)
-        self.positions = nn.Parameter(torch.zeros(self.places, dim))
-        pattern = InterpolationCausal(self.first, self.middle)
+        self.positions = nn.Parameter(torch.zeros(1 + (config.every + 1) * self.frame, dim))
         self.blocks = nn.ModuleList(
-            GPTBlock(dim, config.heads, config.hidden, config.dropout, pattern)
+            GPTBlock(dim, config.heads, config.hidden, config.dropout, self.pattern)
             for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
         self.out = nn.Linear(dim, latents.num_codes, bias=False)
@@ -65,87 +76,100 @@ class Interpolation(nn.Module):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def row(self, label: Tensor | None, codes: Tensor) -> Tensor:
-        """Codes (b, n) of latent frames, and what stands before them -> vectors without positions
-        (b, told + n, dim)."""
-        x = self.embedding(codes + self.words)
-        return x if label is None else torch.cat([self.embedding(label)[:, None], x], 1)
+    def word(self, condition: Condition, clips: int, gaps: int) -> Tensor:
+        """What stands before each gap of each clip: int64 (clips * gaps, 1)."""
+        word = words_before(self.told, condition, clips, 0, self.positions)
+        return word.repeat_interleave(gaps, 0)
 
-    def logits(self, label: Tensor | None, codes: Tensor) -> Tensor:
-        """Of each code in the middle, given the anchors and those before it: all codes of rows (b,
-        frames x codes of one) -> (b, middle, num_codes)."""
-        x = self.row(label, codes) + self.positions
+    def vectors(self, word: Tensor, codes: Tensor) -> Tensor:
+        """(b, 1) or (b, 0), and codes (b, n) -> vectors of all, without positions."""
+        return self.embedding(torch.cat([word, codes + self.words], 1))
+
+    def outputs(self, word: Tensor, codes: Tensor) -> Tensor:
+        """Of all places: (b, 1), and codes (b, (every + 1) * h * w) -> (b, places, dim)."""
+        x = self.vectors(word, codes) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(x[:, self.first - 1:self.first + self.middle - 1]))
+        return x
+
+    def logits(self, word: Tensor, codes: Tensor) -> Tensor:
+        """Of each code in the middle, of the same rows: (b, middle, num_codes)."""
+        return self.out(self.norm(middle_outputs(self.outputs(word, codes), self.pattern)))
 
     def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats a code between the anchors, and the same in bits: int64 (b, t, h, w) -> (),
-        {"bits_per_dim": ()}.
-
-        Anchors are every `config.every`-th latent frame, from a random one on while it trains. The
-        official code counts the anchors' own codes, too, which the model sees.
-        """
+        {"bits_per_dim": ()}. While it trains, the first anchor is a random frame."""
         check_shape(latents, self.spec)
         every, t = self.config.every, latents.shape[1]
-        offset = int(torch.randint(min(every, t - every), ())) if self.training else 0
-        spans = latents[:, offset:].unfold(1, every + 1, every)  # (b, spans, h, w, every + 1)
-        codes = rearrange(spans, "b s h w t -> (b s) (t h w)")
-        label = self.labels(condition, len(latents))
-        label = None if label is None else label.repeat_interleave(spans.shape[1])
+        start = int(torch.randint(min(every, t - every), ())) if self.training else 0
+        rows = spans(latents[:, start:], every)
+        word = self.word(condition, *rows.shape[:2])
+        codes = rearrange(rows, "b s t h w -> (b s) (t h w)")
         targets = codes[:, self.frame:-self.frame]
-        loss = F.cross_entropy(self.logits(label, codes).flatten(0, 1).float(), targets.flatten())
+        loss = F.cross_entropy(self.logits(word, codes).flatten(0, 1).float(), targets.flatten())
         return loss, {"bits_per_dim": loss / math.log(2)}
 
-    def labels(self, condition: Condition, clips: int) -> Tensor | None:
-        """int64 (clips,), or None. Raises ValueError for a condition that does not fit."""
-        told = [LabelWord(self.config.classes)] if self.config.classes else []
-        words = words_before(told, condition, clips, 0, self.positions)
-        return words[:, 0] if told else None
-
-    @torch.no_grad()
     def refine(self, latents: Tensor, condition: Condition,
                sampling: CodeSampling | None = None) -> Tensor:
-        """Codes int64 (b, t, h, w), of which every `config.every`-th frame counts -> the same, with
-        those in between drawn, too; all gaps at once. After the last anchor nothing changes."""
-        b, every = len(latents), self.config.every
-        spans = latents[:, ::every].unfold(1, 2, 1)  # (b, gaps, h, w, 2)
-        gaps = spans.shape[1]
-        anchors = rearrange(spans, "b s h w t -> (b s) t (h w)")
-        label = self.labels(condition, b)
-        label = None if label is None else label.repeat_interleave(gaps)
-        training = self.training
-        self.eval()
-        try:
-            middle = [self.between(None if label is None else label[i:i + TOGETHER],
-                                   anchors[i:i + TOGETHER], sampling or self.config.Sampling())
-                      for i in range(0, len(anchors), TOGETHER)]
-        finally:
-            self.train(training)
-        drawn = rearrange(torch.cat(middle), "(b s) (t h w) -> b s t h w", b=b, t=every - 1,
-                          h=latents.shape[2])
-        complete = latents.clone()
-        for i in range(1, every):
-            complete[:, i:gaps * every:every] = drawn[:, :, i - 1]
-        return complete
+        """As `fill_gaps`."""
+        return fill_gaps(self, latents, condition, sampling or self.config.Sampling())
 
-    @torch.inference_mode()
-    def between(self, label: Tensor | None, anchors: Tensor, sampling: CodeSampling) -> Tensor:
-        """Codes of both anchors (b, 2, codes of one) -> those between them (b, middle), drawn as
-        they were learned: each place with its own position, and what it saw."""
-        decoding = Decoding(self, len(anchors), self.places)
-        ends = [slice(self.first), slice(self.first + self.middle, None)]
-        positions = torch.cat([self.positions[end] for end in ends])
-        logits = decoding.read(self.row(label, anchors.flatten(1)) + positions, causal=False)
-        codes, last = anchors.new_zeros(len(anchors), self.middle), logits[:, self.first - 1]
-        for i in range(self.middle):
-            codes[:, i] = draw(last, sampling)
-            x = self.row(None, codes[:, i:i + 1]) + self.positions[self.first + i]
-            last = decoding.read(x)[:, -1] if i + 1 < self.middle else last
-        return codes
+
+@torch.inference_mode()
+def decode_middle(model: Interpolation, word: Tensor, anchors: Tensor,
+                  codes: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yields each place of the middle with its logits (b, num_codes), given the word (b, 1) before
+    the row, both anchors' codes (b, 2 * h * w), and what stands before it in codes (b, middle) by
+    then. The same numbers as `logits`."""
+    first, middle = model.pattern.first, model.pattern.middle
+    decoding = Decoding(model, len(anchors), len(model.positions))
+    ends = torch.cat([model.positions[:first], model.positions[first + middle:]])
+    logits = decoding.read(model.vectors(word, anchors) + ends, causal=False)
+    yield 0, logits[:, first - 1]
+    for i in range(middle - 1):
+        x = model.vectors(word[:, :0], codes[:, i:i + 1]) + model.positions[first + i]
+        yield i + 1, decoding.read(x)[:, 0]
+
+
+@torch.no_grad()
+def fill_gaps(model: Interpolation, latents: Tensor, condition: Condition,
+              sampling: CodeSampling) -> Tensor:
+    """Codes int64 (b, t, h, w), of which every `config.every`-th frame counts -> the same, with
+    those in between drawn, too; all gaps at once. After the last anchor nothing changes.
+
+    Raises ValueError for latents without a gap, of another shape, or condition.
+    """
+    every, training = model.config.every, model.training
+    check_anchored(latents, model.spec, every)
+    rows = spans(latents, every)
+    b, gaps, _, h, w = rows.shape
+    words = model.word(condition, b, gaps)
+    anchors = rearrange(rows[:, :, [0, -1]], "b s t h w -> (b s) (t h w)")
+    drawn = anchors.new_empty(b * gaps, model.pattern.middle)
+    model.eval()
+    try:
+        for start in range(0, b * gaps, TOGETHER):
+            part = slice(start, start + TOGETHER)
+            for i, logits in decode_middle(model, words[part], anchors[part], drawn[part]):
+                drawn[part, i] = draw(logits, sampling)
+    finally:
+        model.train(training)
+    complete = latents.clone()
+    gap = complete[:, :gaps * every].unflatten(1, (gaps, every))[:, :, 1:]  # a view
+    gap.copy_(rearrange(drawn, "(b s) (t h w) -> b s t h w", b=b, h=h, w=w))
+    return complete
 
 
 TOGETHER = 64  # gaps that are filled at once
+
+
+def check_anchored(latents: Tensor, spec: LatentSpec, every: int) -> None:
+    """Raises ValueError unless these are codes of the spec, however many frames, with a gap."""
+    _, h, w = spec.shape
+    if latents.ndim != 4 or latents.shape[2:] != (h, w) or latents.shape[1] <= every:
+        raise ValueError(f"codes must be of shape (b, more than {every}, {h}, {w}), not "
+                         f"{tuple(latents.shape)}")
+    check_codes(latents, spec)
 
 
 @dataclass(frozen=True)
