@@ -224,6 +224,9 @@ class RefinerConfig(Protocol):
     def prior_frames(self, latent_frames: int) -> int:
         """Latent frames that its prior has to make for so many: perhaps one more at the end, to lie between."""
 
+    def check_prior(self, prior: PriorConfig) -> None:
+        """Raises ValueError where it cannot complete what such a prior samples."""
+
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> nn.Module:
         """A `Refiner`, with new weights, for these complete latents."""
 

@@ -194,7 +194,7 @@ if profile != "smoke":
 # %% tags=["export:models.tats.equivariance"]
 def padded_layers(encoder: nn.Module) -> list[PaddedConv3d]:
     """The convolutions of an encoder, those of residual blocks included, in the order of the path:
-    an `Encoder` registers them so."""
+    a `VQGANEncoder` registers them so."""
     return [layer for layer in encoder.modules() if isinstance(layer, PaddedConv3d)]
 
 # %% tags=["exercise", "ex-14.2", "export:models.tats.equivariance"]

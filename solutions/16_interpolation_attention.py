@@ -35,7 +35,6 @@ from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
 from lvlib.models.tats.prior import TATSConfig, TATSSampling
 from lvlib.models.videogpt.prior import VideoGPTConfig
-from lvlib.runs import load_pipeline, shipped
 from lvlib.stages import LatentSpec
 from lvlib.viz import curves, maps, set_style, show, show_video, strip
 
@@ -118,7 +117,7 @@ from lvlib.models.common.attention import GPTBlock
 from lvlib.models.common.checks import check_codes, check_numbers, check_shape
 from lvlib.models.tats.conditions import LabelWord, words_before
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
-from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
+from lvlib.stages import Condition, ConditionSpec, LatentSpec, PriorConfig, VideoShape
 
 
 # %% tags=["exercise", "ex-16.1", "export:models.tats.interpolation"]
@@ -433,6 +432,13 @@ class InterpolationConfig:
     def prior_frames(self, latent_frames: int) -> int:
         """Latent frames that the prior has to make for so many: up to an anchor after the last."""
         return -(-(latent_frames - 1) // self.every) * self.every + 1
+
+    def check_prior(self, prior: PriorConfig) -> None:
+        """Raises ValueError unless the prior writes just the frames that are anchors here."""
+        every = getattr(prior, "every", 1)
+        if every != self.every:
+            raise ValueError(f"the prior writes every {every}. latent frame, the refiner takes every "
+                             f"{self.every}.: set prior.every and refiner.every to the same")
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Interpolation:
         """The model, with new weights. Raises ValueError for clips without two anchors."""
@@ -777,21 +783,8 @@ show_video(autoencoder.decode(complete), alt="Four made clips of 33 frames of a 
 # %% [markdown]
 # Above, the spot jumps every four frames; below, it is on its way. Nobody told it where to go: these clips are drawn.
 #
-# The same with the models that ship with the course: `tats-between-course` stands on `tats-sparse-course`, and that on
-# a 3D VQGAN of 4 frames a latent frame. The last frame needs an anchor after it: for 24 latent frames the prior
-# is asked for 25, and the video is cut.
-
-# %%
-if "tats-between-course" in shipped() and profile != "smoke":
-    pipeline = load_pipeline("tats-between-course", device="cpu")
-    torch.manual_seed(0)
-    video = pipeline.generate(4, {"label": torch.tensor([2, 3, 5, 7])}, frames=96)
-    show(strip(video, frames=16, titles=["2", "3", "5", "7"]),
-         alt="Four rows of 16 frames, every sixth of 96, written by the models that ship: "
-             "shapes in colour on black.")
-    show_video(video, titles=["2", "3", "5", "7"], alt="The same four clips of 96 frames.")
-else:
-    print("tats-between-course is not there yet")
+# At the course's size `tats-between-course` stands on `tats-sparse-course`, and that on a 3D VQGAN of 4 frames a latent
+# frame. The last frame needs an anchor after it: for 24 latent frames the prior is asked for 25, and the video is cut.
 
 # %% [markdown]
 # ## 10. What it saves

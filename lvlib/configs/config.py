@@ -56,6 +56,7 @@ class Config:
             known = {spec.name for spec in self.up_to("prior").conditions}
             if unknown := [spec.name for spec in self.conditions if spec.name not in known]:
                 raise UserError(f"the refiner is conditioned on {', '.join(unknown)}, and the prior is not")
+            _said_plainly(lambda: self.refiner.check_prior(self.prior))
 
     @property
     def stage(self) -> str:

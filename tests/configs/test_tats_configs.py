@@ -1,9 +1,12 @@
 """TATS's configurations against the paper's text (section 3.1, A.1, B.1, B.2), typed out once more."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lvlib.configs import named_config
+from lvlib.errors import UserError
 from lvlib.models.tats.interpolation import InterpolationConfig
 from lvlib.models.tats.prior import TATSConfig, TATSSampling
 from lvlib.training.step import learning_rate
@@ -80,3 +83,9 @@ def test_the_parts_of_the_hierarchy_fit_each_other():
         sparse, between = named_config(f"tats-sparse{name}"), named_config(f"tats-between{name}")
         assert between.prior == sparse.prior and between.autoencoder == sparse.autoencoder
         assert between.latents == sparse.latents
+
+
+def test_a_refiner_and_a_prior_of_other_frames_are_refused():
+    between = named_config("tats-between-course")
+    with pytest.raises(UserError, match="the prior writes every 2. latent frame, the refiner takes every 4."):
+        replace(between, prior=replace(between.prior, every=2))

@@ -133,7 +133,7 @@ class DenoiserConfig:
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         return GivenFrames(0, 0)
 
-    prior_frames = staticmethod(lambda latent_frames: latent_frames)
+    prior_frames, check_prior = staticmethod(lambda frames: frames), staticmethod(lambda prior: None)
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Denoiser:
         return Denoiser(latents)

@@ -8,7 +8,7 @@ from lvlib.course.cases import Case
 from lvlib.course.exercises import exercise
 from lvlib.models.tats import equivariance
 from lvlib.models.tats.padding import PaddedConv3d, same_padding
-from lvlib.models.tats.vqgan import Encoder, VQGANConfig
+from lvlib.models.tats.vqgan import VQGANConfig, VQGANEncoder
 
 
 def _score(early, late, chosen=lambda early, late: (early[:, 1:], late[:, :-1])):
@@ -102,7 +102,7 @@ def _residuals_left_out(walk):
 
 
 def _encoder(downsample=(4, 4, 4), blocks=(1, 1)):
-    return Encoder(VQGANConfig(channels=1, hidden=2, residual_blocks=blocks, downsample=downsample))
+    return VQGANEncoder(VQGANConfig(channels=1, hidden=2, residual_blocks=blocks, downsample=downsample))
 
 
 def _stack(*layers):

@@ -23,7 +23,7 @@ def equivariance_score(codes_early: Tensor, codes_late: Tensor) -> Tensor:
 
 def padded_layers(encoder: nn.Module) -> list[PaddedConv3d]:
     """The convolutions of an encoder, those of residual blocks included, in the order of the path:
-    an `Encoder` registers them so."""
+    a `VQGANEncoder` registers them so."""
     return [layer for layer in encoder.modules() if isinstance(layer, PaddedConv3d)]
 
 

@@ -16,7 +16,7 @@ from lvlib.models.common.attention import GPTBlock
 from lvlib.models.common.checks import check_codes, check_numbers, check_shape
 from lvlib.models.tats.conditions import LabelWord, words_before
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
-from lvlib.stages import Condition, ConditionSpec, LatentSpec, VideoShape
+from lvlib.stages import Condition, ConditionSpec, LatentSpec, PriorConfig, VideoShape
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,13 @@ class InterpolationConfig:
     def prior_frames(self, latent_frames: int) -> int:
         """Latent frames that the prior has to make for so many: up to an anchor after the last."""
         return -(-(latent_frames - 1) // self.every) * self.every + 1
+
+    def check_prior(self, prior: PriorConfig) -> None:
+        """Raises ValueError unless the prior writes just the frames that are anchors here."""
+        every = getattr(prior, "every", 1)
+        if every != self.every:
+            raise ValueError(f"the prior writes every {every}. latent frame, the refiner takes every "
+                             f"{self.every}.: set prior.every and refiner.every to the same")
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Interpolation:
         """The model, with new weights. Raises ValueError for clips without two anchors."""

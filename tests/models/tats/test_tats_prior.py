@@ -146,7 +146,7 @@ def test_a_window_is_filled_from_where_it_is_known_on():
 
 
 def test_the_paper_size_has_the_paper_s_parameters():
-    """notes: GPT-2's form of 24 layers, 16 heads, width 1,024, 16,384 words and 1,024 places has 336,914,432; ours has no
+    """GPT-2's form of 24 layers, 16 heads, width 1,024, 16,384 words and 1,024 places has 336,914,432; ours has no
     biases beside queries, keys and values, and a token for the start."""
     with torch.device("meta"):
         model = TATSConfig().build(LatentSpec((4, 16, 16), 16_384, 4), (3, 16, 128, 128))
