@@ -52,7 +52,7 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 tats = {padding: load_pipeline(name)
         for padding, name in {"zero": "tats-course-zero", "replicate": "tats-course"}.items()}
 frames = {"smoke": 32, "course": 96}[profile]
-count = {"smoke": 2, "course": 20}[profile]
+count = {"smoke": 2, "course": 16}[profile]
 label = {"label": torch.arange(count) % 10}
 codes, made = {}, {}
 for padding, pipeline in tats.items():
@@ -62,8 +62,8 @@ for padding, pipeline in tats.items():
 show(strip([made[padding][i] for padding in made for i in range(2)], frames=12,
            titles=[f"{padding}, class {i}" for padding in made for i in range(2)]),
      alt="Four rows of 12 frames from videos of 96. In the two rows made with zero padding the "
-         "digit falls apart after the first frames. In the two with replicate padding a digit "
-         "of the same size and brightness moves to the end.")
+         "digit falls apart into strokes all over the picture within 30 frames. In the two with "
+         "replicate padding there is one shape of the same size to the end; the 0 soon is none.")
 
 # %% [markdown]
 # These are the first two samples of each, and none was chosen.
@@ -92,9 +92,9 @@ for i, word in enumerate(row):
     ax.add_patch(plt.Rectangle((i, 1), 0.94, 0.6, fc=colour, ec="none"))
     ax.text(i + 0.47, 1.3, word, ha="center", va="center", fontsize=8)
     guess = "..." if word == "..." else f"code {i}" if i < 7 else "code 255"
-    ax.annotate(guess, (i + 0.47, 0.1), (i + 0.47, 0.95), ha="center", fontsize=8,
-                arrowprops={"arrowstyle": "<-", "color": "#888888"}, va="top")
-ax.set(xlim=(0, len(row)), ylim=(-0.1, 1.7))
+    ax.annotate(guess, (i + 0.47, 1), (i + 0.47, 0.4), ha="center", va="top", fontsize=8,
+                arrowprops={"arrowstyle": "<-", "color": "#888888"})
+ax.set(xlim=(0, len(row)), ylim=(0, 1.7))
 ax.axis("off")
 show(fig, alt="A row of words: the class, then code 0, code 1 and so on to code 254. An arrow under "
               "each leads to what is predicted there: code 0 under the class, code 255 at the end.")
@@ -116,7 +116,7 @@ from torch import Tensor, nn
 
 from lvlib.models.common.checks import check_numbers, check_temperature
 from lvlib.models.common.kv_cache import KVCache
-from lvlib.models.videogpt.sampling import keep_likely, row_cache
+from lvlib.models.videogpt.sampling import row_cache
 from lvlib.stages import Condition
 
 
@@ -154,10 +154,16 @@ class TATSSampling(CodeSampling):
 
 
 def draw(logits: Tensor, sampling: CodeSampling) -> Tensor:
-    """A code for each row of logits: (b, num_codes) -> int64 (b,)."""
-    logits = logits.float() / sampling.temperature
-    logits = keep_likely(logits, sampling.top_k, sampling.top_p)
-    return torch.multinomial(logits.softmax(-1), 1)[:, 0]
+    """A code for each row of logits: (b, num_codes) -> int64 (b,).
+
+    As `keep_likely` of notebook 10 has it, but only the likeliest are sorted.
+    """
+    likely, codes = (logits.float() / sampling.temperature).topk(
+        min(sampling.top_k, logits.shape[-1]))
+    probs = likely.softmax(-1)
+    before = probs.cumsum(-1) - probs  # of the likelier ones: who has top_p before it goes
+    chosen = torch.multinomial(probs * (before < sampling.top_p), 1)
+    return codes.gather(-1, chosen)[:, 0]
 
 # %% [markdown]
 # A window that slides begins with codes that are there already. They go through the transformer *at once*, not one
@@ -546,8 +552,8 @@ real, _ = digits(4 * count, frames)
 show_video([real[0], real[1], made["replicate"][0], made["replicate"][1],
             made["zero"][0], made["zero"][1]],
            ["real", "real", "replicate: 0", "replicate: 1", "zero: 0", "zero: 1"], fps=12,
-           alt="Six videos of 96 frames: two real ones, two with replicate padding, two with zero "
-               "padding.")
+           alt="Six videos of 96 frames: two real digits that bounce; with replicate padding a blot "
+               "that was a 0 and a 1 that fades; with zero padding strokes that spread.")
 
 # %% [markdown]
 # Now in numbers, for each stretch of 16 frames on its own, as in Fig. 5. The paper plots the **change** of the FVD
@@ -591,27 +597,44 @@ show(fig, alt="Three panels over 96 frames, for real videos and for zero and rep
               "padding it rises little.")
 if profile != "smoke":
     assert by_window["zero"][-1] > 1.3 * by_window["replicate"][-1]
-    assert bright["zero"][-1] > 1.5 * bright["real"][-1] > bright["replicate"][-1]
+    grown = {name: bright[name][-1] / bright[name][0] for name in made}
+    assert grown["zero"] > 1.5 and 0.4 < grown["replicate"] < 1.3
 
 # %% [markdown]
-# BODY3
+# The first window of both is about equally good. After it the zeros' videos are no digits any more: strokes spread over
+# the picture, and it grows brighter. With replicate padding there is still one shape of a digit's size, which grows
+# dimmer by a third and turns into other shapes. In the last window the distance is 42, 45 and 48 with zeros, 22, 23
+# and 25 with replicate padding (three seeds of sampling, 40 videos each; real videos 3).
+#
+# *How* zeros fail is not fixed: in an earlier training of ours, on ten digits alone, they faded to specks, and the
+# distance in the third window was eleven times that of replicate padding. In Fig. 5 the FVD of all models rises with
+# the frames, that of TATS least. Our prior has trained for half an hour on one core, the paper's for ten days on eight
+# V100.
+#
+# **Class coherence** says little here. It falls in both, as shapes turn into others. And where a video has collapsed
+# into a pattern that stays, it is perfect: coherence needs a measure of quality beside it (notebook 12, section 8).
 #
 # ## 4. A thousand frames
 #
 # Section 3.4 looks at videos of 1,024 frames. So do we: the same model, 64 times as long as its training clips.
 
 # %%
-long_frames, few = {"smoke": (48, 2), "course": (1024, 4)}[profile]
+long_frames, few = {"smoke": (48, 2), "course": (1024, 3)}[profile]
 torch.manual_seed(1)
 some = {"label": torch.arange(few)}
 long_codes = prior.sample(few, some, latent_frames=long_frames // 4)
 long = tats["replicate"].autoencoder.decode(long_codes)
 show(strip([video[:, ::long_frames // 16] for video in long], frames=16,
            titles=[f"class {i}" for i in range(few)]),
-     alt="Four rows of 16 frames, 64 frames apart, from videos of 1,024 frames.")
+     alt="Three rows of 16 frames, 64 frames apart, from videos of 1,024. In two a small pale stroke "
+         "stays; in the third a grid of bright strokes appears in the middle and stays.")
 
 # %% [markdown]
-# BODY4A
+# These are no good videos, and it is worth seeing why. For a hundred frames or two a shape moves. Then two of three
+# have a pale stroke left, and in the third a grid of strokes comes up after some 450 frames and never goes away: no
+# clip of training has shown it, and what comes after a mistake was never learned. Section C.2 has the same of
+# UCF-101, from frame 300 on. A prior that has trained longer makes fewer mistakes; notebook 16 makes fewer *steps*,
+# each of which can be one.
 #
 # A model that writes for so long can fall into three kinds of fault that no score of a single window shows.
 #
@@ -675,17 +698,22 @@ true, _ = digits(few, long_frames, seed=2)
 lags = range(1, min(100, long_frames))
 apart = {name: {lag: lag_distance(video[:, :, :400], lag).mean().item() for lag in lags}
          for name, video in {"real": true, "written": long}.items()}
-show(curves(apart, xlabel="frames apart", ylabel="distance", xlim=(0, None), ylim=(0, None)),
+show(curves(apart, xlabel="frames apart", ylabel="distance"),
      alt="The distance of frames against how far apart they are, to 100. That of real videos falls "
-         "to exactly 0 every 24 frames. That of written ones has dips at the same places that do "
-         "not reach 0.")
-rate = repetition_rate(long_codes)
-print("codes that stay:", " ".join(f"{part.mean():.0%}" for part in rate.chunk(8, 1)))
+         "to exactly 0 every 24 frames. That of written ones rises slowly from the first on, and "
+         "has no dips.")
+for name, some_codes in {"written": long_codes,
+                         "real": tats["replicate"].autoencoder.encode(true[:, :, :400])}.items():
+    parts = repetition_rate(some_codes).chunk(8, 1)
+    print(f"codes that stay, {name}:", " ".join(f"{part.mean():.0%}" for part in parts))
 if profile != "smoke":
-    assert min(apart["written"].values()) > 0.02, "no two frames that far apart are equal"
+    assert min(apart["real"].values()) < 1e-6 < 0.02 < min(apart["written"].values())
 
 # %% [markdown]
-# BODY4B
+# A true digit comes back to its place every 24 frames: 12 pixels to the wall and 12 back, a pixel a frame. The written
+# ones have no dip there, nor anywhere: no loop, and no frame twice. (The paper says the same of its own: all 1,024
+# frames are unique.) But three quarters of their codes stay from one latent frame to the next, far more than in a
+# real video: they hardly move. Black stays black, too, so that the rate is never 0.
 #
 # **It changes the subject.** Table 2 of the paper compares the first frame of a sky video with the last, by LPIPS (and
 # by the correlation of their colours: `color_correlation` of notebook 12; our digits are grey). Real videos stay what
@@ -711,6 +739,8 @@ between = [drift(torch.cat([a[None], b[None]], 2)) for a, b in zip(true, true.ro
 print(f"real {drift(true):.2f}, written {drift(long):.2f}, from one real digit to another "
       f"{sum(between) / len(between):.2f}")
 print("Table 2, LPIPS of first and last frame: real 0.18, written 0.35")
+if profile != "smoke":
+    assert drift(true) < 1e-6 < 0.5 < drift(long)
 
 # %%
 long_windows, probs = look(long)
@@ -721,10 +751,11 @@ print("Frechet distance (course network), in eight stretches of 128 frames:",
       " ".join(f"{value:.1f}" for value in stretches))
 print(f"class coherence over the second half: {class_coherence(probs)[:, half:].mean():.2f}")
 if profile != "smoke":
-    assert max(stretches) < 3 * stretches[0]
+    assert max(stretches) < 3 * stretches[0], stretches
 
 # %% [markdown]
-# BODY4C
+# The end of a written video is as far from its beginning as one digit from another. The distance of a stretch stays
+# under 1.5 times that of the first: it is bad from early on, and no worse later.
 #
 # ## 5. Told a class, or nothing
 #
@@ -741,7 +772,7 @@ def digit_codes(split: str, clips: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 spec = LatentSpec((4, 8, 8), 256, 4)
-steps, clips = {"smoke": (3, 32), "course": (200, 600)}[profile]
+steps, clips = {"smoke": (3, 32), "course": (150, 600)}[profile]
 train, test = digit_codes("train", clips), digit_codes("test", clips // 6)
 nats = {}
 
@@ -809,9 +840,13 @@ for name, classes in {"nothing": 0, "the class": 10}.items():
     with torch.no_grad():
         nats[name] = small.nll(test[0], told(test[1]["label"])).mean().item()
     print(f"told {name}: {nats[name]:.3f} nats a code on unseen clips")
+if profile != "smoke":
+    assert nats["the class"] < nats["nothing"]
 
 # %% [markdown]
-# BODY5
+# The label is worth more than it says. Which of ten digits it is are 2.3 nats a clip; told it, the model saves some
+# 25 (0.1 a code, 256 codes). A small model that has trained briefly does not find out by itself. This is what the
+# paper means by a class that *eases the task* (section 3.2).
 #
 # ## 6. How careful should it be?
 #
@@ -819,19 +854,19 @@ for name, classes in {"nothing": 0, "the class": 10}.items():
 # truth later on. Over a long video that matters more than in a clip.
 
 # %%
-tried = {}
-for top_p in (0.5, 0.8, 1.0):
+tried = {"p = 0.8": by_window["replicate"][:3]}
+for top_p in (0.5, 1.0):
     torch.manual_seed(0)
-    sampled = prior.sample(count, label, sampling=TATSSampling(top_p=top_p),
-                           latent_frames={"smoke": 4, "course": 16}[profile])
+    sampled = prior.sample(count, label, sampling=TATSSampling(top_p=top_p), latent_frames=12)
     video = tats["replicate"].autoencoder.decode(sampled)
     tried[f"p = {top_p}"] = [float(frechet_distance(pool, moments_of(window)))
                              for window in look(video)[0]]
-    print(f"p = {top_p}: Frechet distance by window",
-          " ".join(f"{value:.1f}" for value in tried[f"p = {top_p}"]))
+for name, values in sorted(tried.items()):
+    print(f"{name}: Frechet distance by window", " ".join(f"{value:.1f}" for value in values))
 
 # %% [markdown]
-# BODY6
+# With p = 0.5 the distance is large at once: strokes that are not the likeliest go, and digits lose parts. From 0.8 to
+# 1 there is little between them in 48 frames of ours. The paper takes 0.8, of 16,384 codes, and less for interpolation.
 #
 # ## 7. What you built
 #

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lvlib.models.common.checks import check_numbers, check_temperature
 from lvlib.models.common.kv_cache import KVCache
-from lvlib.models.videogpt.sampling import keep_likely, row_cache
+from lvlib.models.videogpt.sampling import row_cache
 from lvlib.stages import Condition
 
 
@@ -48,10 +48,16 @@ class TATSSampling(CodeSampling):
 
 
 def draw(logits: Tensor, sampling: CodeSampling) -> Tensor:
-    """A code for each row of logits: (b, num_codes) -> int64 (b,)."""
-    logits = logits.float() / sampling.temperature
-    logits = keep_likely(logits, sampling.top_k, sampling.top_p)
-    return torch.multinomial(logits.softmax(-1), 1)[:, 0]
+    """A code for each row of logits: (b, num_codes) -> int64 (b,).
+
+    As `keep_likely` of notebook 10 has it, but only the likeliest are sorted.
+    """
+    likely, codes = (logits.float() / sampling.temperature).topk(
+        min(sampling.top_k, logits.shape[-1]))
+    probs = likely.softmax(-1)
+    before = probs.cumsum(-1) - probs  # of the likelier ones: who has top_p before it goes
+    chosen = torch.multinomial(probs * (before < sampling.top_p), 1)
+    return codes.gather(-1, chosen)[:, 0]
 
 
 def attend_cached(attention: nn.Module, x: Tensor, filled: int, cache: KVCache,

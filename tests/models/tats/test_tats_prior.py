@@ -9,6 +9,7 @@ from torch import Tensor
 from lvlib.models.tats import sampling as tats_sampling
 from lvlib.models.tats.prior import TATSConfig
 from lvlib.models.tats.sampling import CodeSampling, Decoding, TATSSampling, draw, fill_window, window_places
+from lvlib.models.videogpt.sampling import keep_likely
 from lvlib.stages import LatentSpec
 
 SPEC = LatentSpec((4, 2, 3), 7, 4)
@@ -188,3 +189,14 @@ def test_sampling_that_no_code_can_be_drawn_with_is_refused(values):
 def test_codes_of_several_codebooks_are_refused():
     with pytest.raises(ValueError, match="one codebook"):
         TATSConfig().build(LatentSpec((4, 2, 3, 2), 7, 4), SHAPE)
+
+
+def test_a_draw_is_from_what_notebook_10_keeps():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 40).expand(20_000, -1)
+    for options in {}, {"top_k": 5, "top_p": 1.0}, {"temperature": 0.7, "top_k": 12, "top_p": 0.6}, {"top_p": 1e-9}:
+        sampling = CodeSampling(**options)
+        kept = keep_likely(logits[0] / sampling.temperature, sampling.top_k, sampling.top_p).softmax(-1)
+        shares = torch.bincount(draw(logits, sampling), minlength=40) / len(logits)
+        torch.testing.assert_close(shares, kept, atol=0.015, rtol=0)
+        assert ((shares > 0) <= (kept > 0)).all()
