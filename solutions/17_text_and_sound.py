@@ -49,11 +49,14 @@ def spectrogram(audio: Tensor, hop: int) -> Tensor:
 class SoundVQVAE(nn.Module):
     """Sound (b, samples) to codes and, for its loss, to a spectrogram again.
 
-    samples: that belong to a latent frame of video, a multiple of 16.
+    samples: that belong to a latent frame of video, a multiple of 16; ValueError for others.
     """
 
     def __init__(self, samples: int, codes: int, hidden: int = 32):
         super().__init__()
+        if samples % COLUMNS:
+            raise ValueError(f"a latent frame of video must have a multiple of {COLUMNS} samples "
+                             f"of sound, not {samples}")
         self.hop = samples // COLUMNS
         self.encoder = nn.Sequential(
             nn.Conv2d(1, hidden, 4, (4, 2), (0, 1)), nn.SiLU(),
@@ -81,12 +84,17 @@ class SoundVQVAE(nn.Module):
         return F.l1_loss(rebuilt[:, 0], picture) + quantizer_loss
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.conditions"]
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lvlib.models.tats.conditions import ConditionWords
 from lvlib.models.tats.sound import TOKENS, SoundVQVAE
+
+Tokenizer = Literal["clip", "stories"]
+WORDS = {"clip": 49_408, "stories": 360}  # in the vocabulary of each
 
 
 # %% tags=["export:models.tats.conditions"]
@@ -141,6 +149,93 @@ class SoundWords(ConditionWords):
             raise ValueError(f"audio must be float (b, frames, {self.samples}), {self.samples} "
                              f"samples for each frame, not {tuple(value.shape)}")
         return value
+
+# %% jupyter={"source_hidden": true} tags=["export:models.tats.prior"]
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from lvlib.models.common.checks import check_choice, check_numbers
+from lvlib.models.tats.conditions import (
+    WORDS,
+    ConditionWords,
+    LabelWord,
+    SoundWords,
+    TextWords,
+    Tokenizer,
+)
+from lvlib.models.tats.prior import TATS
+from lvlib.models.tats.sampling import TATSSampling
+from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
+
+
+# %% tags=["export:models.tats.prior"]
+@dataclass(frozen=True)
+class TATSConfig:
+    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
+    together."""
+
+    Sampling: ClassVar[type] = TATSSampling
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
+    extends: ClassVar[bool] = True
+    dim: int = 1024
+    """Width of the transformer."""
+    heads: int = 16
+    layers: int = 24
+    hidden: int = 4096
+    """Width between the two linear layers of a block."""
+    dropout: float = 0.0
+    every: int = 1
+    """Of how many latent frames one is written: 1, or 4 where a second transformer writes those in
+    between (2.3)."""
+    classes: int = 0
+    """Classes of the label that the model is conditioned on; 0 for none."""
+    text: int = 0
+    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, those of the stories
+    16."""
+    tokenizer: Tokenizer = "clip"
+    """How a text is written: clip, or stories, the course's own."""
+    audio: int = 0
+    """Samples of the sound that it hears for each frame of video, a multiple of 4; 0 for none."""
+    audio_codes: int = 1024
+    """Codes of sound; the paper does not say how many."""
+
+    def __post_init__(self):
+        check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
+        check_numbers(self, "classes", "text", "audio", least=0)
+        check_numbers(self, "audio_codes", least=1)
+        check_choice(self, "tokenizer", get_args(Tokenizer))
+        check_numbers(self, "dropout", least=0, below=1)
+        if self.dim % self.heads:
+            raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
+
+    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
+        """The label, the text and the sound: those that it is told."""
+        specs = (ConditionSpec("label", "class", (), self.classes, option="classes"),
+                 ConditionSpec("text", "tokens", (self.text,), WORDS[self.tokenizer], "text",
+                               self.tokenizer),
+                 ConditionSpec("audio", "signal", (video_shape[1], self.audio), option="audio"))
+        return tuple(spec for spec in specs if getattr(self, spec.option))
+
+    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
+        """Whole latent frames, by default 1."""
+        frames = latents.frames_per_latent
+        most = (latents.shape[0] - 1) * frames
+        return GivenFrames(0, most, frames, min(frames, most))
+
+    def build(self, latents: LatentSpec, video_shape: VideoShape) -> TATS:
+        """The model, with new weights. Raises ValueError for latents with several codebooks, and
+        for a number of samples that does not fit."""
+        if latents.codebooks != 1:
+            raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
+        window, frames = -(-latents.shape[0] // self.every), self.every * latents.frames_per_latent
+        told: list[ConditionWords] = []
+        if self.classes:
+            told.append(LabelWord(self.classes))
+        if self.text:
+            told.append(TextWords(WORDS[self.tokenizer], self.text, window))
+        if self.audio:
+            told.append(SoundWords(self.audio_codes, window, frames, self.audio))
+        return TATS(self, latents, told)
 
 # %%
 progress()

@@ -3,6 +3,7 @@
 """What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,10 @@ def words_before(told: Iterable[ConditionWords], condition: Condition | None, cl
 
 
 # Introduced in solutions/17_text_and_sound.py
+Tokenizer = Literal["clip", "stories"]
+WORDS = {"clip": 49_408, "stories": 360}  # in the vocabulary of each
+
+
 class TextWords(ConditionWords):
     """The tokens of a text. Of several texts, one for each stretch of a long video, a window has
     that of its newest latent frame: the text slides along with the window.

@@ -30,11 +30,14 @@ def spectrogram(audio: Tensor, hop: int) -> Tensor:
 class SoundVQVAE(nn.Module):
     """Sound (b, samples) to codes and, for its loss, to a spectrogram again.
 
-    samples: that belong to a latent frame of video, a multiple of 16.
+    samples: that belong to a latent frame of video, a multiple of 16; ValueError for others.
     """
 
     def __init__(self, samples: int, codes: int, hidden: int = 32):
         super().__init__()
+        if samples % COLUMNS:
+            raise ValueError(f"a latent frame of video must have a multiple of {COLUMNS} samples "
+                             f"of sound, not {samples}")
         self.hop = samples // COLUMNS
         self.encoder = nn.Sequential(
             nn.Conv2d(1, hidden, 4, (4, 2), (0, 1)), nn.SiLU(),
