@@ -29,9 +29,9 @@ sparse_class = replace(sparse, prior=TATSConfig(every=4, classes=101))
 between = replace(sparse, training=replace(steps, steps=30_000), refiner=InterpolationConfig())
 between_class = replace(between, prior=sparse_class.prior, refiner=InterpolationConfig(classes=101))
 
-# MUGEN: 4,096 codes after a text in CLIP's words (3.1), of 77 tokens, as many as CLIP reads. The paper gives no number of
-# steps for these two, and of the sound neither rate nor sizes: ours are 800 samples a frame (24,000 a second at 30
-# frames a second) and 16 of 1,024 codes a clip.
+# MUGEN: 4,096 codes after a text in CLIP's words (3.1), of 77 tokens, as many as CLIP reads. The paper gives no steps
+# for these two, and of the sound neither rate nor sizes: ours are 800 samples a frame (24,000 a second at 30 frames)
+# and 16 of 1,024 codes a clip.
 mugen = replace(sky, data=vqgan_mugen.data, prior=TATSConfig(text=77))
 drum = replace(sky, data=vqgan_drum.data, prior=TATSConfig(audio=800))
 
