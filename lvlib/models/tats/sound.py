@@ -19,9 +19,9 @@ TOKENS = 4  # codes for each of these
 
 def spectrogram(audio: Tensor, hop: int) -> Tensor:
     """How loud each band of frequencies is at each time, on a logarithmic scale: (b, samples) ->
-    (b, 64, samples / hop). Of the samples around each hop-th one; the highest frequency is left
+    (b, 64, samples // hop). Of the samples around each hop-th one; the highest frequency is left
     out."""
-    waves = torch.stft(audio, FRAME, hop, window=torch.hann_window(FRAME, device=audio.device),
+    waves = torch.stft(audio, FRAME, hop, window=torch.hann_window(FRAME).to(audio),
                        pad_mode="constant", return_complex=True)
     loud = waves.abs()[:, :-1, :audio.shape[1] // hop]
     return torch.log1p(rearrange(loud, "b (f four) n -> b f four n", f=BINS).mean(2))
