@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.common.quantize import EMACodebook
+from lvlib.models.common.quantize import EMACodebook, nearest_code
 
 FRAME = 512  # samples of a frame of the transform
 BINS = 64  # bands of frequencies in it, four of its 256 in each
@@ -54,8 +54,9 @@ class SoundVQVAE(nn.Module):
         return rearrange(self.encoder(picture[:, None]), "b d 1 n -> b n d")
 
     def encode(self, audio: Tensor) -> Tensor:
-        """(b, samples) -> codes int64 (b, 4 for each latent frame)."""
-        return self.quantizer(self.vectors(spectrogram(audio, self.hop)))[1]
+        """(b, samples) -> codes int64 (b, 4 for each latent frame). Nothing learns from it."""
+        vectors = self.vectors(spectrogram(audio, self.hop))
+        return nearest_code(vectors, self.quantizer.embedding)
 
     def loss(self, audio: Tensor) -> Tensor:
         """Mean absolute error of the spectrogram, and the quantizer's own loss: ()."""

@@ -29,7 +29,7 @@ def right_1_recursive(word, left, right):
 
 def right_1_skip(word, left, right):
     pieces, skip = [], False
-    for one, after in zip(word, [*word[1:], None], strict=True):
+    for one, after in zip(word, [*word[1:], None], strict=False):
         if skip:
             skip = False
         elif (one, after) == (left, right):
@@ -117,13 +117,13 @@ def wrong_3_majority(start, window, texts):
 def right_4_numpy(height, kick):
     found = []
     for h, k in zip(height.numpy(), kick.numpy(), strict=True):
-        h, k = h[1:], k[:-1]
+        h, k = h[1:] - h[:-1], k[:-1]
         found.append(np.corrcoef(h, k)[0, 1] if h.std() > 0 and k.std() > 0 else 0.0)
     return torch.tensor(np.mean(found), dtype=height.dtype)
 
 
 def right_4_sums(height, kick):
-    h, k = height[:, 1:], kick[:, :-1]
+    h, k = height[:, 1:] - height[:, :-1], kick[:, :-1]
     h, k = h - h.mean(1, keepdim=True), k - k.mean(1, keepdim=True)
     both = (h * k).sum(1)
     lengths = h.square().sum(1).sqrt() * k.square().sum(1).sqrt()
@@ -131,11 +131,11 @@ def right_4_sums(height, kick):
 
 
 def wrong_4_nan_left_out(height, kick):
-    h, k = height[:, 1:], kick[:, :-1]
+    h, k = height[:, 1:] - height[:, :-1], kick[:, :-1]
     h, k = h - h.mean(1, keepdim=True), k - k.mean(1, keepdim=True)
     return ((h * k).sum(1) / (h.norm(dim=1) * k.norm(dim=1))).nanmean()
 
 
 def wrong_4_means_of_all_frames(height, kick):
-    h, k = height - height.mean(1, keepdim=True), kick - kick.mean(1, keepdim=True)
-    return F.cosine_similarity(h[:, 1:], k[:, :-1], dim=1).mean()
+    rise, k = height.diff(dim=1), kick - kick.mean(1, keepdim=True)
+    return F.cosine_similarity(rise - rise.mean(1, keepdim=True), k[:, :-1], dim=1).mean()
