@@ -50,9 +50,9 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 seed = 0
 
 # %%
-many, few = {"smoke": (40, 4), "course": (1500, 100)}[profile]
+many, few = {"smoke": (40, 4), "course": (1000, 100)}[profile]
 size = {"size": 16, "digit_size": 10, "seed": seed}
-data = {"stories": Stories(2 * many, **size), "drums": Drums(many, **size),
+data = {"stories": Stories(3 * many, **size), "drums": Drums(many, **size),
         "unseen stories": Stories(few, split="test", events=(2,), **size),
         "unseen drums": Drums(few, split="test", **size)}
 clips = {name: one.batch(slice(0, len(one))) for name, one in data.items()}
@@ -794,8 +794,8 @@ show_video([video["unseen drums"][0], *decode(jumps[:2])],
 # The digit jumps to the sound that it was told, and not to another clip's. The snare and the hat do not move it.
 #
 # ### A longer loop
-# A sound does slide well: what is heard at a frame is what happens at that frame. We play the sounds of two clips one
-# after the other, 32 frames, while the model learned from 16.
+# A sound slides along frame by frame: what is heard is what happens. We play the sounds of two clips one after the
+# other, 32 frames, while the model learned from 16.
 
 # %%
 loop = torch.cat([hears["audio"], hears["audio"].roll(1, 0)], 1)
@@ -806,10 +806,14 @@ for name, part in {"first": slice(0, 16), "second": slice(16, 32)}.items():
     height = -seen(longer)[1][:, part].float()
     steered[name] = beat(height, beats[:, part]).item()
     print(f"{name} 16 frames: correlation of rise and kick {steered[name]:.2f}")
-if profile != "smoke":
-    assert steered["second"] > steered["written, another sound"] + 0.1
 
 # %% [markdown]
+# The beat is all but lost once the window slides. The sound is not to blame, for it moves along. But every clip of
+# training begins with the digit on the ground, and a window that slides begins in the middle of a jump as often as not.
+# It is the lesson of notebook 14 once more, now for the data: a window must look like a clip of training, wherever it
+# stands. (Told clips that were cut from the middle of longer ones, this small model did not learn the beat in as many
+# steps.)
+#
 # ## 6. Beside the paper
 #
 # | AudioSet-Drum, frame 45 (Table 1) | SSIM | PSNR |
