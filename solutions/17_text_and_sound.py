@@ -809,10 +809,10 @@ for name, part in {"first": slice(0, 16), "second": slice(16, 32)}.items():
     print(f"{name} 16 frames: correlation of rise and kick {steered[name]:.2f}")
 
 # %% [markdown]
-# The digit keeps to the beat after the window has begun to slide, a little less well. What is new to the model is how
-# a window begins: every clip of training begins with the digit on the ground, and a window that slides often begins
-# in the middle of a jump. It is the lesson of notebook 14 once more, now for the data: a window must look like a clip
-# of training, wherever it stands. Here it nearly does, and in the story of two sentences it did not.
+# The digit keeps to the beat after the window has begun to slide, but less well. What is new to the model is how a
+# window begins: every clip of training begins with the digit on the ground, and a window that slides often begins in
+# the middle of a jump. It is the lesson of notebook 14 once more, now for the data: a window must look like a clip of
+# training, wherever it stands. Here it nearly does, and in the story of two sentences it did not.
 #
 # ## 6. Beside the paper
 #
