@@ -34,6 +34,7 @@ from lvlib.metrics.coherence import class_coherence
 from lvlib.metrics.frechet import frechet_distance
 from lvlib.metrics.moments import moments_of
 from lvlib.metrics.windows import windows
+from lvlib.models.tats.prior import TATSConfig
 from lvlib.pretrained import perceptual_network
 from lvlib.runs import load_pipeline
 from lvlib.stages import LatentSpec
@@ -378,7 +379,6 @@ a longer one. TATS, sections 2.1 and 2.3."""
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -392,9 +392,9 @@ from lvlib.models.common.checks import (
     check_numbers,
     check_shape,
 )
-from lvlib.models.tats.conditions import ConditionWords, LabelWord, words_before
+from lvlib.models.tats.conditions import ConditionWords, words_before
 from lvlib.models.tats.sampling import TATSSampling, slide
-from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
+from lvlib.stages import Condition, LatentSpec
 
 
 # %% tags=["export:models.tats.prior"]
@@ -775,53 +775,6 @@ spec = LatentSpec((4, 8, 8), 256, 4)
 steps, clips = {"smoke": (3, 32), "course": (150, 600)}[profile]
 train, test = digit_codes("train", clips), digit_codes("test", clips // 6)
 nats = {}
-
-# %% jupyter={"source_hidden": true} tags=["export:models.tats.prior"]
-@dataclass(frozen=True)
-class TATSConfig:
-    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
-    together."""
-
-    Sampling: ClassVar[type] = TATSSampling
-    likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
-    extends: ClassVar[bool] = True
-    dim: int = 1024
-    """Width of the transformer."""
-    heads: int = 16
-    layers: int = 24
-    hidden: int = 4096
-    """Width between the two linear layers of a block."""
-    dropout: float = 0.0
-    every: int = 1
-    """Of how many latent frames one is written: 1, or 4 where a second transformer writes those in
-    between (2.3)."""
-    classes: int = 0
-    """Classes of the label that the model is conditioned on; 0 for none."""
-
-    def __post_init__(self):
-        check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
-        check_numbers(self, "classes", least=0)
-        check_numbers(self, "dropout", least=0, below=1)
-        if self.dim % self.heads:
-            raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
-
-    def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
-        """The label, where there are classes."""
-        label = ConditionSpec("label", "class", (), self.classes, option="classes")
-        return (label,) if self.classes else ()
-
-    def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
-        """Whole latent frames, by default 1."""
-        frames = latents.frames_per_latent
-        most = (latents.shape[0] - 1) * frames
-        return GivenFrames(0, most, frames, min(frames, most))
-
-    def build(self, latents: LatentSpec, video_shape: VideoShape) -> TATS:
-        """The model, with new weights. Raises ValueError for latents with several codebooks."""
-        if latents.codebooks != 1:
-            raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
-        told = [LabelWord(self.classes)] if self.classes else []
-        return TATS(self, latents, told)
 
 # %%
 for name, classes in {"nothing": 0, "the class": 10}.items():

@@ -29,6 +29,12 @@ sparse_class = replace(sparse, prior=TATSConfig(every=4, classes=101))
 between = replace(sparse, training=replace(steps, steps=30_000), refiner=InterpolationConfig())
 between_class = replace(between, prior=sparse_class.prior, refiner=InterpolationConfig(classes=101))
 
+# MUGEN: 4,096 codes after a text in CLIP's words (3.1), of 77 tokens, as many as CLIP reads. The paper gives no steps
+# for these two, and of the sound neither rate nor sizes: ours are 800 samples a frame (24,000 a second at 30 frames)
+# and 16 of 1,024 codes a clip.
+mugen = replace(sky, data=vqgan_mugen.data, prior=TATSConfig(text=77))
+drum = replace(sky, data=vqgan_drum.data, prior=TATSConfig(audio=800))
+
 # One grey digit, in clips of 96 frames. No residual blocks in the encoder: codes that see little are easier to predict.
 vqgan_course = Config(
     DataConfig(size=32),
@@ -44,6 +50,11 @@ sparse_course = replace(course, data=DataConfig(size=32, frames=64), prior=repla
 between_course = replace(sparse_course, training=replace(course.training, steps=2000),
                          refiner=InterpolationConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
 
+# Told a sentence of the stories, or the drums at 8,000 samples a second and 8 frames.
+stories_course = replace(course, training=replace(course.training, steps=6000),
+                         prior=replace(course.prior, classes=0, text=16, tokenizer="stories"))
+drums_course = replace(course, prior=replace(course.prior, classes=0, audio=1000, audio_codes=64))
+
 bench = Config(
     DataConfig(), VQGANConfig(hidden=16, codes=256, code_dim=64, downsample=(4, 4, 4), perceptual=None, gan_start=1,
                               disc_hidden=32),
@@ -54,6 +65,8 @@ CONFIGS = {
     "tats-course": Named(course, "TATS-base for one digit, conditioned on its class", "TATS 2"),
     "tats-sparse-course": Named(sparse_course, "TATS-hierarchical's first half: every fourth latent frame", "TATS 2.3"),
     "tats-between-course": Named(between_course, "TATS-hierarchical's second half: the frames in between", "TATS 2.3"),
+    "tats-stories-course": Named(stories_course, "TATS-base for stories of digits, told a sentence", "TATS 2.3"),
+    "tats-drums-course": Named(drums_course, "TATS-base for a digit that jumps to the drums it hears", "TATS 2.3"),
     "tats-vqgan": Named(vqgan, "time-agnostic 3D VQGAN for UCF-101 and Sky Time-lapse", "TATS B.2"),
     "tats-vqgan-taichi": Named(vqgan_taichi, "the same for Taichi-HD: every fourth frame", "TATS B.1"),
     "tats-vqgan-drum": Named(vqgan_drum, "the same for AudioSet-Drum, at 64x64", "TATS 3.1"),
@@ -62,6 +75,8 @@ CONFIGS = {
     "tats-ucf101-class": Named(ucf101_class, "TATS-base for UCF-101, conditioned on the class", "TATS 3.2"),
     "tats-sky": Named(sky, "TATS-base for Sky Time-lapse", "TATS B.2"),
     "tats-taichi": Named(taichi, "TATS-base for Taichi-HD: every fourth frame", "TATS B.1"),
+    "tats-mugen": Named(mugen, "TATS-base for MUGEN, told a text", "TATS 3.1"),
+    "tats-drum": Named(drum, "TATS-base for AudioSet-Drum, told a sound", "TATS 3.1"),
     "tats-sparse": Named(sparse, "TATS-hierarchical's first half, for UCF-101, Sky Time-lapse and Taichi-HD",
                          "TATS 2.3"),
     "tats-between": Named(between, "its second half: the frames in between", "TATS 2.3"),

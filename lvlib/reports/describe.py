@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from lvlib.configs import Config
@@ -70,9 +70,14 @@ def example_inputs(config: Config, clips: int) -> tuple:
 
 def example_condition(specs: tuple[ConditionSpec, ...], clips: int) -> Mapping[str, Tensor]:
     """A condition of the right shapes; one class for all clips: of a single number that `torch.tensor` made a fake
-    tensor knows the value, and models look whether it is in range."""
-    return {spec.name: torch.tensor([spec.num_classes - 1]) if spec.kind == "class" else spec.example(clips)
-            for spec in specs}
+    tensor knows the value, and models look whether it is in range. Of tokens it is told that they are 0."""
+    found = {spec.name: torch.tensor([spec.num_classes - 1]) if spec.kind == "class" else spec.example(clips)
+             for spec in specs}
+    with unset_fake_temporarily():
+        for spec in specs:
+            if spec.kind == "tokens":
+                found[spec.name].constant = spec.example(clips)
+    return found
 
 
 def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) -> int:

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from lvlib.configs import named_config
+from lvlib.data import text
+from lvlib.data.drums import Drums
 from lvlib.errors import UserError
+from lvlib.models.tats.conditions import WORDS
 from lvlib.models.tats.interpolation import InterpolationConfig
 from lvlib.models.tats.prior import TATSConfig, TATSSampling
 from lvlib.training.step import learning_rate
@@ -61,6 +64,42 @@ def test_the_transformers_are_those_of_b_2(name):
     assert (training.optimizer, training.batch, training.steps) == ("adamw", 24, steps)
     assert learning_rate(training, 1) == pytest.approx(4.5e-6 * 24)
     assert latents[0] // every * 16 * 16 == 1024
+
+
+@pytest.mark.parametrize(("name", "side", "codes", "before", "told"), [
+    ("tats-mugen", 32, 4096, 77, {"text": (77,)}),
+    ("tats-drum", 8, 256, 16, {"audio": (16, 800)}),
+])
+def test_a_text_or_a_sound_stands_before_the_codes_in_place_of_the_start(name, side, codes, before, told):
+    config = named_config(name)
+    assert config.latents.shape == (4, side, side)
+    assert (config.prior.layers, config.prior.heads, config.prior.dim) == (24, 16, 1024)
+    assert {spec.name: spec.shape for spec in config.conditions} == told
+    with torch.device("meta"):
+        model = config.build()
+    assert model.n == codes and model.before == before
+    assert len(model.positions) == before + codes - 1
+    vocabulary = 49_408 if "text" in told else 1024
+    assert len(model.embedding.weight) == vocabulary + 16_384 and model.out.out_features == 16_384
+
+
+@pytest.mark.parametrize("name", ["clip", "stories"])
+def test_the_vocabularies_are_those_of_the_tokenizers(name):
+    pytest.importorskip("tokenizers")
+    try:
+        size = text.tokenizer(name).size
+    except UserError as error:
+        pytest.skip(str(error))
+    assert WORDS[name] == size and set(WORDS) == set(text.TOKENIZERS)
+
+
+def test_the_course_reads_stories_and_hears_drums():
+    stories, drums = named_config("tats-stories-course"), named_config("tats-drums-course")
+    read, = stories.conditions
+    assert (read.tokenizer, read.shape, read.num_classes) == ("stories", (text.STORY_TOKENS,), 360)
+    heard, = drums.conditions
+    assert heard.shape == (16, 8000 // Drums.fps)
+    assert stories.autoencoder == drums.autoencoder == named_config("tats-vqgan-course").autoencoder
 
 
 def test_the_defaults_of_sampling_are_those_of_b_2():

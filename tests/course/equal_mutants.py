@@ -202,4 +202,18 @@ EQUAL: dict[str, dict[str, str]] = {
         "return (predict(changed) - predict(codes)).abs().amax((2, 0))": "the order of the axes makes no difference",
         "return (predict(codes) - predict(changed)).abs().amax((0, 2))": "the size of a difference has no sign",
     },
+    "17.2": {
+        "loud = waves.abs()[:, :-1, :-1]": "there is always one column more than hops",
+        "return torch.log1p(rearrange(loud, 'b (f four) n -> b f four n', f=64).mean(2))": "this number is BINS",
+    },
+    "17.3": {
+        "return int(min((start + window - 1) // window, texts - 1))": "it is an int",
+        "return min(texts - 1, (start + window - 1) // window)": "the smaller of two",
+    },
+    "17.4": {
+        "rise, kick = (kick[:, :-1], height.diff(dim=1))": "a correlation of two is that of the other two",
+        "return F.cosine_similarity(kick, rise, dim=1).mean()": "a correlation of two is that of the other two",
+        "rise, kick = (height.diff(), kick[:, :-1])": "the last axis is axis 1",
+        "return F.cosine_similarity(rise, kick).mean()": "axis 1 is the default",
+    },
 }

@@ -3,6 +3,7 @@
 """What a clip is conditioned on, as words before its codes. TATS, section 2.3."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,16 @@ def words_before(told: Iterable[ConditionWords], condition: Condition | None, cl
 
 
 # Introduced in solutions/17_text_and_sound.py
+Tokenizer = Literal["clip", "stories"]
+WORDS = {"clip": 49_408, "stories": 360}  # in the vocabulary of each
+
+
+def text_of(start: int, window: int, texts: int) -> int:
+    """Which of the texts, 0 to texts - 1, a window from latent frame `start` on has: that of its
+    newest latent frame, if each is of `window` latent frames; after the last one, the last."""
+    return min((start + window - 1) // window, texts - 1)
+
+
 class TextWords(ConditionWords):
     """The tokens of a text. Of several texts, one for each stretch of a long video, a window has
     that of its newest latent frame: the text slides along with the window.
@@ -95,7 +106,7 @@ class TextWords(ConditionWords):
                              f"to {value.max()}")
         if value.ndim == 2:
             return value
-        return value[:, min((start + self.window - 1) // self.window, value.shape[1] - 1)]
+        return value[:, text_of(start, self.window, value.shape[1])]
 
 
 class SoundWords(ConditionWords):

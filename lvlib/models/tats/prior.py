@@ -1,19 +1,35 @@
-# Never edit this file: `python -m lvlib.course build` makes it from solutions/15_long_videos.py.
+# Never edit this file: `python -m lvlib.course build` makes it from solutions/15_long_videos.py and
+# solutions/17_text_and_sound.py.
 """TATS's prior: a causal transformer over the codes of a clip, and of every fourth latent frame of
 a longer one. TATS, sections 2.1 and 2.3."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.common.attention import GPTBlock
-from lvlib.models.common.checks import check_codes, check_given, check_given_latents, check_numbers, check_shape
-from lvlib.models.tats.conditions import ConditionWords, LabelWord, words_before
+from lvlib.models.common.checks import (
+    check_choice,
+    check_codes,
+    check_given,
+    check_given_latents,
+    check_numbers,
+    check_shape,
+)
+from lvlib.models.tats.conditions import (
+    WORDS,
+    ConditionWords,
+    LabelWord,
+    SoundWords,
+    TextWords,
+    Tokenizer,
+    words_before,
+)
 from lvlib.models.tats.sampling import TATSSampling, slide
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, VideoShape
 
@@ -138,6 +154,7 @@ def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> Non
                          f"not {sampling.context}")
 
 
+# Introduced in solutions/17_text_and_sound.py
 @dataclass(frozen=True)
 class TATSConfig:
     """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
@@ -158,18 +175,32 @@ class TATSConfig:
     between (2.3)."""
     classes: int = 0
     """Classes of the label that the model is conditioned on; 0 for none."""
+    text: int = 0
+    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, those of the stories
+    16."""
+    tokenizer: Tokenizer = "clip"
+    """How a text is written: clip, or stories, the course's own."""
+    audio: int = 0
+    """Samples of the sound that it hears for each frame of video, a multiple of 4; 0 for none."""
+    audio_codes: int = 1024
+    """Codes of sound; the paper does not say how many."""
 
     def __post_init__(self):
         check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
-        check_numbers(self, "classes", least=0)
+        check_numbers(self, "classes", "text", "audio", least=0)
+        check_numbers(self, "audio_codes", least=1)
+        check_choice(self, "tokenizer", get_args(Tokenizer))
         check_numbers(self, "dropout", least=0, below=1)
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
-        """The label, where there are classes."""
-        label = ConditionSpec("label", "class", (), self.classes, option="classes")
-        return (label,) if self.classes else ()
+        """The label, the text and the sound: those that it is told."""
+        specs = (ConditionSpec("label", "class", (), self.classes, option="classes"),
+                 ConditionSpec("text", "tokens", (self.text,), WORDS[self.tokenizer], "text",
+                               self.tokenizer),
+                 ConditionSpec("audio", "signal", (video_shape[1], self.audio), option="audio"))
+        return tuple(spec for spec in specs if getattr(self, spec.option))
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         """Whole latent frames, by default 1."""
@@ -178,8 +209,16 @@ class TATSConfig:
         return GivenFrames(0, most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TATS:
-        """The model, with new weights. Raises ValueError for latents with several codebooks."""
+        """The model, with new weights. Raises ValueError for latents with several codebooks, and
+        for a number of samples that does not fit."""
         if latents.codebooks != 1:
             raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
-        told = [LabelWord(self.classes)] if self.classes else []
+        window, frames = -(-latents.shape[0] // self.every), self.every * latents.frames_per_latent
+        told: list[ConditionWords] = []
+        if self.classes:
+            told.append(LabelWord(self.classes))
+        if self.text:
+            told.append(TextWords(WORDS[self.tokenizer], self.text, window))
+        if self.audio:
+            told.append(SoundWords(self.audio_codes, window, frames, self.audio))
         return TATS(self, latents, told)

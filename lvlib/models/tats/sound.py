@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvlib.models.common.quantize import EMACodebook
+from lvlib.models.common.quantize import EMACodebook, nearest_code
 
 FRAME = 512  # samples of a frame of the transform
 BINS = 64  # bands of frequencies in it, four of its 256 in each
@@ -19,9 +19,9 @@ TOKENS = 4  # codes for each of these
 
 def spectrogram(audio: Tensor, hop: int) -> Tensor:
     """How loud each band of frequencies is at each time, on a logarithmic scale: (b, samples) ->
-    (b, 64, samples / hop). Of the samples around each hop-th one; the highest frequency is left
+    (b, 64, samples // hop). Of the samples around each hop-th one; the highest frequency is left
     out."""
-    waves = torch.stft(audio, FRAME, hop, window=torch.hann_window(FRAME, device=audio.device),
+    waves = torch.stft(audio, FRAME, hop, window=torch.hann_window(FRAME).to(audio),
                        pad_mode="constant", return_complex=True)
     loud = waves.abs()[:, :-1, :audio.shape[1] // hop]
     return torch.log1p(rearrange(loud, "b (f four) n -> b f four n", f=BINS).mean(2))
@@ -30,11 +30,14 @@ def spectrogram(audio: Tensor, hop: int) -> Tensor:
 class SoundVQVAE(nn.Module):
     """Sound (b, samples) to codes and, for its loss, to a spectrogram again.
 
-    samples: that belong to a latent frame of video, a multiple of 16.
+    samples: that belong to a latent frame of video, a multiple of 16; ValueError for others.
     """
 
     def __init__(self, samples: int, codes: int, hidden: int = 32):
         super().__init__()
+        if samples % COLUMNS:
+            raise ValueError(f"a latent frame of video must have a multiple of {COLUMNS} samples "
+                             f"of sound, not {samples}")
         self.hop = samples // COLUMNS
         self.encoder = nn.Sequential(
             nn.Conv2d(1, hidden, 4, (4, 2), (0, 1)), nn.SiLU(),
@@ -51,8 +54,9 @@ class SoundVQVAE(nn.Module):
         return rearrange(self.encoder(picture[:, None]), "b d 1 n -> b n d")
 
     def encode(self, audio: Tensor) -> Tensor:
-        """(b, samples) -> codes int64 (b, 4 for each latent frame)."""
-        return self.quantizer(self.vectors(spectrogram(audio, self.hop)))[1]
+        """(b, samples) -> codes int64 (b, 4 for each latent frame). Nothing learns from it."""
+        vectors = self.vectors(spectrogram(audio, self.hop))
+        return nearest_code(vectors, self.quantizer.embedding)
 
     def loss(self, audio: Tensor) -> Tensor:
         """Mean absolute error of the spectrogram, and the quantizer's own loss: ()."""
