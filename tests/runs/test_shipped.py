@@ -1,5 +1,6 @@
 """What ships is what its README says: each model loads, and its figure is measured again."""
 
+import math
 import re
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from lvlib.evaluation.digits import digit_pictures, judge, locate, position_erro
 from lvlib.evaluation.flow import horizontal_shift
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.prior import LVTSampling
+from lvlib.models.tats.equivariance import equivariance_score
 from lvlib.models.videogpt.prior import VideoGPTSampling
-from lvlib.runs import load_checkpoint
+from lvlib.runs import load_checkpoint, load_pipeline
 from lvlib.runs.shipped import FOLDER
 
 
@@ -115,11 +117,33 @@ def test_videogpt_turns_as_its_buttons_say():
         assert (agrees.mean(1) > 0).float().mean() > 0.9
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tats-course", "tats-course-zero"])
+def test_tats_has_the_figures_of_its_row(name):
+    """And with zeros, codes with a past are unknown to the prior: TATS, 2.2."""
+    pipeline, row = load_pipeline(name), recorded(name)
+    digits = MovingDigits(100, frames=32, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    batch = digits.batch(slice(0, 100))
+    video, label = to_video(torch.tensor(batch["video"])), {"label": torch.tensor(batch["label"])}
+    autoencoder, prior = pipeline.autoencoder, pipeline.prior
+    codes, later = autoencoder.encode(video[:, :, :16]), autoencoder.encode(video[:, :, 4:20])
+    decibels = float(re.search(r"rebuilt at ([\d.]+) dB", row)[1])
+    assert psnr(autoencoder.decode(codes), video[:, :, :16]).mean().item() == pytest.approx(decibels, abs=0.1)
+    score = float(re.search(r"score ([\d.]+)", row)[1])
+    assert equivariance_score(codes, later).mean().item() == pytest.approx(score, abs=0.01)
+    bits = prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
+    assert bits == pytest.approx(float(re.search(r"([\d.]+) bits a code", row)[1]), abs=0.01)
+    middle = torch.cat([autoencoder.encode(part) for part in video.split(20)])[:, 2:6]
+    extra = prior.nll(middle, label).mean().item() - bits * math.log(2)
+    assert extra == pytest.approx(float(re.search(r"([\d.]+) nats a code more", row)[1]), abs=0.02)
+    assert extra > 1.5 if name == "tats-course-zero" else extra < 0.8
+
+
 def test_every_checkpoint_has_a_row_and_a_command():
     names = [path.parent.name for path in Path(FOLDER).glob("*/config.json")]
     assert names
     for name in names:
-        assert re.search(rf"lvlib train {name} .*--out", recorded(name))
+        assert re.search(rf"lvlib train {name.removesuffix('-zero')} .*--out runs/{name} ", recorded(name) + " ")
 
 
 def test_a_checkpoint_that_does_not_exist_is_refused():
