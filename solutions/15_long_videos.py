@@ -220,7 +220,7 @@ def fill_window(model: nn.Module, codes: Tensor, known: int, prefix: Tensor,
         x = model.code_vectors(codes[:, i:i + 1])
 
 # %% [markdown]
-# ## 2. The window slides
+# ## 2. A sliding window
 #
 # A latent frame here stands for four frames, so a clip of 16 frames is a window of four latent frames. To write the
 # fifth, TATS keeps the last three and lets the model believe that they are the first three of a clip:
@@ -641,8 +641,8 @@ show(strip([video[:, ::long_frames // 16] for video in long], frames=16,
 # **It freezes.** After a mistake a model often repeats itself (C.2, Fig. 20): the same codes again and again.
 #
 # ### Exercise 15.2 · how much stays as it was (about 10 min)
-# Which share of the codes of a latent frame are those of the latent frame before, at the same place? A frozen video
-# has 1.
+# The **repetition rate**: which share of the codes of a latent frame are those of the one before, at the same place?
+# A frozen video has 1.
 #
 # <details><summary>Hint</summary>Compare the codes from the second latent frame on with those up to the last but one.
 # </details>
