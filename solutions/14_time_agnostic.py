@@ -641,10 +641,10 @@ print(f"real clips: brightness {(clips.mean().item() + 1) / 2:.3f}")
 
 # %% [markdown]
 # What is to be seen are blobs, with both. A minute of training is too little for this prior: three nats a code are far
-# from the truth, which is a digit, its place and its way. So the distances say little: about 2 with zeros, 1 to 1.6 with
-# replicate. The light says more: with zeros it is a third too bright after the first window, with replicate it is right.
-# Notebook 15 has models of 32x32 pixels that were trained for longer. Their scores are 0.41 and 0.83, and codes from the
-# middle cost 2.3 and 0.2 nats more.
+# from the truth, which is a digit, its place and its way. So the distances say little: about 2 with zeros, 1 to 1.6
+# with replicate. The light says more: with zeros it is a third too bright after the first window, with replicate it
+# is right. Notebook 15 has models of 32x32 pixels that were trained for longer. Their scores are 0.41 and 0.83, and
+# codes from the middle cost 2.3 and 0.2 nats more.
 #
 # | | ours, 16x16 pixels, one seed | TATS, 128x128 |
 # |---|---|---|
