@@ -523,8 +523,8 @@ def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> Non
 
 # %%
 prior = tats["replicate"].prior
-some = {"label": torch.tensor([3])}
-clip = codes["replicate"][3:4, :4]
+some = {"label": torch.tensor([1])}
+clip = codes["replicate"][1:2, :4]
 at_once = prior.logits(clip, some)
 with torch.no_grad():
     prefix = prior.prefix(some, 1, 0)

@@ -501,7 +501,8 @@ def probed(leaky: bool, layers: int, place: int = 6) -> Tensor:
     """How much each prediction of the middle changes with the code at a place of the row."""
     model, codes = noise_model(leaky, layers).eval(), torch.randint(32, (16, 10))
     with torch.no_grad():
-        return probe(partial(model.logits, model.word({}, 16, 1)), codes, place, 32)
+        return probe(lambda rows: model.logits(model.word({}, len(rows), 1), rows),
+                     codes, place, 32)
 
 
 moved = {}

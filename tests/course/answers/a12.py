@@ -79,10 +79,6 @@ def wrong_1_count_in_a_tensor(a, b):
     return type(a)(count, a.mean + share * apart, a.scatter + b.scatter + a.count * share * torch.outer(apart, apart))
 
 
-def right_2_eigenvalues_of_the_product(a, b):
-    return torch.linalg.eigvals(a.double() @ b.double()).sqrt().real.sum()
-
-
 def right_2_singular_values_of_the_roots(a, b):
     roots = []
     for x in (a, b):

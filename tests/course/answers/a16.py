@@ -51,10 +51,6 @@ def right_2_numbers(pattern, query, key):
     return (key < pattern.first) | (key <= query) | (key >= pattern.first + pattern.middle)
 
 
-def right_2_from_the_right_mask(pattern, query, key):
-    return pattern.allows(query, key) | (query >= key)
-
-
 def right_3_narrow(outputs, pattern):
     return outputs.narrow(1, pattern.first - 1, pattern.middle)
 
