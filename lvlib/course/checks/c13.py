@@ -28,7 +28,7 @@ def _overflows(real, fake):
 
 def _loss_cases(draw):
     def case(about, kind, real, fake, **options):
-        return Case(f"{kind}: {about}", (real, fake, kind), **options)
+        return Case(f"{about}, {kind}", (real, fake, kind), **options)
 
     for kind in ("hinge", "vanilla"):
         yield case("the notebook's logits of frames", kind, draw.normal(4, 1, 10, 10), draw.normal(4, 1, 10, 10))

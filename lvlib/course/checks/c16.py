@@ -34,7 +34,8 @@ def _pair_cases(draw, case):
     sizes = [(2, 6, 2), (1, 1, 1), (3, 2, 2), (1, 3, 4), (draw.size(2, 6), draw.size(4, 9), draw.size(1, 6))]
     for first, middle, last in sizes:
         place = torch.arange(first + middle + last)
-        yield case(f"all pairs of {first} + {middle} + {last} places", first, middle, place[:, None], place)
+        whose = "the notebook's row of" if (first, middle, last) == sizes[0] else "all pairs of"
+        yield case(f"{whose} {first} + {middle} + {last} places", first, middle, place[:, None], place)
     place = torch.arange(9)
     yield case("int32 of the shapes (n, 1) and (n,)", 3, 4, place.int()[:, None], place.int())
     yield case("one query and one key", 3, 4, torch.tensor(7), torch.tensor(4))
@@ -111,7 +112,7 @@ def _output_cases(draw):
         outputs = draw.normal(b, first + middle + last, *rest, dtype=dtype)
         return Case(about, (outputs, InterpolationCausal(first, middle)))
 
-    yield case("five frames of two tokens", 3, 2, 6, 2, 4)
+    yield case("the notebook's five frames of two tokens", 3, 2, 6, 2, 4)
     yield case("one clip", 1, 3, 4, 3, 5)
     yield case("one code in the middle", 2, 1, 1, 1, 3)
     yield case("a label before the first anchor", 2, 5, 8, 4, 3)
@@ -152,7 +153,7 @@ def _span_cases(draw):
     def case(about, b, t, h, w, every, dtype=torch.int64):
         return Case(about, (draw.integers(0, 50, b, t, h, w).to(dtype), every), gradients=False)
 
-    yield case("17 frames of 4 x 4 codes, every 4th", 2, 17, 4, 4, 4)
+    yield case("the notebook's 17 frames of 4 x 4 codes, every 4th", 2, 17, 4, 4, 4)
     yield case("frames after the last whole stretch", 2, 16, 2, 3, 4)
     yield case("one stretch", 1, 5, 2, 2, 4)
     yield case("every 2nd", 1, 8, 3, 1, 2)
@@ -205,7 +206,7 @@ def _probe_cases(draw):
         model = _Sums(weights, draw.normal(num_codes, d))
         return Case(about, (model, draw.integers(0, num_codes, b, n), place, num_codes), gradients=False)
 
-    yield case("ten places, 32 codes", 4, 10, 32, 5)
+    yield case("the notebook's ten places, 32 codes", 4, 10, 32, 5)
     yield case("one clip", 1, 6, 8, 2)
     yield case("two codes", 5, 7, 2, 3)
     yield case("the first place", 3, 5, 6, 0)

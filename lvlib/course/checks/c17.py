@@ -169,7 +169,7 @@ def _text_cases(draw):
         return Case(about, sizes, gradients=False)
 
     for start in range(10):
-        yield case(f"a window of 4 from {start}, of three texts", start, 4, 3)
+        yield case(f"the notebook's window of 4 from {start}, of three texts", start, 4, 3)
     yield case("one text", 9, 4, 1)
     window = draw.size(5, 9)
     for start in 0, 1, window, window + 1, 2 * window:
