@@ -97,8 +97,8 @@ for i, word in enumerate(row):
                 arrowprops={"arrowstyle": "<-", "color": "#888888"})
 ax.set(xlim=(0, len(row)), ylim=(0, 1.7))
 ax.axis("off")
-show(fig, alt="A row of words: the class, then code 0, code 1 and so on to code 254. An arrow under "
-              "each leads to what is predicted there: code 0 under the class, code 255 at the end.")
+show(fig, alt="A row of words: the class, then code 0, code 1 and so on to code 254. An arrow "
+              "under each leads to what is predicted: code 0 under the class, code 255 at the end.")
 
 # %% [markdown]
 # How does one draw? As in notebook 10, with the paper's numbers for defaults (B.2): temperature 1, of the 2,048
@@ -552,7 +552,8 @@ real, _ = digits(4 * count, frames)
 show_video([real[0], real[1], made["replicate"][0], made["replicate"][1],
             made["zero"][0], made["zero"][1]],
            ["real", "real", "replicate: 0", "replicate: 1", "zero: 0", "zero: 1"], fps=12,
-           alt="Six videos of 96 frames: two real digits that bounce; with replicate padding a blot "
+           alt="Six videos of 96 frames: two real digits that bounce; with replicate padding a "
+               "blot "
                "that was a 0 and a 1 that fades; with zero padding strokes that spread.")
 
 # %% [markdown]
@@ -626,7 +627,8 @@ long_codes = prior.sample(few, some, latent_frames=long_frames // 4)
 long = tats["replicate"].autoencoder.decode(long_codes)
 show(strip([video[:, ::long_frames // 16] for video in long], frames=16,
            titles=[f"class {i}" for i in range(few)]),
-     alt="Three rows of 16 frames, 64 frames apart, from videos of 1,024. In two a small pale stroke "
+     alt="Three rows of 16 frames, 64 frames apart, from videos of 1,024. In two a small pale "
+         "stroke "
          "stays; in the third a grid of bright strokes appears in the middle and stays.")
 
 # %% [markdown]

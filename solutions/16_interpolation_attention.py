@@ -437,8 +437,8 @@ class InterpolationConfig:
         """Raises ValueError unless the prior writes just the frames that are anchors here."""
         every = getattr(prior, "every", 1)
         if every != self.every:
-            raise ValueError(f"the prior writes every {every}. latent frame, the refiner takes every "
-                             f"{self.every}.: set prior.every and refiner.every to the same")
+            raise ValueError(f"the prior writes every {every}. latent frame, the refiner takes "
+                             f"every {self.every}.: set prior.every and refiner.every to the same")
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Interpolation:
         """The model, with new weights. Raises ValueError for clips without two anchors."""

@@ -60,7 +60,7 @@ video = {name: to_video(torch.tensor(batch["video"])) for name, batch in clips.i
 told = [str(text) for text in clips["unseen stories"]["text"][:, 0]]
 show(strip([*video["unseen stories"][:3], *video["unseen drums"][:2]], frames=16,
            titles=[*told[:3], "drums", "drums"]),
-     alt="Five rows of 16 frames. In three rows a digit moves or stays for 8 frames and then another "
+     alt="Five rows of 16 frames. In three rows a digit moves or stays for 8 frames, then another "
          "digit does, as the sentence above the row says. In two rows a digit jumps now and then.")
 
 # %% [markdown]
@@ -88,7 +88,7 @@ show(strip([*video["unseen stories"][:3], *video["unseen drums"][:2]], frames=16
 
 # %% tags=["exercise", "ex-17.1"]
 def merge(word: list[str], left: str, right: str) -> list[str]:
-    """The pieces of a word after one merge: each `left` directly before a `right` is joined with it,
+    """The pieces of a word after one merge: each `left` right before a `right` is joined with it,
     from the left on. A new list."""
     ### BEGIN SOLUTION
     pieces, i = [], 0
@@ -215,7 +215,7 @@ axes[0].set(title=f"{len(heard):,} samples", ylabel="sample")
 draw_sound(axes[1], picture, clips["unseen drums"]["onsets"][0], "its spectrogram, 64 x 64")
 axes[1].set(xlabel="frame of the video (1/8 s)")
 axes[1].legend(fontsize=8, ncols=3, loc="upper right", labelcolor="white")
-show(fig, alt="Above the wave of two seconds of drums, below its spectrogram with the hits marked. At "
+show(fig, alt="Above the wave of two seconds of drums, below its spectrogram with hits marked. At "
               "each kick the lowest pitches light up, at each snare all pitches do for a short "
               "while, and at each hat a thin faint line appears.")
 
@@ -287,7 +287,7 @@ ax.text(3, 0.25, "16 words of the text: 0 to 359 of the table", ha="center", fon
 ax.text(8, 0.25, "16 codes of frames: from 360 on", ha="center", fontsize=8)
 ax.set(xlim=(0, len(row)), ylim=(0, 1.7))
 ax.axis("off")
-show(fig, alt="A row: first the words of a sentence and padding, then code 0 to code 15. Below each is "
+show(fig, alt="A row: first the words of a sentence and padding, then codes 0 to 15. Below each is "
               "its number in the one table of vectors: words from 0 on, codes from 360 on.")
 
 # %% [markdown]
@@ -663,7 +663,7 @@ print("the other ending:", ", ".join(f"{what} {share:.0%}" for what, share in en
 pairs = [decode(one[:3]) for one in written]
 show(strip([pair[i] for i in range(3) for pair in pairs], frames=16,
            titles=[pair[i] for i in range(3) for pair in asked]), limit=40_000,
-     alt="Three pairs of rows of 16 frames. The two rows of a pair were asked for by sentences that "
+     alt="Three pairs of rows of 16 frames. The two rows of a pair are asked for by sentences that "
          "differ in the last motion.")
 
 # %% [markdown]
@@ -726,7 +726,7 @@ for i, code in enumerate(heard_codes[0].tolist()):
 axes[1].set(title="its codes", yticks=[])
 draw_sound(axes[2], again, title="rebuilt from them")
 axes[2].set(xlabel="frame of the video (1/8 s)")
-show(fig, alt="A spectrogram of two seconds with the hits of three drums marked, below it 16 codes, "
+show(fig, alt="A spectrogram of two seconds with hits of three drums marked, below it 16 codes, "
               "one for each frame, and the spectrogram rebuilt from these, which is coarser.")
 all_codes = sound.encode(audio["unseen drums"].flatten(1))
 kick = torch.tensor(clips["unseen drums"]["onsets"][..., 0]).bool()
@@ -755,7 +755,7 @@ print({name: len(found) for name, found in kinds.items()}, "kinds of codes,",
 
 # %% tags=["exercise", "ex-17.4"]
 def beat(height: Tensor, kick: Tensor) -> Tensor:
-    """Correlation of the rise of the height (b, t) from each frame to the next with the kick (b, t),
+    """Correlation of the rise of the height (b, t) from each frame to the next with a kick (b, t),
     float 0 or 1, in the first of the two; 0 for a clip where one is constant. The mean over the
     clips, ()."""
     ### BEGIN SOLUTION
@@ -788,7 +788,7 @@ for name, value in steered.items():
 show_video([video["unseen drums"][0], *decode(jumps[:2])],
            ["real", "written to its sound", "to another"], fps=8, frames=16,
            sounds=[None, heard.numpy(), audio["unseen drums"][1].flatten().numpy()], rate=8000,
-           alt="Three clips of 16 frames: a real one whose digit jumps to the drums, one written to "
+           alt="Three clips of 16 frames: a real one whose digit jumps to drums, one written to "
                "the same sound, and one written to another.")
 
 # %% [markdown]

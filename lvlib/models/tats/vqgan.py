@@ -72,11 +72,8 @@ class VQGANDecoder(nn.Sequential):
         super().__init__(*layers, PaddedConv3d(width, config.channels, 3, time_padding=padding))
 
 
-class VQGAN(nn.Module):
-    """Encoder, codebook and decoder of clips, and the discriminators that it is trained against.
-
-    `VQGANConfig.build` makes one. TATS, section 2.1.
-    """
+class VQGANAutoencoder(nn.Module):
+    """Encoder, codebook and decoder of clips, without judges."""
 
     def __init__(self, config: "VQGANConfig"):
         super().__init__()
@@ -87,10 +84,6 @@ class VQGAN(nn.Module):
         self.from_codes = nn.Conv3d(config.code_dim, width, 1)
         self.quantizer = EMACodebook(config.codes, config.code_dim, config.commitment,
                                      config.decay, config.restart)
-        size = config.channels, config.disc_hidden, config.disc_layers
-        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
-        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
-                                             for name, dims in kinds.items()})
 
     def vectors(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) -> vectors (b, t', h', w', code_dim)."""
@@ -100,53 +93,6 @@ class VQGAN(nn.Module):
         """Vectors (b, t', h', w', code_dim) -> video (b, c, t, h, w)."""
         return self.decoder(self.from_codes(rearrange(q, "b t h w d -> b d t h w")))
 
-    def optimizers(self) -> dict[str, list[nn.Parameter]]:
-        """Of the autoencoder, and of the discriminators."""
-        parts = self.encoder, self.decoder, self.to_codes, self.from_codes
-        found = {"autoencoder": [p for part in parts for p in part.parameters()]}
-        judges = list(self.discriminators.parameters())
-        return found | ({"discriminator": judges} if judges else {})
-
-    def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
-        """First the autoencoder's, then that of the discriminators, which see what it rebuilt.
-        Section 2.1; the discriminators from step `gan_start` on."""
-        config = self.config
-        q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
-        rebuilt = self.video(q)
-        error = F.l1_loss(rebuilt, video)
-        metrics = {"reconstruction_loss": error, **metrics}
-        loss = config.reconstruction_weight * error + quantizer_loss
-        frame = random_frame(step, video.shape[2])
-        real = {"frame": video[:, :, frame], "clip": video}
-        fake = {"frame": rebuilt[:, :, frame], "clip": rebuilt}
-        if config.perceptual:
-            distance = perceptual_distance(config.perceptual, fake["frame"], real["frame"]).mean()
-            metrics["perceptual_loss"] = distance
-            loss = loss + config.perceptual_weight * distance
-        judging = config.gan_start is not None and step >= config.gan_start
-        logits = {}
-        if judging:
-            for name, judge in self.discriminators.items():
-                seen, expected = judge(fake[name]), judge(real[name])
-                logits[name] = expected[-1]
-                deceived = gan.generator_loss(seen[-1], config.gan_loss)
-                matched = gan.feature_matching(seen, expected)
-                metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
-                loss = loss + config.gan_weight * deceived + config.match_weight * matched
-        yield "autoencoder", loss, metrics
-        if judging:
-            yield "discriminator", *self.judge(logits, {n: x.detach() for n, x in fake.items()})
-
-    def judge(self, real: dict[str, Tensor], fake: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
-        """The discriminators' loss, and what each says on average. real: their logits of real
-        ones, which are of this step's weights still; fake: the rebuilt ones themselves."""
-        losses, metrics = [], {}
-        for name, judge in self.discriminators.items():
-            says = real[name], judge(fake[name])[-1]
-            losses.append(gan.discriminator_loss(*says, self.config.gan_loss))
-            metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
-        return self.config.gan_weight * torch.stack(losses).sum(), metrics
-
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """Video (b, c, t, h, w) in [-1, 1] -> codes int64 (b, t', h', w'). Raises ValueError as
@@ -155,9 +101,8 @@ class VQGAN(nn.Module):
         return self.quantizer(self.vectors(video))[1]
 
     def encode_start(self, frames: Tensor, clip_frames: int) -> Tensor:
-        """Codes of the first frames (b, c, t0, h, w) of clips of `clip_frames` frames: (b, t0', h',
-        w'). The last frame stands in for as many to come as the encoder sees. Raises ValueError as
-        `hold_last` does, and as `encode` does."""
+        """Codes of the first frames (b, c, t0, h, w) of longer clips: (b, t0', h', w'). The last
+        stands in for those to come. Raises ValueError as `hold_last` and `encode` do."""
         rate, given = self.config.downsample[0], frames.shape[2]
         longest = given + MARGIN * rate
         return self.encode(hold_last(frames, min(clip_frames, longest), rate))[:, :given // rate]
@@ -172,6 +117,71 @@ class VQGAN(nn.Module):
             frames = self.video(q)[:, :, (start - first) * rate:]
             parts.append(frames[:, :, :PIECE * rate].clamp(-1, 1))
         return torch.cat(parts, 2)
+
+
+class VQGAN(VQGANAutoencoder):
+    """The same with its discriminators; `VQGANConfig.build` makes one. TATS, section 2.1."""
+
+    def __init__(self, config: "VQGANConfig"):
+        super().__init__(config)
+        size = config.channels, config.disc_hidden, config.disc_layers
+        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
+        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
+                                             for name, dims in kinds.items()})
+
+    def optimizers(self) -> dict[str, list[nn.Parameter]]:
+        judges = list(self.discriminators.parameters())
+        parts = self.encoder, self.decoder, self.to_codes, self.from_codes
+        found = {"autoencoder": [p for part in parts for p in part.parameters()]}
+        return found | ({"discriminator": judges} if judges else {})
+
+    def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
+        """First the autoencoder's, then, from step `gan_start` on, that of the discriminators."""
+        config = self.config
+        q, _, quantizer_loss, metrics = self.quantizer(self.vectors(video))
+        rebuilt = self.video(q)
+        error = F.l1_loss(rebuilt, video)
+        metrics = {"reconstruction_loss": error, **metrics}
+        loss = config.reconstruction_weight * error + quantizer_loss
+        frame = random_frame(step, video.shape[2])
+        real = {"frame": video[:, :, frame], "clip": video}
+        fake = {"frame": rebuilt[:, :, frame], "clip": rebuilt}
+        if config.perceptual:
+            distance = perceptual_distance(config.perceptual, fake["frame"], real["frame"]).mean()
+            metrics["perceptual_loss"] = distance
+            loss = loss + config.perceptual_weight * distance
+        judging = config.gan_start is not None and step >= config.gan_start
+        if judging:
+            wanted, logits, said = wishes(self, real, fake)
+            loss, metrics = loss + wanted, metrics | said
+        yield "autoencoder", loss, metrics
+        if judging:
+            yield "discriminator", *verdict(self, logits, {n: x.detach() for n, x in fake.items()})
+
+
+def wishes(model: VQGAN, real: dict[str, Tensor],
+           fake: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], Metrics]:
+    """What the autoencoder wants, (); the discriminators' logits of real ones; and its parts."""
+    config, total, logits, metrics = model.config, 0.0, {}, {}
+    for name, judge in model.discriminators.items():
+        seen, expected = judge(fake[name]), judge(real[name])
+        logits[name] = expected[-1]
+        deceived = gan.generator_loss(seen[-1], config.gan_loss)
+        matched = gan.feature_matching(seen, expected)
+        metrics |= {f"{name}_deceived": deceived, f"{name}_matching": matched}
+        total = total + config.gan_weight * deceived + config.match_weight * matched
+    return total, logits, metrics
+
+
+def verdict(model: VQGAN, real: dict[str, Tensor],
+            fake: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
+    """The discriminators' loss, and what each says. real: their logits; fake: rebuilt ones."""
+    losses, metrics = [], {}
+    for name, judge in model.discriminators.items():
+        says = real[name], judge(fake[name])[-1]
+        losses.append(gan.discriminator_loss(*says, model.config.gan_loss))
+        metrics |= {f"{name}_real": says[0].mean(), f"{name}_fake": says[1].mean()}
+    return model.config.gan_weight * torch.stack(losses).sum(), metrics
 
 
 PIECE = 32  # latent frames that are decoded at a time
