@@ -623,7 +623,7 @@ class VQGANConfig:
         """The model, with new weights."""
         return VQGAN(self)
 
-
+# %% jupyter={"source_hidden": true} tags=["export:models.tats.vqgan"]
 def check_sizes_of_vqgan(config: VQGANConfig) -> None:
     """Raises ValueError for sizes that do not fit together."""
     check_numbers(config, "channels", "hidden", "codes", "code_dim", "disc_hidden", "disc_layers",

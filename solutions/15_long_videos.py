@@ -398,7 +398,7 @@ from lvlib.stages import Condition, LatentSpec
 
 
 # %% tags=["export:models.tats.prior"]
-class TATS(nn.Module):
+class TATSTransformer(nn.Module):
     """A causal transformer over codes in raster order, after the words that tell it of the clip.
 
     Section 2.1. config.every: 1 for all latent frames (TATS-base), 4 for every fourth (the first
@@ -448,6 +448,10 @@ class TATS(nn.Module):
             x = block(x)
         return self.out(self.norm(x[:, self.before - 1:]))
 
+# %% tags=["export:models.tats.prior"]
+class TATS(TATSTransformer):
+    """A prior over the codes of clips, which writes videos of any length. Section 2."""
+
     def nll(self, latents: Tensor, condition: Condition) -> Tensor:
         """Nats of each code: (b, t, h, w) -> (b, n). Raises ValueError for another shape, or
         condition."""
@@ -488,23 +492,29 @@ class TATS(nn.Module):
         of each. given: codes that they begin with, (1 or n, t0, h, w). latent_frames: None for as
         many as clips of training have. Raises ValueError for what does not fit.
         """
-        sampling, (t, h, w), every = sampling or TATSSampling(), self.spec.shape, self.config.every
-        frames = t if latent_frames is None else latent_frames
-        check_window(self, sampling, frames)
-        codes = self.positions.new_zeros(n, -(-frames // every), h * w, dtype=torch.int64)
-        known = 0
-        if given is not None:
-            check_given(given, n, replace(self.spec, shape=(frames, h, w)))
-            shown = self.keys(given).flatten(2)
-            known = shown.shape[1]
-            codes[:, :known] = shown
-        training = self.training
-        self.eval()
-        try:
-            slide(self, codes, known, condition, sampling)
-        finally:
-            self.train(training)
-        return codes.view(n, -1, h, w).repeat_interleave(every, 1)[:, :frames]
+        return sample_video(self, n, condition, given, sampling or TATSSampling(), latent_frames)
+
+# %% tags=["export:models.tats.prior"]
+def sample_video(model: TATS, n: int, condition: Condition, given: Tensor | None,
+                 sampling: TATSSampling, latent_frames: int | None) -> Tensor:
+    """`TATS.sample`: all codes of a video, without dropout."""
+    (t, h, w), every = model.spec.shape, model.config.every
+    frames = t if latent_frames is None else latent_frames
+    check_window(model, sampling, frames)
+    codes = model.positions.new_zeros(n, -(-frames // every), h * w, dtype=torch.int64)
+    known = 0
+    if given is not None:
+        check_given(given, n, replace(model.spec, shape=(frames, h, w)))
+        shown = model.keys(given).flatten(2)
+        known = shown.shape[1]
+        codes[:, :known] = shown
+    training = model.training
+    model.eval()
+    try:
+        slide(model, codes, known, condition, sampling)
+    finally:
+        model.train(training)
+    return codes.view(n, -1, h, w).repeat_interleave(every, 1)[:, :frames]
 
 
 def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> None:

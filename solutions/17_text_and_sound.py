@@ -476,15 +476,20 @@ class TATSConfig:
         for a number of samples that does not fit."""
         if latents.codebooks != 1:
             raise ValueError(f"TATS's prior takes codes of one codebook, not {latents}")
-        window, frames = -(-latents.shape[0] // self.every), self.every * latents.frames_per_latent
-        told: list[ConditionWords] = []
-        if self.classes:
-            told.append(LabelWord(self.classes))
-        if self.text:
-            told.append(TextWords(WORDS[self.tokenizer], self.text, window))
-        if self.audio:
-            told.append(SoundWords(self.audio_codes, window, frames, self.audio))
-        return TATS(self, latents, told)
+        return TATS(self, latents, words_of(self, latents))
+
+# %% tags=["export:models.tats.prior"]
+def words_of(config: TATSConfig, latents: LatentSpec) -> list[ConditionWords]:
+    """One for each thing that a model of these sizes is told."""
+    window, frames = -(-latents.shape[0] // config.every), config.every * latents.frames_per_latent
+    told: list[ConditionWords] = []
+    if config.classes:
+        told.append(LabelWord(config.classes))
+    if config.text:
+        told.append(TextWords(WORDS[config.tokenizer], config.text, window))
+    if config.audio:
+        told.append(SoundWords(config.audio_codes, window, frames, config.audio))
+    return told
 
 # %% [markdown]
 # ## 4. The experiment: a story

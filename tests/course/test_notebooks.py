@@ -38,17 +38,13 @@ def test_saving_a_source_from_jupyterlab_adds_nothing(source):
     assert jupytext.writes(jupytext.read(path), fmt="py:percent", config=config) == path.read_text(encoding="utf-8")
 
 
-TO_SPLIT = "VQGANConfig:", "TATS(nn.Module):", "TATSConfig:"  # longer than a cell should be, and not yet cut in two
-
-
 @by_notebook
 def test_a_notebook_is_one_sitting_and_its_code_fits_the_screen(source):
     lines = (ROOT / source.path).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 900
     for cell in code_cells(source.notebook):
         code = cell.source.splitlines()
-        longest = 120 if any(f"class {name}" in cell.source for name in TO_SPLIT) else 60
-        assert len(code) <= longest, cell.source[:300]
+        assert len(code) <= 60, cell.source[:300]
         assert [line for line in code if len(line) > 100] == []
 
 
