@@ -365,6 +365,7 @@ from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.common.volume import Triple
 from lvlib.models.tats import discriminators as gan
+from lvlib.models.tats.equivariance import decoder_reach, receptive_field
 from lvlib.models.tats.normalization import NormKind, norm_of
 from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, TimePadding
 from lvlib.models.videogpt.vqvae import hold_last, latent_grid, strides
@@ -474,19 +475,22 @@ class VQGANAutoencoder(nn.Module):
         """Codes of the first frames (b, c, t0, h, w) of longer clips: (b, t0', h', w'). The last
         stands in for those to come. Raises ValueError as `hold_last` and `encode` do."""
         rate, given = self.config.downsample[0], frames.shape[2]
-        longest = given + MARGIN * rate
+        longest = given + -(-receptive_field(self.encoder)[1] // rate) * rate
         return self.encode(hold_last(frames, min(clip_frames, longest), rate))[:, :given // rate]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however long."""
-        rate, parts = self.config.downsample[0], []
-        for start in range(0, codes.shape[1], PIECE):
-            first = max(start - MARGIN, 0)
-            q = self.quantizer.lookup(codes[:, first:start + PIECE + MARGIN])
-            frames = self.video(q)[:, :, (start - first) * rate:]
-            parts.append(frames[:, :, :PIECE * rate].clamp(-1, 1))
-        return torch.cat(parts, 2)
+        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however many and long."""
+        rate, beside, videos = self.config.downsample[0], decoder_reach(self.decoder), []
+        for clips in codes.split(max(PIECE // codes.shape[1], 1)):
+            parts = []
+            for start in range(0, codes.shape[1], PIECE):
+                first = max(start - beside, 0)
+                q = self.quantizer.lookup(clips[:, first:start + PIECE + beside])
+                frames = self.video(q)[:, :, (start - first) * rate:]
+                parts.append(frames[:, :, :PIECE * rate].clamp(-1, 1))
+            videos.append(torch.cat(parts, 2))
+        return torch.cat(videos)
 
 # %% tags=["export:models.tats.vqgan"]
 class VQGAN(VQGANAutoencoder):
@@ -554,8 +558,7 @@ def verdict(model: VQGAN, real: dict[str, Tensor],
     return model.config.gan_weight * torch.stack(losses).sum(), metrics
 
 
-PIECE = 32  # latent frames that are decoded at a time
-MARGIN = 12  # and beside them: more than the decoder sees
+PIECE = 32  # latent frames that are decoded at a time, and those beside them that they see
 
 
 def random_frame(step: int, frames: int) -> int:
@@ -617,7 +620,10 @@ class VQGANConfig:
         channels, *size = video_shape
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
-        return LatentSpec(latent_grid(tuple(size), self.downsample), self.codes, self.downsample[0])
+        grid = latent_grid(tuple(size), self.downsample)
+        if self.padding == "reflect" and grid[0] < 3:
+            raise ValueError(f"padding reflect needs 3 latent frames or more, not {grid[0]}")
+        return LatentSpec(grid, self.codes, self.downsample[0])
 
     def build(self) -> VQGAN:
         """The model, with new weights."""

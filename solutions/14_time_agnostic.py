@@ -136,7 +136,7 @@ show(fig, alt="For three groups of four frames, a frame and below it the 4 by 4 
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.tats.padding import PaddedConv3d, same_padding
+from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, same_padding
 
 
 # %% tags=["exercise", "ex-14.1", "export:models.tats.equivariance"]
@@ -213,6 +213,19 @@ def receptive_field(encoder: nn.Module) -> tuple[int, int]:
 
 # %% tags=["check", "ex-14.2"]
 receptive_field = check("14.2", receptive_field)
+
+# %% jupyter={"source_hidden": true} tags=["export:models.tats.equivariance"]
+def decoder_reach(decoder: nn.Module) -> int:
+    """Latent frames before and after its own that a frame sees at most, of a decoder of padded
+    convolutions: what must stand beside a piece of a long video that is decoded alone."""
+    reach = 0  # of the layer above, in its frames
+    for layer in reversed(list(decoder.modules())):
+        if isinstance(layer, PaddedConvTranspose3d):
+            kernel, stride = layer.kernel_size[0], layer.stride[0]
+            reach = reach // stride + (kernel - stride + 1) // 2
+        elif isinstance(layer, PaddedConv3d):
+            reach += layer.kernel_size[0] // 2
+    return reach
 
 # %% [markdown]
 # The network itself says whether that is right. The gradient of a latent in the middle of a long video is zero at

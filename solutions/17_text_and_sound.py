@@ -254,8 +254,9 @@ class SoundVQVAE(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """(b, samples) -> codes int64 (b, 4 for each latent frame). Nothing learns from it."""
-        vectors = self.vectors(spectrogram(audio, self.hop))
-        return nearest_code(vectors, self.quantizer.embedding)
+        with torch.autocast(audio.device.type, enabled=False):  # the same codes as in fp32
+            vectors = self.vectors(spectrogram(audio.to(self.quantizer.embedding.dtype), self.hop))
+            return nearest_code(vectors, self.quantizer.embedding)
 
     def loss(self, audio: Tensor) -> Tensor:
         """Mean absolute error of the spectrogram, and the quantizer's own loss: ()."""
@@ -304,6 +305,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvlib.models.common.conditioning import described
 from lvlib.models.tats.conditions import ConditionWords
 from lvlib.models.tats.sound import TOKENS, SoundVQVAE
 
@@ -352,7 +354,7 @@ class TextWords(ConditionWords):
     def at(self, value: Tensor, start: int) -> Tensor:
         if value.ndim not in (2, 3) or value.dtype != torch.int64 or value.shape[-1] != self.length:
             raise ValueError(f"text must be int64 (b, {self.length}), or (b, texts, {self.length}),"
-                             f" not {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
+                             f" not {described(value)}")
         if value.min() < 0 or value.max() >= self.words:
             raise ValueError(f"tokens of a text must lie in 0..{self.words - 1}; got {value.min()} "
                              f"to {value.max()}")
@@ -466,9 +468,9 @@ class TATSConfig:
         return tuple(spec for spec in specs if getattr(self, spec.option))
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
-        """Whole latent frames, by default 1."""
+        """Whole latent frames, by default 1; of a model of key frames the first key frame alone."""
         frames = latents.frames_per_latent
-        most = (latents.shape[0] - 1) * frames
+        most = (latents.shape[0] - 1 if self.every == 1 else 1) * frames
         return GivenFrames(0, most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TATS:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvlib.models.common.conditioning import described
 from lvlib.models.tats.sound import TOKENS, SoundVQVAE
 from lvlib.stages import Condition
 
@@ -43,8 +44,7 @@ class LabelWord(ConditionWords):
 
     def at(self, value: Tensor, start: int) -> Tensor:
         if value.ndim != 1 or value.dtype != torch.int64:
-            raise ValueError("label must be int64 (b,), not "
-                             f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
+            raise ValueError(f"label must be int64 (b,), not {described(value)}")
         if value.min() < 0 or value.max() >= self.words:
             raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
                              f"{value.max()}")
@@ -52,9 +52,9 @@ class LabelWord(ConditionWords):
 
 
 def words_before(told: Iterable[ConditionWords], condition: Condition | None, clips: int,
-                 start: int, like: Tensor) -> Tensor:
-    """The words before a window from latent frame `start` on: int64 (clips, length), on the device
-    of `like`. The vocabularies follow one another. Told nothing, there is a start token, 0.
+                 start: int, device: torch.device) -> Tensor:
+    """The words before a window from latent frame `start` on: int64 (clips, length). The
+    vocabularies follow one another. Told nothing, there is a start token, 0, on this device.
 
     Raises ValueError for a missing or a needless condition, and one of another number of clips.
     """
@@ -63,7 +63,7 @@ def words_before(told: Iterable[ConditionWords], condition: Condition | None, cl
         raise ValueError(f"this model is conditioned on {', '.join(names) or 'nothing'}; it got "
                          f"{', '.join(condition) or 'nothing'}")
     if not names:
-        return torch.zeros(clips, 1, dtype=torch.int64, device=like.device)
+        return torch.zeros(clips, 1, dtype=torch.int64, device=device)
     parts, offset = [], 0
     for one in told:
         words = one.at(condition[one.name], start)
@@ -100,7 +100,7 @@ class TextWords(ConditionWords):
     def at(self, value: Tensor, start: int) -> Tensor:
         if value.ndim not in (2, 3) or value.dtype != torch.int64 or value.shape[-1] != self.length:
             raise ValueError(f"text must be int64 (b, {self.length}), or (b, texts, {self.length}),"
-                             f" not {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}")
+                             f" not {described(value)}")
         if value.min() < 0 or value.max() >= self.words:
             raise ValueError(f"tokens of a text must lie in 0..{self.words - 1}; got {value.min()} "
                              f"to {value.max()}")

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.tats.padding import PaddedConv3d, same_padding
+from lvlib.models.tats.padding import PaddedConv3d, PaddedConvTranspose3d, same_padding
 
 
 def equivariance_score(codes_early: Tensor, codes_late: Tensor) -> Tensor:
@@ -37,6 +37,19 @@ def receptive_field(encoder: nn.Module) -> tuple[int, int]:
         after += (layer.kernel_size[0] - 1 - padding) * rate
         rate *= layer.stride[0]
     return before, after
+
+
+def decoder_reach(decoder: nn.Module) -> int:
+    """Latent frames before and after its own that a frame sees at most, of a decoder of padded
+    convolutions: what must stand beside a piece of a long video that is decoded alone."""
+    reach = 0  # of the layer above, in its frames
+    for layer in reversed(list(decoder.modules())):
+        if isinstance(layer, PaddedConvTranspose3d):
+            kernel, stride = layer.kernel_size[0], layer.stride[0]
+            reach = reach // stride + (kernel - stride + 1) // 2
+        elif isinstance(layer, PaddedConv3d):
+            reach += layer.kernel_size[0] // 2
+    return reach
 
 
 def first_layers(encoder: nn.Module, k: int) -> list[PaddedConv3d]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lvlib.models.common.attention import GPTBlock
 from lvlib.models.common.checks import check_codes, check_numbers, check_shape
 from lvlib.models.tats.conditions import LabelWord, words_before
+from lvlib.models.tats.prior import TATSConfig
 from lvlib.models.tats.sampling import CodeSampling, Decoding, draw
 from lvlib.stages import Condition, ConditionSpec, LatentSpec, PriorConfig, VideoShape
 
@@ -78,7 +79,7 @@ class Interpolation(nn.Module):
 
     def word(self, condition: Condition, clips: int, gaps: int) -> Tensor:
         """What stands before each gap of each clip: int64 (clips * gaps, 1)."""
-        word = words_before(self.told, condition, clips, 0, self.positions)
+        word = words_before(self.told, condition, clips, 0, self.positions.device)
         return word.repeat_interleave(gaps, 0)
 
     def vectors(self, word: Tensor, codes: Tensor) -> Tensor:
@@ -124,11 +125,11 @@ def decode_middle(model: Interpolation, word: Tensor, anchors: Tensor,
     first, middle = model.pattern.first, model.pattern.middle
     decoding = Decoding(model, len(anchors), len(model.positions))
     ends = torch.cat([model.positions[:first], model.positions[first + middle:]])
-    logits = decoding.read(model.vectors(word, anchors) + ends, causal=False)
-    yield 0, logits[:, first - 1]
+    read = decoding.read(model.vectors(word, anchors) + ends, causal=False)
+    yield 0, model.out(read[:, first - 1])
     for i in range(middle - 1):
         x = model.vectors(word[:, :0], codes[:, i:i + 1]) + model.positions[first + i]
-        yield i + 1, decoding.read(x)[:, 0]
+        yield i + 1, model.out(decoding.read(x)[:, 0])
 
 
 @torch.no_grad()
@@ -218,10 +219,9 @@ class InterpolationConfig:
 
     def check_prior(self, prior: PriorConfig) -> None:
         """Raises ValueError unless the prior writes just the frames that are anchors here."""
-        every = getattr(prior, "every", 1)
-        if every != self.every:
-            raise ValueError(f"the prior writes every {every}. latent frame, the refiner takes "
-                             f"every {self.every}.: set prior.every and refiner.every to the same")
+        if not isinstance(prior, TATSConfig) or prior.every != self.every:
+            raise ValueError(f"the prior must be TATS's, and write every {self.every}. latent frame: "
+                             "set prior.every and refiner.every to the same")
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Interpolation:
         """The model, with new weights. Raises ValueError for clips without two anchors."""

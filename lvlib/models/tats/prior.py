@@ -68,7 +68,8 @@ class TATSTransformer(nn.Module):
     def prefix(self, condition: Condition, clips: int, start: int) -> Tensor:
         """What stands before the codes of a window from latent frame `start` on: (clips, before,
         dim). Raises ValueError for a condition that does not fit."""
-        return self.embedding(words_before(self.told, condition, clips, start, self.positions))
+        return self.embedding(words_before(self.told, condition, clips, start,
+                                           self.positions.device))
 
     def keys(self, latents: Tensor) -> Tensor:
         """The latent frames that the model is of: (b, t, h, w) -> (b, frames, h, w)."""
@@ -213,9 +214,9 @@ class TATSConfig:
         return tuple(spec for spec in specs if getattr(self, spec.option))
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
-        """Whole latent frames, by default 1."""
+        """Whole latent frames, by default 1; of a model of key frames the first key frame alone."""
         frames = latents.frames_per_latent
-        most = (latents.shape[0] - 1) * frames
+        most = (latents.shape[0] - 1 if self.every == 1 else 1) * frames
         return GivenFrames(0, most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TATS:

@@ -87,12 +87,12 @@ class Decoding:
         self.caches = [row_cache(block.attention, batch, places) for block in model.blocks]
 
     def read(self, x: Tensor, causal: bool = True) -> Tensor:
-        """x (b, m, dim), with positions -> logits (b, m, num_codes)."""
+        """x (b, m, dim), with positions -> what `out` makes logits of, (b, m, dim)."""
         for block, cache in zip(self.model.blocks, self.caches, strict=True):
             x = block(x, attention=partial(attend_cached, block.attention, filled=self.filled,
                                            cache=cache, causal=causal))
         self.filled += x.shape[1]
-        return self.model.out(self.model.norm(x))
+        return self.model.norm(x)
 
 
 @torch.inference_mode()
@@ -103,8 +103,8 @@ def fill_window(model: nn.Module, codes: Tensor, known: int, prefix: Tensor,
     decoding = Decoding(model, len(codes), prefix.shape[1] + codes.shape[1])
     x = torch.cat([prefix, model.code_vectors(codes[:, :known])], 1)
     for i in range(known, codes.shape[1]):
-        codes[:, i] = draw(decoding.read(x + model.positions[decoding.filled:][:x.shape[1]])[:, -1],
-                           sampling)
+        last = decoding.read(x + model.positions[decoding.filled:][:x.shape[1]])[:, -1]
+        codes[:, i] = draw(model.out(last), sampling)
         x = model.code_vectors(codes[:, i:i + 1])
 
 

@@ -55,8 +55,9 @@ class SoundVQVAE(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """(b, samples) -> codes int64 (b, 4 for each latent frame). Nothing learns from it."""
-        vectors = self.vectors(spectrogram(audio, self.hop))
-        return nearest_code(vectors, self.quantizer.embedding)
+        with torch.autocast(audio.device.type, enabled=False):  # the same codes as in fp32
+            vectors = self.vectors(spectrogram(audio.to(self.quantizer.embedding.dtype), self.hop))
+            return nearest_code(vectors, self.quantizer.embedding)
 
     def loss(self, audio: Tensor) -> Tensor:
         """Mean absolute error of the spectrogram, and the quantizer's own loss: ()."""

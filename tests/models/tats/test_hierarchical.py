@@ -57,6 +57,13 @@ def test_given_frames_stay(pipeline):
     assert video.shape == (2, 3, 40, 8, 8) and torch.equal(video[:, :, :4], given.expand(2, -1, -1, -1, -1))
 
 
+def test_only_the_first_key_frame_can_be_given():
+    """What lies between it and the next is written anew: more of it would be given for nothing."""
+    sparse = CONFIG.up_to("prior")
+    assert sparse.given_frames.most == sparse.latents.frames_per_latent
+    assert replace(sparse, prior=replace(sparse.prior, every=1)).given_frames.most > sparse.given_frames.most
+
+
 def test_one_video_can_be_long():
     """A batch of one is a view where more are a copy."""
     for every in 1, 4:

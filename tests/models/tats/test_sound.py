@@ -100,3 +100,13 @@ def test_it_learns_to_tell_the_drums_apart():
 def test_a_latent_frame_has_a_whole_number_of_columns():
     with pytest.raises(ValueError, match="multiple of 16 samples of sound, not 4001"):
         SoundVQVAE(4001, 8)
+
+
+def test_codes_are_the_same_in_mixed_precision():
+    """A prior that learns in bf16 must learn the words that it is told in fp32."""
+    torch.manual_seed(0)
+    model, audio = SoundVQVAE(4000, 32), torch.randn(4, 16_000)
+    model.train().loss(audio)  # puts the codebook on the sounds
+    codes = model.eval().encode(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.encode(audio), codes)

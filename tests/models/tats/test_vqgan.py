@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lvlib.configs import named_config
+from lvlib.models.tats.equivariance import decoder_reach
 from lvlib.models.tats.normalization import SyncBatchNorm
-from lvlib.models.tats.vqgan import MARGIN, PIECE, VQGAN, VQGANBlock, VQGANConfig, random_frame
+from lvlib.models.tats.vqgan import PIECE, VQGAN, VQGANBlock, VQGANConfig, random_frame
 from lvlib.training import TrainingConfig, train
 from lvlib.training.checkpoint import MODEL, folder_of
 from lvlib.training.step import Step
@@ -47,15 +48,37 @@ def test_it_has_as_many_weights_as_the_official_one():
     assert counts == {"autoencoder": 1_400_899, "discriminator": 3_471_554}
 
 
-@pytest.mark.parametrize("padding", ["replicate", "zero"])
-def test_decoded_in_pieces_it_is_what_is_decoded_at_once(padding):
-    model = vqgan(padding=padding, residual_blocks=(1, 2)).eval()
-    codes = torch.randint(16, (1, 2 * PIECE + MARGIN + 3, 2, 2))
+@pytest.mark.parametrize(("downsample", "blocks", "padding"), [
+    ((4, 2, 2), (1, 2), "replicate"), ((4, 2, 2), (1, 2), "zero"), ((1, 4, 4), (1, 2), "replicate"),
+    ((1, 8, 8), (1, 2), "zero"), ((2, 4, 4), (0, 5), "reflect")])
+def test_decoded_in_pieces_it_is_what_is_decoded_at_once(downsample, blocks, padding):
+    model = vqgan(padding=padding, residual_blocks=blocks, downsample=downsample).eval()
+    reach = decoder_reach(model.decoder)
+    codes = torch.randint(16, (2, 2 * PIECE + reach + 3, 1, 2))
     with torch.no_grad():
         whole = model.video(model.quantizer.lookup(codes)).clamp(-1, 1)
     pieces = model.decode(codes)
-    assert pieces.shape == (1, 1, 4 * codes.shape[1], 4, 4)
+    assert pieces.shape == whole.shape == (2, 1, downsample[0] * codes.shape[1], downsample[1], 2 * downsample[2])
     torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-6)
+    short = codes[:, :5].repeat(10, 1, 1, 1)  # more clips than go through at once
+    torch.testing.assert_close(model.decode(short), model.decode(short[:2]).repeat(10, 1, 1, 1, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("downsample", "blocks"), [((4, 2, 2), 2), ((1, 4, 4), 2), ((1, 8, 8), 1), ((2, 4, 4), 5)])
+def test_a_frame_sees_as_far_as_the_reach_of_the_decoder(downsample, blocks):
+    """By gradients: which latent frames move the frames of one in the middle?"""
+    model = vqgan(residual_blocks=(0, blocks), downsample=downsample).eval()
+    n, rate, reach = 81, downsample[0], decoder_reach(model.decoder)
+    latents = torch.randn(1, 4 * 2 ** max(f.bit_length() - 1 for f in downsample), n, 1, 1, requires_grad=True)
+    model.decoder(latents)[:, :, n // 2 * rate:(n // 2 + 1) * rate].square().sum().backward()
+    first, *_, last = latents.grad.abs().sum((0, 1, 3, 4)).nonzero().flatten().tolist()
+    assert max(n // 2 - first, last - n // 2) == reach
+
+
+def test_reflect_needs_frames_to_reflect():
+    with pytest.raises(ValueError, match="padding reflect needs 3 latent frames or more, not 2"):
+        vqgan(padding="reflect").encode(torch.zeros(1, 1, 8, 8, 8))
+    assert vqgan(padding="reflect").encode(torch.zeros(1, 1, 12, 8, 8)).shape == (1, 3, 4, 4)
 
 
 def test_the_clip_goes_through_it_once_a_step_and_the_codebook_learns_once():
