@@ -681,8 +681,9 @@ for name, (k, p) in settings.items():
           "frames more than 2 px")
 
 # %% [markdown]
-# Less choice is better here, as the paper says: between two anchors there is mostly one way. Our defaults for 16,384
-# codes are k 512 and p 0.6: a guess.
+# Less choice is better here (50 clips, one model), as the paper says: between two anchors there is mostly one way.
+# But the error of the place rewards the likeliest, and variety is not measured. Our defaults for 16,384 codes are k
+# 512 and p 0.6: a guess.
 #
 # ## 8. Sampled as trained
 #
@@ -782,7 +783,9 @@ show(strip(torch.cat(rows), frames=17, titles=["key frames", "complete"] * 2),
 show_video(autoencoder.decode(complete), alt="Four made clips of 33 frames of a small white shape.")
 
 # %% [markdown]
-# Above, the spot jumps every four frames; below, it is on its way. Nobody told it where to go: these clips are drawn.
+# Above, the spot jumps every four frames; below, in the first pair, it is on its way. In the second the key frames
+# themselves are nearly dark from frame 4 to 15, and what is between them is, too. Nobody told it where to go: these
+# clips are drawn.
 #
 # At the course's size `tats-between-course` stands on `tats-sparse-course`, and that on a 3D VQGAN of 4 frames a latent
 # frame. The last frame needs an anchor after it: for 24 latent frames the prior is asked for 25, and the video is cut.
@@ -838,9 +841,9 @@ assert profile == "smoke" or fewer > 3
 # | of TATS-base | 1.4 | 0.7 | 1 | 0.26 |
 # | our count of passes | 3.96 | | 1 | 0.26 |
 #
-# The count is what the paper's minutes say: 30 and 7.9 are 3.8 times, and so are 1,028 and 272 passes. Even its 23
-# seconds fit: three frames' passes of 257 frames', 1.2% of 30 minutes, are 21. (VideoGPT, slid by hand, reads the
-# frames that it keeps code by code again; how the paper slid it, it does not say.)
+# For TATS's two models the count is what the paper's minutes say: 30 and 7.9 are 3.8 times, and so are 1,028 and 272
+# passes. Even its 23 seconds fit: three frames' passes of 257 frames', 1.2% of 30 minutes, are 21. (VideoGPT, slid by
+# hand, reads the frames that it keeps code by code again; how the paper slid it, it does not say.)
 #
 # And what is not saved: *places*. The gaps are a batch, and a batch costs. On one thread, at the course's size, 65
 # latent frames take 15.6 CPU seconds in one level and 6.4 in two: 2.4 times less, at 3.25 times fewer passes. A

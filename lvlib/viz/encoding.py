@@ -5,7 +5,9 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
+
+from lvlib.viz.figures import COLOURS
 
 CSS_DPI = 96  # what a browser calls one inch
 FEW_COLOURS = 32
@@ -19,8 +21,14 @@ def rasterise(figure: Any) -> tuple[int, Image.Image]:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     pyplot.close(figure)
-    # 64 colours are plenty for lines and text, and a third of the bytes.
-    image = Image.open(file).convert("RGB").quantize(64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # 64 colours are plenty for lines and text, and a third of the bytes. They are those of large areas: so that a thin
+    # line beside a picture keeps its own, by which the legend names it, the lines' colours are kept, too.
+    image = Image.open(file).convert("RGB")
+    areas = image.quantize(64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB").getcolors() or []
+    kept = np.array([colour for _, colour in areas] + [ImageColor.getrgb(colour) for colour in COLOURS], np.int32)
+    pixels = np.asarray(image).astype(np.int32)
+    nearest = np.stack([np.square(pixels - colour).sum(2) for colour in kept]).argmin(0)
+    image = Image.fromarray(kept[nearest].astype(np.uint8))
     return round(figure.get_figwidth() * CSS_DPI), image
 
 

@@ -16,6 +16,8 @@ from torch import eye, rand
 
 from lvlib.errors import UserError
 from lvlib.viz import bars, cell_lines, curves, maps, set_style, show, slider
+from lvlib.viz.encoding import rasterise
+from lvlib.viz.figures import COLOURS
 
 matplotlib.use("Agg")
 
@@ -230,3 +232,16 @@ def test_a_notebook_runs_without_a_browser_and_its_web_page_has_alt_texts():
     alts = re.findall(r'<img[^>]*alt="([^"]*)"', page)
     assert alts == ["Frames of the video: Darkness.", "A line.", "A square."]
     assert "No description has been provided" not in page
+
+
+def test_a_thin_line_keeps_its_colour_beside_a_picture_of_many():
+    """A legend tells two lines apart by their colours."""
+    set_style()
+    figure, (left, right) = pyplot.subplots(1, 2)
+    left.imshow(np.random.default_rng(0).random((40, 40, 3)))
+    for i, colour in enumerate(COLOURS):
+        right.plot([0, 1], [i, i], color=colour, lw=1)
+    colours = np.unique(np.asarray(rasterise(figure)[1].convert("RGB")).reshape(-1, 3), axis=0).astype(int)
+    for colour in COLOURS:
+        wanted = [int(colour[i:i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(colours - wanted).max(1).min() <= 8, colour
