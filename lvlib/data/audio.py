@@ -14,7 +14,7 @@ SLOWEST, FASTEST = 1000, 384_000  # samples a second
 
 _ZEROS = 16  # of the sinc on each side: the more, the steeper the cut at the highest pitch
 _PASSED = 0.95  # of the pitches that the lower rate can hold; those above fade out
-_CHUNK = 2**13  # samples that are made together
+_TOGETHER = 2**20  # weights that are held at once: the steeper the reduction, the more for each sample
 _FULL = 2**15 - 1  # what 1.0 is in a file of 16 bits
 
 
@@ -36,8 +36,9 @@ def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
     taps = np.arange(1 - reach, reach + 1)
     parts = []
     count = -(-len(samples) * new // old)
-    for start in range(0, count, _CHUNK):
-        numbers = np.arange(start, min(start + _CHUNK, count))
+    chunk = max(1, _TOGETHER // len(taps))
+    for start in range(0, count, chunk):
+        numbers = np.arange(start, min(start + chunk, count))
         whole, part = numbers * old // new, numbers * old % new / new
         away = taps - part[:, None]  # from each sample, in samples of the old rate
         weights = cut * np.sinc(cut * away) * np.cos(np.pi / 2 * (away / reach).clip(-1, 1)) ** 2

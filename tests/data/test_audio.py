@@ -2,6 +2,7 @@
 
 import os
 import re
+import tracemalloc
 import wave
 
 import av
@@ -53,12 +54,25 @@ def test_what_the_new_rate_cannot_hold_is_taken_away(old, new):
     assert abs(resample(tone(0.55 * new if old > 1.1 * new else 0.6 * new, old), old, new)[300:-300]).max() < 2e-3
 
 
-@pytest.mark.parametrize("n", [1, 2, 100, 8191, 8193, 20_000])
+@pytest.mark.parametrize("n", [1, 2, 100, 13_217, 13_218, 20_000])
 def test_lengths_and_chunks(n):
     samples = np.random.default_rng(n).normal(size=n)
     made = resample(samples, 3000, 7000)
     assert len(made) == -(-n * 7000 // 3000)
     assert abs(resample(np.append(samples, np.zeros(50)), 3000, 7000)[:len(made)] - made).max() < 1e-6
+
+
+@pytest.mark.parametrize("old, new", [(384_000, 1000), (44_100, 8000), (1000, 384_000)])
+def test_memory_does_not_grow_with_the_reduction(old, new):
+    """A weight for each sample that is made and each that it looks at: 12,936 of them at the steepest reduction."""
+    samples = np.zeros(old, np.float32)
+    tracemalloc.start()
+    try:
+        resample(samples, old, new)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 100e6
 
 
 def test_a_short_sound_is_repeated_and_a_long_one_is_cut():
