@@ -16,7 +16,6 @@ from lvlib.data.moving_digits import SPLITS
 from lvlib.evaluation.networks.course import VideoClassifier, course_classifier
 from lvlib.metrics.frechet import frechet_distance
 from lvlib.metrics.moments import Moments, moments_of
-from lvlib.metrics.pixels import psnr
 from lvlib.metrics.windows import windows
 from lvlib.models.tats.equivariance import equivariance_score
 from lvlib.models.tats.padding import TimePadding
@@ -120,21 +119,12 @@ class Figures:
 
     padding: str
     seed: int
-    decibels: float
-    """PSNR of clips that the autoencoder has never seen."""
     equivariance: float
-    native_nats: float
-    """Nats a code of clips that are encoded alone, as in training: over all codes."""
-    native_last: float
-    """The same of the last latent frame, the one that a window that slides has to write."""
     extra_last: float
-    """How many more it costs where the same frames come from the middle of a long encoding."""
+    """How many nats a code more the last latent frame, the one that a window that slides has to write, costs where the
+    same frames come from the middle of a long encoding."""
     distances: list[float]
     """Frechet distance to real clips of each window of 16 frames of the samples."""
-    to_rebuilt: list[float]
-    """The same to clips that the autoencoder has rebuilt, as FVD*: what the prior adds."""
-    light: list[float]
-    """Mean brightness, 0 to 1, of each window; that of real clips last."""
 
 
 def experiment(padding: TimePadding, seed: int, autoencoder_steps: int = 200, prior_steps: int = 300,
@@ -143,14 +133,10 @@ def experiment(padding: TimePadding, seed: int, autoencoder_steps: int = 200, pr
     train, test = long_digits(2000, seed, FRAMES), long_digits(videos, seed + 1000)
     autoencoder = train_autoencoder(padding, train, autoencoder_steps, seed)
     prior = train_prior(autoencoder, train, prior_steps, seed)
-    clips = test[:, :, FIRST:FIRST + FRAMES]
     native, middle = nats_by_frame(autoencoder, prior, test)
     made = sample_long(autoencoder, prior, samples, seed=seed)
-    light = [part.add(1).mean().item() / 2 for part in (*windows(made).unbind(1), clips)]
-    rebuilt = autoencoder.decode(encode(autoencoder, clips))
-    return Figures(padding, seed, psnr(rebuilt, clips).mean().item(), score(autoencoder, test).mean().item(),
-                   native.mean().item(), native[-1].item(), (middle - native)[-1].item(), distances(made, train[:256]),
-                   distances(made, rebuilt), light)
+    return Figures(padding, seed, score(autoencoder, test).mean().item(), (middle - native)[-1].item(),
+                   distances(made, train[:256]))
 
 
 def main() -> None:

@@ -1,12 +1,9 @@
-"""Sound as arrays: float32 samples in [-1, 1], mono. Another rate, another length, and short-time Fourier frames."""
+"""Sound as arrays: float32 samples in [-1, 1], mono. Another rate, another length, and a WAV file of them."""
 
 import io
 import wave
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lvlib.errors import UserError
 
@@ -14,7 +11,7 @@ SLOWEST, FASTEST = 1000, 384_000  # samples a second
 
 _ZEROS = 16  # of the sinc on each side: the more, the steeper the cut at the highest pitch
 _PASSED = 0.95  # of the pitches that the lower rate can hold; those above fade out
-_CHUNK = 2**13  # samples that are made together
+_TOGETHER = 2**20  # weights that are held at once: the steeper the reduction, the more for each sample
 _FULL = 2**15 - 1  # what 1.0 is in a file of 16 bits
 
 
@@ -36,8 +33,9 @@ def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
     taps = np.arange(1 - reach, reach + 1)
     parts = []
     count = -(-len(samples) * new // old)
-    for start in range(0, count, _CHUNK):
-        numbers = np.arange(start, min(start + _CHUNK, count))
+    chunk = max(1, _TOGETHER // len(taps))
+    for start in range(0, count, chunk):
+        numbers = np.arange(start, min(start + chunk, count))
         whole, part = numbers * old // new, numbers * old % new / new
         away = taps - part[:, None]  # from each sample, in samples of the old rate
         weights = cut * np.sinc(cut * away) * np.cos(np.pi / 2 * (away / reach).clip(-1, 1)) ** 2
@@ -64,46 +62,3 @@ def wav_bytes(samples: np.ndarray, rate: int) -> bytes:
         wav.setframerate(rate)
         wav.writeframes(np.round(np.clip(samples, -1, 1) * _FULL).astype("<i2").tobytes())
     return file.getvalue()
-
-
-def stft(sound: Tensor, window: int, hop: int) -> Tensor:
-    """Short-time Fourier frames: what pitches there are, a little later each time.
-
-    Each frame looks at `window` samples through a Hann window and gives window / 2 + 1 complex numbers, for pitches
-    from 0 to half of the rate in steps of rate / window. Frames are `hop` samples apart; frame j looks at the samples
-    around j * hop to (j + 1) * hop, and silence surrounds the sound. So of a sound of 1,000 samples for each frame of
-    video, hop 250 gives 4 frames for each.
-
-    sound: float (b, n), n a multiple of hop. Returns complex (b, window / 2 + 1, n / hop).
-    Raises ValueError where n, window and hop do not fit.
-    """
-    _check_frames(window, hop)
-    if sound.shape[-1] % hop:
-        raise ValueError(f"the {sound.shape[-1]} samples must be a multiple of hop = {hop}")
-    around = (window - hop) // 2
-    return torch.stft(F.pad(sound, (around, around)), window, hop, window=_hann(window, sound), center=False,
-                      return_complex=True)
-
-
-def inverse_stft(frames: Tensor, window: int, hop: int) -> Tensor:
-    """The sound whose frames these are; of others, the one whose frames are nearest (Griffin and Lim 1984).
-
-    frames: complex (b, window / 2 + 1, t), as `stft` gives them. Returns float (b, t * hop).
-    """
-    _check_frames(window, hop)
-    t, around = frames.shape[-1], (window - hop) // 2
-    length = (1, (t - 1) * hop + window)
-    hann = _hann(window, frames.real)[:, None]
-    parts = torch.fft.irfft(frames, window, dim=1) * hann
-    weights = (hann**2).expand(1, -1, t)
-    sound, weight = (F.fold(x, length, (1, window), stride=(1, hop)).flatten(1) for x in (parts, weights))
-    return (sound / weight.clamp(min=1e-8))[:, around:around + t * hop]
-
-
-def _check_frames(window: int, hop: int) -> None:
-    if not 1 <= hop <= window // 2 or window % 2 or (window - hop) % 2:
-        raise ValueError(f"window must be even, and hop even and at most half of it, not {window} and {hop}")
-
-
-def _hann(window: int, like: Tensor) -> Tensor:
-    return torch.hann_window(window, dtype=like.dtype, device=like.device)

@@ -1,13 +1,12 @@
-"""Reading a sound file, or the sound of a video, through FFmpeg; and writing WAV."""
+"""Reading a sound file, or the sound of a video, through FFmpeg."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lvlib.data.audio import FASTEST, SLOWEST, as_long, resample, wav_bytes
+from lvlib.data.audio import FASTEST, SLOWEST, as_long, resample
 from lvlib.data.containers import import_av
-from lvlib.data.video_writer import draft_of
 from lvlib.errors import UserError
 
 # Demuxers that read one file: none that follows addresses, and none that opens others.
@@ -28,13 +27,11 @@ class Sound:
     rate: int
     """Samples a second."""
     channels: int
-    whole: bool
-    """False if the file goes on."""
     clipped: float
     """Share of the samples that are at the limit of what a file can hold, before they were mixed."""
 
 
-def read_sound(path: str | Path, seconds: float = 600) -> Sound:
+def read_sound(path: str | Path, seconds: float) -> Sound:
     """The first `seconds` of a file that FFmpeg reads: WAV, FLAC, MP3, Ogg, M4A and others, or a video with sound.
 
     Raises UserError if there is no such file, it holds no sound, or samples that are no numbers.
@@ -82,18 +79,6 @@ def fitted(path: str | Path, rate: int, length: int) -> tuple[np.ndarray, list[s
     return samples, lines
 
 
-def write_wav(path: str | Path, samples: np.ndarray, rate: int) -> None:
-    """Writes 16 bits, mono. samples: float (n,) in [-1, 1]; beyond that they are cut off.
-
-    An existing file is replaced only once the new one is complete. Raises UserError if it cannot be written.
-    """
-    path, samples = Path(path), np.asarray(samples)
-    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
-        raise UserError(f"write_wav takes finite samples (n,), not {samples.dtype} {samples.shape}")
-    with draft_of(path) as draft:
-        draft.write_bytes(wav_bytes(samples, rate))
-
-
 def _decoded(path: Path, container, stream, seconds: float) -> Sound:
     av = import_av()
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
@@ -119,4 +104,4 @@ def _decoded(path: Path, container, stream, seconds: float) -> Sound:
             raise
         # It is broken off, or goes on in another form: what there is up to here is taken.
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return Sound(samples.astype(np.float32), rate, channels, there < seconds * rate, at_limit / max(heard, 1))
+    return Sound(samples.astype(np.float32), rate, channels, at_limit / max(heard, 1))

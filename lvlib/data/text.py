@@ -24,7 +24,6 @@ from lvlib.data.home import data_home
 from lvlib.errors import UserError, shortened, unknown
 
 CLIP_FILE = {"bpe_simple_vocab_16e6.txt.gz": "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"}
-CLIP_TOKENS = 77
 STORIES_FILE = "stories_vocabulary.json"
 STORY_TOKENS = 16
 TOKENIZERS = ("clip", "stories")

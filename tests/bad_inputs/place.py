@@ -35,7 +35,7 @@ def make_place(root: Path) -> None:
     """
     from lvlib.cli import main
     from lvlib.data import write_clip_set
-    from lvlib.data.sound_files import write_wav
+    from lvlib.data.audio import wav_bytes
 
     random = np.random.default_rng(0)
 
@@ -50,7 +50,7 @@ def make_place(root: Path) -> None:
     _make_videos(root / "videos", random)
     np.save(root / "actions.npy", np.zeros((4, 2), np.float32))
     np.save(root / "samples.npy", random.integers(256, size=(6, 4, 32, 32, 3), dtype=np.uint8))
-    write_wav(root / "loop.wav", random.uniform(-0.5, 0.5, 3000), 8000)
+    (root / "loop.wav").write_bytes(wav_bytes(random.uniform(-0.5, 0.5, 3000), 8000))
     for name in (*BEFORE, "data"):
         shutil.copytree(TESTS / "runs/files/before_contracts" / name, root / "old" / name)
     stands_on = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),

@@ -1,12 +1,16 @@
 """The experiment of notebook 14: its parts, and what it shows, for three seeds."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import linalg
 
+from lvlib.course import time_padding
 from lvlib.course.time_padding import (
     FIRST,
     FRAMES,
     RATE,
+    distances,
     encode,
     experiment,
     long_digits,
@@ -15,6 +19,7 @@ from lvlib.course.time_padding import (
     train_autoencoder,
     train_prior,
 )
+from lvlib.evaluation.networks.course import course_classifier
 
 
 def test_videos_are_of_ten_pictures_that_move_a_pixel_a_frame():
@@ -52,10 +57,40 @@ def test_samples_are_as_long_as_asked_for_and_the_same_for_the_same_seed(models)
     assert made.shape == (2, 1, 24, 16, 16) and torch.equal(made, again)
 
 
-def test_the_figures_of_a_short_experiment():
+def test_distances_are_those_of_each_window_by_hand():
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with another root of a matrix; the windows cut out one by one."""
+    real, made = long_digits(40, seed=0, frames=FRAMES), long_digits(24, seed=1, frames=50)
+    made[:, :, 16:32] *= 0.5
+    network = course_classifier()
+
+    def moments(video):
+        features = network.look(video).features.double().numpy()
+        return features.mean(0), np.cov(features.T)
+
+    mean, spread = moments(real)
+    expected = []
+    for first in 0, 16, 32:
+        other, wide = moments(made[:, :, first:first + 16])
+        root = linalg.sqrtm(spread @ wide).real
+        expected.append(np.square(mean - other).sum() + np.trace(spread + wide - 2 * root))
+    assert distances(made, real) == pytest.approx(expected, rel=1e-4)
+    assert expected[1] > 2 * expected[0]
+
+
+def test_the_figures_of_a_short_experiment_are_those_of_its_parts(monkeypatch):
+    monkeypatch.setattr(time_padding, "long_digits", lambda count, *options: long_digits(min(count, 60), *options))
     figures = experiment("reflect", 1, 2, 2, samples=4, videos=8)
-    assert (figures.padding, figures.seed) == ("reflect", 1) and 0 <= figures.equivariance <= 1
-    assert len(figures.distances) == len(figures.to_rebuilt) == 3 and len(figures.light) == 4
+    train, videos = long_digits(60, 1, FRAMES), long_digits(8, 1001)
+    autoencoder = train_autoencoder("reflect", train, 2, 1)
+    prior = train_prior(autoencoder, train, 2, 1)
+    early, late = (autoencoder.encode(videos[:, :, first:first + FRAMES]) for first in (FIRST, FIRST + RATE))
+    same = (early[:, 1:] == late[:, :-1]).float().mean().item()
+    alone, middle = nats_by_frame(autoencoder, prior, videos)
+    far = distances(sample_long(autoencoder, prior, 4, seed=1), train)
+    assert (figures.padding, figures.seed) == ("reflect", 1) and len(far) == 3
+    assert figures.equivariance == pytest.approx(same)
+    assert figures.extra_last == pytest.approx((middle[3] - alone[3]).item())
+    assert figures.distances == pytest.approx(far)
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ import told
 
 from lvlib.cli import main
 from lvlib.cli.condition import read_sound as read_sound_for
-from lvlib.data.audio import resample
+from lvlib.data.audio import resample, wav_bytes
 from lvlib.data.drum_sounds import FULL, drum
-from lvlib.data.sound_files import fitted, read_sound, write_wav
+from lvlib.data.sound_files import fitted, read_sound
 from lvlib.data.text import tokenizer
 from lvlib.errors import UserError
 from lvlib.runs import latents
@@ -27,7 +27,7 @@ TEXT = "--condition.text"
 def loop(tmp_path_factory) -> Path:
     """A drum loop of 0.4 s at 8,000 samples a second; the prior that is told hears 4,000."""
     path = tmp_path_factory.mktemp("sounds") / "loop.wav"
-    write_wav(path, drum("kick", 8000)[np.arange(3200) % 1600] / FULL, 8000)
+    path.write_bytes(wav_bytes(drum("kick", 8000)[np.arange(3200) % 1600] / FULL, 8000))
     return path
 
 
@@ -45,7 +45,7 @@ def test_a_text_and_a_sound_tell_what_is_made(runs, lvlib, loop, tmp_path):
     again, _ = sampled(lvlib, runs, loop, out, TEXT, "The  SEVENTEEN falls")
     other, _ = sampled(lvlib, runs, loop, out, TEXT, "the two rises, then the one waits")
     assert (one == again).all() and (one != other).any()
-    write_wav(tmp_path / "silence.wav", np.zeros(1600), 4000)
+    (tmp_path / "silence.wav").write_bytes(wav_bytes(np.zeros(1600), 4000))
     silent, printed = sampled(lvlib, runs, tmp_path / "silence.wav", out, TEXT, "the seventeen falls")
     assert (silent != one).any() and "silence.wav: silent: there is nothing to hear in it" in printed
 
@@ -77,16 +77,16 @@ def test_tokens_and_samples_may_come_as_arrays(runs, lvlib, loop, tmp_path):
 def test_the_sound_that_a_sample_was_told_is_in_its_file(runs, lvlib, loop, data, tmp_path):
     told = runs / "told", "--condition.audio", loop, TEXT, "the seven falls"
     lvlib("sample", *told, "--out", tmp_path / "a.mp4", "--frames", "8")
-    heard, there = read_sound(tmp_path / "a.mp4").samples, fitted(loop, 4000, 3200)[0]
+    heard, there = read_sound(tmp_path / "a.mp4", 60).samples, fitted(loop, 4000, 3200)[0]
     assert np.corrcoef(resample(heard, 48_000, 4000)[:3200], there)[0, 1] > 0.95
     for name in "a.gif", "a.png":
         lvlib("sample", *told, "--out", tmp_path / name)
     from_set = runs / "told", "--given", data, "--out", tmp_path / "b.mp4"
     assert "each sample has its own; --n 1 writes one of them" in lvlib("sample", *from_set, "--n", "2")
     with pytest.raises(UserError, match="holds no sound"):
-        read_sound(tmp_path / "b.mp4")
+        read_sound(tmp_path / "b.mp4", 60)
     lvlib("sample", *from_set, "--n", "1")
-    assert read_sound(tmp_path / "b.mp4").samples.any()
+    assert read_sound(tmp_path / "b.mp4", 60).samples.any()
 
 
 def test_a_run_that_does_not_say_its_rate_takes_no_sound_file(loop):
