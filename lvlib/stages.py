@@ -143,7 +143,9 @@ class Prior(Protocol):
         """What training lowers, (), and its parts by name.
 
         condition: of each clip, or of one for all, (1 or b, ...). `describe` asks with fake tensors, which have no
-        contents but where they are a single number: look at other values only where that cannot be.
+        contents, except for a class, the last one for all clips, and tokens, which are zeros: a single number that is
+        made of these in one operation, such as their largest, can be looked at. Look at other values only where that
+        cannot be.
         """
 
     def sample(self, n: int, condition: Condition, given: Tensor | None, sampling: Any,
@@ -248,10 +250,3 @@ class SeveralLosses(Protocol):
 
         inputs: those of `loss`. step: counts from 1; in validation, and in reports, as many steps as were taken.
         """
-
-
-class PartlySaved(Protocol):
-    """What a model offers that has parts with weights of their own from elsewhere, such as a perceptual network."""
-
-    not_saved: tuple[str, ...]
-    """Names of submodules that never enter a checkpoint. Their parameters require no gradients; `build` loads them."""

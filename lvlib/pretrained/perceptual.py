@@ -15,9 +15,9 @@ from lvlib.pretrained.tensors import only_shapes
 def perceptual_network(name: str) -> nn.Module:
     """How far apart two frames look: a module, called with (n, c, h, w) in [-1, 1] twice, c 1 or 3 -> (n,).
 
-    0 for equal frames. Gradients reach both; the weights require none, and it comes in eval mode: a model that learns
-    from it names it in `not_saved`. Where tensors have a shape alone (torch's meta device, fake tensors) it has, too,
-    and no weights are read.
+    0 for equal frames. Gradients reach both; the weights require none, and it comes in eval mode. A model learns from
+    it through `perceptual_distance`: as a part of the model it would be saved, averaged and counted with it. Where
+    tensors have a shape alone (torch's meta device, fake tensors) it has, too, and no weights are read.
 
     name: "efficientnet-lite0", which comes in a package, for frames of 32 x 32 or larger; or the path of the LPIPS
     network (Zhang et al. 2018) as TorchScript, a program that runs with your rights, for frames of 16 x 16 or larger.

@@ -20,14 +20,12 @@ MEMORY_ESTIMATE = ("in fp32: weights, gradients, the optimizers' two running mea
 
 def parameter_count(model: nn.Module) -> dict[str, int]:
     """Learned numbers of a model, under "", and of each of its parts: parameters, and the codebooks that learn by
-    moving averages instead of gradients. What is never saved comes from elsewhere, and is left out."""
-    left_out = tuple(f"{part}." for part in getattr(model, "not_saved", ()))
+    moving averages instead of gradients."""
     codebooks = [(name, buffer) for name, buffer in model.named_buffers() if name.rpartition(".")[2] == "embedding"]
-    learned = {name: tensor.numel() for name, tensor in [*model.named_parameters(), *codebooks]
-               if not name.startswith(left_out)}
-    parts = [part for part, _ in model.named_children() if f"{part}." not in left_out]
+    learned = {name: tensor.numel() for name, tensor in [*model.named_parameters(), *codebooks]}
     return {"": sum(learned.values())} | {
-        part: sum(count for name, count in learned.items() if name.startswith(f"{part}.")) for part in parts}
+        part: sum(count for name, count in learned.items() if name.startswith(f"{part}."))
+        for part, _ in model.named_children()}
 
 
 def describe(config: Config) -> dict:

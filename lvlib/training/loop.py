@@ -41,10 +41,9 @@ from lvlib.training.run import (
     load_run,
     lock,
     put_weights,
-    saved_weights,
     write_config,
 )
-from lvlib.training.step import Step, learning_rate, set_training
+from lvlib.training.step import Step, learning_rate
 from lvlib.training.validation import validate
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
 
     Args:
         model: has `loss(video)` or `loss(latents, condition)`, as the data is, -> (loss, metrics), scalar tensors; or
-            what `lvlib.stages.SeveralLosses` asks for. Submodules that it names in `not_saved` stay out of checkpoints.
+            what `lvlib.stages.SeveralLosses` asks for.
         train_data, val_data: items are dicts with "latents", int64 codes or float32, and perhaps "condition", a dict of
             arrays by name; or else with "video", uint8 (t, h, w, c). `lvlib.training.batches` tells what a model gets
             of them. The validation loss is that of the running mean of the weights where config keeps one.
@@ -142,8 +141,6 @@ class _Training:
         self.take_step = Step(self.model, self.config, self.fabric)
         if self.config.ema_decay:
             self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay)).eval()
-            for part in getattr(self.model, "not_saved", ()):  # they do not change: no need of a second copy
-                self.ema.module.set_submodule(part, self.model.get_submodule(part))
         self.step = max(steps_saved(self.run), default=0)
         if self.step >= self.config.steps:
             on_disk.check(self.run, self.step)
@@ -159,7 +156,7 @@ class _Training:
         batches = training_batches(train_data, config, steps, fabric.global_rank, fabric.world_size,
                                    pin_memory=fabric.device.type == "cuda")
         logged_step, logged_seconds = self.step, self.seconds
-        set_training(self.model)
+        self.model.train()
         with (closing(batches), Interrupts() as interrupts,
               tqdm(total=config.steps, initial=self.step, unit="step", disable=not (progress and first)) as bar):
             clock = time.perf_counter()
@@ -184,7 +181,7 @@ class _Training:
                     logged_step, logged_seconds = step, self.seconds
                 if val_data is not None and (last or step % config.validate_every == 0):
                     record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config, step)
-                    set_training(self.model)
+                    self.model.train()
                 if record:
                     self.metrics = {"step": step, "seconds": self.seconds} | record
                     self.to_disk(lambda: cast(MetricsLog, self.log).write(self.metrics))
@@ -201,11 +198,11 @@ class _Training:
         self.log = MetricsLog(self.run, self.step)
 
     def save(self) -> None:
-        weights = saved_weights(self.model)
+        weights = self.model.state_dict()
         for name, tensor in weights.items():
             if not is_finite(tensor):
                 raise TrainingStopped(f"{name} is not finite after step {self.step}; {self.last_good()}")
-        ema = None if self.ema is None else saved_weights(self.ema.module)
+        ema = None if self.ema is None else self.ema.module.state_dict()
         state = {"optimizers": self.take_step.state_dict(), "seconds": self.seconds,
                  "precision": self.fabric.strategy.precision.state_dict()}
         on_disk.save_checkpoint(self.run, Checkpoint(self.step, weights, ema, state, self.metrics), self.config.keep)

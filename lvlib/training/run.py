@@ -99,7 +99,7 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
 
     renamed: {part of an old name: new one}, of whole parts between dots; for those names that the model does not have.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in saved_weights(model).items()}
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors = {name if name in own else _rename(name, renamed): tensor for name, tensor in tensors.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in own | saved:
@@ -108,13 +108,7 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
                             f"there, {own.get(name, 'not in it')} here")
         if not is_finite(tensors[name]):
             raise UserError(f"the checkpoint in {run} is of no use: {name} holds numbers that are not finite")
-    model.load_state_dict(tensors, strict=False)
-
-
-def saved_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers that a checkpoint of the model holds: all but those of `not_saved` parts."""
-    left_out = tuple(f"{part}." for part in getattr(model, "not_saved", ()))
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(left_out)}
+    model.load_state_dict(tensors)
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 ONE = "model"  # the optimizer of a model that has only one
 
 
-def set_training(model: nn.Module) -> None:
-    """In training mode, but for the parts that are never saved: they stay as they came."""
-    model.train()
-    for part in getattr(model, "not_saved", ()):
-        model.get_submodule(part).eval()
-
-
 def losses_of(model: Any, inputs: tuple, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
     """(Name of the optimizer, loss (), metrics) of each optimizer that moves at this step, in their order.
 
@@ -50,7 +43,7 @@ def loss_name(optimizer: str) -> str:
 def parameters_of(model: Any) -> dict[str, list[nn.Parameter]]:
     """The parameters of each optimizer, by its name.
 
-    Raises ValueError, naming one, for parameters that learn in no optimizer or in two, or are never saved.
+    Raises ValueError, naming one, for parameters that learn in no optimizer or in two.
     """
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not hasattr(model, "optimizers"):
@@ -61,8 +54,6 @@ def parameters_of(model: Any) -> dict[str, list[nn.Parameter]]:
     for name, parameter in learned.items():
         if times.pop(id(parameter), 0) != 1:
             raise ValueError(f"{name} must be in one optimizer, or not require gradients")
-        if name.startswith(tuple(f"{part}." for part in getattr(model, "not_saved", ()))):
-            raise ValueError(f"{name} is never saved, and must not require gradients")
     if times:
         raise ValueError("an optimizer has parameters that are not the model's, or do not require gradients")
     return parts

@@ -110,6 +110,24 @@ def test_what_a_prior_is_conditioned_on_is_in_the_estimate(lvlib):
         assert conditioned["training_memory_mb"] >= plain["training_memory_mb"]
 
 
+@pytest.mark.parametrize(("name", "video_shape", "latent_shape", "sizes", "words", "before", "codes"), [
+    ("tats-mugen", [3, 16, 256, 256], [4, 32, 32], (1024, 4096, 24), 49_408, 77, 16_384),
+    ("tats-stories-course", [1, 16, 32, 32], [4, 8, 8], (192, 768, 4), 360, 16, 256),
+])
+def test_a_prior_that_is_told_a_text_is_described_without_one(
+        lvlib, name, video_shape, latent_shape, sizes, words, before, codes):
+    """It looks whether tokens are in range, and here nobody has written any. Its size is counted by hand: tokens and
+    codes have one vocabulary, and the place of each but the last one is learned."""
+    report = described(lvlib, name)
+    assert (report["trains"], report["video_shape"], report["latent_shape"]) == ("prior", video_shape, latent_shape)
+    assert report["tokens"] == math.prod(latent_shape)
+    d, hidden, layers = sizes
+    layer = 3 * d * d + (d * d + d) + (d * hidden + hidden) + (hidden * d + d) + 2 * 2 * d
+    total = (words + codes) * d + (before + report["tokens"] - 1) * d + layers * layer + 2 * d + d * codes
+    assert report["parameters"]["prior"] == total
+    assert report["training_memory_mb"] * 2**20 > 4 * 4 * total
+
+
 def test_a_subscale_factor_that_does_not_divide_is_refused(refused):
     message = refused("describe", "lvt-bair", "--prior.subscale", "3", "2", "2")
     assert "3 does not divide the 16 latent positions in time" in message and "1, 2, 4, 8, 16" in message

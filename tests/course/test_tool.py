@@ -111,6 +111,20 @@ class Pi:
     subprocess.run(lint, check=True)
 
 
+def test_a_folder_of_modules_says_where_it_is_from(course):
+    first, second, package = FIRST_PY, "solutions/92_second.py", "lvlib/models/doubled/__init__.py"
+    edit(course, second, '["export:models.numbers"]\n', '["export:models.doubled.twice"]\n"""Twice."""\n')
+    assert build.build(course, {91}, run=False) == [] and not (course / package).exists()
+    assert build.build(course, {92}, run=False) == []
+    assert text_of(course / package) == '"""doubled: extracted from notebook 92."""\n'
+    for tag in '["export:models.numbers"]\n"""', '"ex-91.1", "export:models.numbers"':
+        edit(course, first, tag, tag.replace("models.", "models.doubled."))
+    assert any(line.startswith(f"{package}: ") for line in problems(course))
+    assert build.build(course, {91}, run=False) == []
+    assert text_of(course / package) == '"""doubled: extracted from notebooks 91, 92."""\n'
+    assert not any(line.startswith(f"{package}: ") for line in problems(course))
+
+
 def test_build_is_deterministic(built, tmp_path):
     again = write_sources(tmp_path)
     assert build.build(again, {91, 92}, run=False) == []

@@ -1,6 +1,6 @@
 """Perceptual networks as losses. What they measure is in tests/evaluation/networks."""
 
-import copy
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,11 +9,14 @@ from stand_ins import VggStandIn, save
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lvlib.configs.config import Config, DataConfig
 from lvlib.errors import UserError
 from lvlib.evaluation.networks.efficientnet import EfficientNetFrames
 from lvlib.evaluation.networks.files import LpipsVgg
-from lvlib.pretrained import perceptual_network
+from lvlib.pretrained import perceptual_distance, perceptual_network
 from lvlib.pretrained.lpips import _VggShapes
+from lvlib.reports.describe import describe
+from lvlib.stages import LatentSpec
 from lvlib.training import TrainingConfig, train
 from lvlib.training.checkpoint import EMA, MODEL, load_tensors
 
@@ -79,40 +82,43 @@ def test_it_is_frozen_and_in_eval_mode(name):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_a_copy_measures_the_same(name):
-    network, pairs = perceptual_network(name), pair()
-    copied = copy.deepcopy(network)
-    assert torch.equal(copied(*pairs), network(*pairs))
-    frames = pairs[0].requires_grad_()
-    copied(frames, pairs[1]).sum().backward()
-    assert frames.grad.any()
-
-
-def test_in_a_model_it_stays_as_it_came_and_no_mean_is_kept_of_it(name, tmp_path):
-    """The model learns to be nearer, for which its running mean is made by a copy of all of it."""
-    model = Nearer(name)
-    clips = [{"video": np.full((2, 32, 32, 3), 40 * value, np.uint8)} for value in range(4)]
-    train(model, clips, TrainingConfig(steps=3, batch=2, learning_rate=1e-2, ema_decay=0.5), tmp_path, device="cpu")
-    assert model.training and not any(module.training for module in model.perceptual.modules())
-    assert torch.equal(model.perceptual(*pair()), perceptual_network(name)(*pair()))
-    assert model.shift.item() > 0
-    for file in MODEL, EMA:
-        assert load_tensors(tmp_path, 3, file).keys() == {"shift"}
-
-
 class Nearer(nn.Module):
     """Learns how much brighter frames should be."""
 
-    not_saved = ("perceptual",)
-
-    def __init__(self, name: str):
+    def __init__(self, network: str):
         super().__init__()
+        self.network = network
         self.shift = nn.Parameter(torch.zeros(()))
-        self.perceptual = perceptual_network(name)
 
     def loss(self, video):
         frames = video.transpose(1, 2).flatten(0, 1)
-        return self.perceptual(frames + self.shift, frames + 0.5).mean(), {}
+        return perceptual_distance(self.network, frames + self.shift, frames + 0.5).mean(), {}
+
+
+@dataclass(frozen=True)
+class NearerConfig:
+    network: str
+    channels: int = 3
+
+    def latents(self, video_shape):
+        return LatentSpec(video_shape)
+
+    def build(self):
+        return Nearer(self.network)
+
+
+def test_it_is_no_part_of_the_model_that_learns_from_it(name, tmp_path):
+    """Which is described, trained, averaged and saved without it."""
+    settings = TrainingConfig(steps=3, batch=2, learning_rate=1e-2, ema_decay=0.5)
+    described = describe(Config(DataConfig(frames=2, size=32), NearerConfig(name), settings))
+    assert described["parameters"] == {"prior": 0, "autoencoder": 1}
+    model = Nearer(name)
+    clips = [{"video": np.full((2, 32, 32, 3), 40 * value, np.uint8)} for value in range(4)]
+    train(model, clips, settings, tmp_path, device="cpu")
+    saved = {file: load_tensors(tmp_path, 3, file) for file in (MODEL, EMA)}
+    assert [tensors.keys() for tensors in saved.values()] == [{"shift"}, {"shift"}]
+    assert 0 < saved[EMA]["shift"] < saved[MODEL]["shift"] == model.shift
+    assert torch.equal(perceptual_distance(name, *pair()), perceptual_network(name)(*pair()))
 
 
 @pytest.mark.parametrize("place", PLACES)

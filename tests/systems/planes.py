@@ -21,15 +21,12 @@ PATCH = 4
 class PlanesAutoencoder(nn.Module):
     """Means over time, height and width of patches, each a plane; and a discriminator of frames."""
 
-    not_saved = ("perceptual",)
-
     def __init__(self, config: "PlanesConfig"):
         super().__init__()
         self.channels = config.channels
         self.encoder = nn.Conv3d(config.channels, config.dim, (1, PATCH, PATCH), (1, PATCH, PATCH))
         self.decoder = nn.ConvTranspose3d(3 * config.dim, config.channels, (1, PATCH, PATCH), (1, PATCH, PATCH))
         self.discriminator = nn.Sequential(nn.Conv2d(config.channels, 4, 4, 4), nn.ReLU(), nn.Conv2d(4, 1, 1))
-        self.perceptual = nn.Conv2d(config.channels, 2, 3).requires_grad_(False)
 
     def planes(self, video: Tensor) -> list[Tensor]:
         z = self.encoder(video).tanh()
@@ -47,8 +44,8 @@ class PlanesAutoencoder(nn.Module):
     def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
         rebuilt = self.video(self.planes(video))
         real, fake = (clip.movedim(2, 1).flatten(0, 1) for clip in (video, rebuilt))
-        reconstruction = F.l1_loss(rebuilt, video) + F.mse_loss(self.perceptual(fake), self.perceptual(real))
-        yield "generator", reconstruction - 0.1 * (step > 2) * self.discriminator(fake).mean(), {"l1": reconstruction}
+        l1 = F.l1_loss(rebuilt, video)
+        yield "generator", l1 - 0.1 * (step > 2) * self.discriminator(fake).mean(), {"l1": l1}
         scores = self.discriminator(real), self.discriminator(fake.detach())
         yield "discriminator", F.relu(1 - scores[0]).mean() + F.relu(1 + scores[1]).mean(), {}
 

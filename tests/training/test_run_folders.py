@@ -16,7 +16,7 @@ from toys import Clips, Line, at_step, config, gan, line, logged, weights
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import load_run, load_weights, train
 from lvlib.training.checkpoint import EMA, MANIFEST, MODEL, STATE, folder_of, load_state, load_tensors, steps_saved
-from lvlib.training.run import check_agrees, put_weights
+from lvlib.training.run import check_agrees
 
 DATA = Clips()
 
@@ -229,8 +229,7 @@ def test_a_state_of_another_training(run, tmp_path, optimizers):
 
 
 def test_a_model_with_other_optimizers(run):
-    tensors = gan().state_dict()
-    write(run, MODEL, safetensors_of({name: tensor for name, tensor in tensors.items() if "perceptual" not in name}))
+    write(run, MODEL, safetensors_of(gan().state_dict()))
     write(run, EMA, (folder_of(run, 9) / MODEL).read_bytes())
     message = refused(lambda: train(gan(), DATA, config(steps=12, ema_decay=0.5), run))
     assert "the optimizers are model there, generator, discriminator here" in message
@@ -320,23 +319,6 @@ def test_a_bad_line_of_metrics_takes_no_other_with_it(run):
     train(line(), DATA, config(steps=12, ema_decay=0.5), run)
     assert (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:9] == lines
     assert [record["step"] for record in logged(run)] == list(range(1, 13))
-
-
-def test_parts_that_are_not_saved_stay_as_they_were_built(tmp_path):
-    model = gan()
-    before = model.perceptual.weight.clone()
-    train(model, DATA, config(steps=3, ema_decay=0.5), tmp_path)
-    for name in (MODEL, EMA):
-        saved = load_tensors(tmp_path, 3, name)
-        assert saved.keys() == {name for name in model.state_dict() if not name.startswith("perceptual.")}
-    assert torch.equal(model.perceptual.weight, before)
-    other = gan()
-    with torch.no_grad():
-        other.perceptual.weight.zero_()
-    load_weights(other, tmp_path)
-    assert not other.perceptual.weight.any()
-    with pytest.raises(UserError, match="encoder.bias is not in it there"):
-        put_weights(other, {"encoder.weight": other.encoder.weight.detach()}, tmp_path)
 
 
 @pytest.mark.posix

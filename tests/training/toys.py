@@ -99,10 +99,7 @@ class Centred(Line):
 
 
 class GAN(nn.Module):
-    """An autoencoder with a codebook and a discriminator that starts at step 3; it learns from what a frozen network
-    sees, too, which is in no checkpoint."""
-
-    not_saved = ("perceptual",)
+    """An autoencoder with a codebook and a discriminator that starts at step 3."""
 
     def __init__(self, codebook: nn.Module):
         super().__init__()
@@ -110,7 +107,6 @@ class GAN(nn.Module):
         self.decoder = nn.ConvTranspose3d(4, 3, (1, 2, 2), stride=(1, 2, 2))
         self.codebook = codebook
         self.discriminator = nn.Sequential(nn.Conv3d(3, 4, 2, stride=2), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 1))
-        self.perceptual = nn.Conv3d(3, 2, (1, 3, 3)).requires_grad_(False)
         self.hook = lambda step: None  # for tests: what happens inside a step
 
     def optimizers(self):
@@ -124,7 +120,6 @@ class GAN(nn.Module):
         q, _, codebook_loss, metrics = self.codebook(z)
         made = self.decoder(q.movedim(-1, 1))
         loss = (made - video).square().mean() + codebook_loss
-        loss = loss + (self.perceptual(made) - self.perceptual(video)).square().mean()
         yield "generator", loss - (0.1 * self.discriminator(made).mean() if step >= 3 else 0), metrics
         if step >= 3:
             real, fake = self.discriminator(video), self.discriminator(made.detach())

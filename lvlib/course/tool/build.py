@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
+from lvlib.course.tool.extract import export_problems, exports, module_path, module_text, package_texts
 from lvlib.course.tool.forms import dumps, executed_form, output_problems, stale, student_form, tidy_outputs
 from lvlib.course.tool.notebook import Source, read_notebook, read_sources
 
@@ -52,6 +52,10 @@ def build(root: Path, numbers: set[int], run: bool = True, force: bool = False) 
         return problems
     for module, cells in modules.items():
         _write(root, module_path(module), module_text(cells))
+    folders = {module_path(module).parent for module in modules}
+    for path, text in package_texts(exports(sources)).items():
+        if path.parent in folders:
+            _write(root, path, text)
     for source in chosen:
         _write(root, student_path(source), dumps(student_form(source)))
     if not run:

@@ -82,6 +82,18 @@ def module_text(cells: list[Export]) -> str:
     return head + ("\n\n\n" if begins_with_definition else "\n\n") + "\n\n\n".join(blocks) + "\n"
 
 
+def package_texts(modules: dict[str, list[Export]]) -> dict[PurePosixPath, str]:
+    """The `__init__.py` of each folder of modules, which says where they are from."""
+    numbers: dict[PurePosixPath, set[str]] = {}
+    for module, cells in modules.items():
+        if module.count(".") == 2:
+            folder = module_path(module).parent
+            numbers.setdefault(folder, set()).update(cell.path.name.partition("_")[0] for cell in cells)
+    return {folder / "__init__.py":
+            f'"""{folder.name}: extracted from notebook{"s" * (len(found) > 1)} {", ".join(sorted(found))}."""\n'
+            for folder, found in numbers.items()}
+
+
 def _export(module: str, source: Source, cell: NotebookNode, tree: ast.Module, is_first: bool) -> Export:
     docstring, imports, names, problems = "", [], [], []
     taken: set[int] = set()  # numbers of the lines that the head of the module has

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from nbformat import NotebookNode
 
 from lvlib.course.tool.build import executed_path, read_executed, student_path
-from lvlib.course.tool.extract import export_problems, exports, module_path, module_text
+from lvlib.course.tool.extract import export_problems, exports, module_path, module_text, package_texts
 from lvlib.course.tool.forms import code_digest, dumps, executed_form, output_problems, run_again, stale, student_form
 from lvlib.course.tool.notebook import (
     PACKAGES,
@@ -43,6 +43,8 @@ def disagreements(root: Path, strict: bool = False) -> Iterator[str]:
         paths = {cell.path for cell in cells}
         if paths <= {source.path for source in sound} and not any(cell.problems for cell in cells):
             yield from _difference(root, module_path(module), module_text(cells), " and ".join(map(str, sorted(paths))))
+    for path, text in package_texts(modules).items():
+        yield from _difference(root, path, text, "its notebooks")
     yield from _orphans(root, sources)
 
 

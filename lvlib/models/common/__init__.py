@@ -1,1 +1,1 @@
-"""What several systems share: extracted from the notebooks."""
+"""common: extracted from notebooks 02, 03, 04, 05, 07, 08, 09, 10, 11."""

@@ -1,1 +1,1 @@
-"""LVT, the Latent Video Transformer: extracted from notebooks 02 to 07."""
+"""lvt: extracted from notebooks 02, 04, 05, 06, 07."""

@@ -1,1 +1,1 @@
-"""TATS: extracted from notebooks 13 to 17."""
+"""tats: extracted from notebooks 13, 14, 15, 16, 17."""

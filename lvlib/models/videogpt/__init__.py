@@ -1,1 +1,1 @@
-"""VideoGPT: extracted from notebooks 08 to 11."""
+"""videogpt: extracted from notebooks 08, 09, 10, 11."""
