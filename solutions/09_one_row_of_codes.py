@@ -36,7 +36,7 @@ from tqdm import tqdm
 from lvlib.course import check, progress
 from lvlib.course.experiments import fit
 from lvlib.data import MovingDigits, to_video
-from lvlib.data.moving_digits import bounce, mnist_digits
+from lvlib.data.moving_digits import bounce
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import nearest_code, usage
 from lvlib.models.videogpt.prior import VideoGPTConfig, VideoGPTSampling
@@ -76,8 +76,7 @@ def small_world(clips: int, seed: int) -> tuple[Tensor, Tensor]:
     """Random clips of this world, (n, 1, 16, 32, 32), and what there is to know of each: digit and
     way, (n, 33)."""
     data = MovingDigits(clips, size=32, digit_size=16, digits=1, speeds=(1,), seed=seed)
-    classes = mnist_digits("train")[1]
-    pictures = np.array([np.flatnonzero(classes == digit)[0] for digit in (0, 1, 7)])
+    pictures = np.array([np.flatnonzero(data.image_classes == digit)[0] for digit in (0, 1, 7)])
     kind = data.instance % 3
     data.instance = pictures[kind]
     batch = data.batch(slice(0, clips))
