@@ -603,8 +603,8 @@ axes[1].set(title="mean brightness", xlabel="frame", ylim=(0, None))
 axes[2].set(title="class coherence (CCS)", xlabel="first frame of the window", ylim=(0, 1.05))
 axes[0].legend(fontsize=8)
 show(fig, alt="Three panels over 96 frames. Left: the Frechet distance rises with zeros, half as "
-              "much with replicate padding, and not for real videos. Middle: with zeros the picture "
-              "grows twice as bright, with replicate padding a little dimmer. Right: class "
+              "much with replicate padding, and not for real videos. Middle: with zeros the "
+              "picture grows twice as bright, with replicate padding a little dimmer. Right: class "
               "coherence falls with zeros, less with replicate padding; of real videos it is 1.")
 if profile != "smoke":
     assert by_window["zero"][-1] > 1.3 * by_window["replicate"][-1]
@@ -639,9 +639,9 @@ some = {"label": torch.arange(few)}
 long_codes = prior.sample(few, some, latent_frames=long_frames // 4)
 long = tats["replicate"].autoencoder.decode(long_codes)
 show(strip(list(long), frames=16, titles=[f"class {i}" for i in range(few)]),
-     alt="Three rows of 16 frames from videos of 1,024. The 0 turns into a stroke, a grid of strokes "
-         "and a bright bow; the 1 swells into a thick white blot that stays; the 2 fades until "
-         "hardly anything is seen.")
+     alt="Three rows of 16 frames from videos of 1,024. The 0 turns into a stroke, a grid of "
+         "strokes and a bright bow; the 1 swells into a thick white blot that stays; the 2 "
+         "fades until hardly anything is seen.")
 
 # %% [markdown]
 # These are no good videos, and it is worth seeing why. For a hundred frames or two a shape moves. Then the 0 has
