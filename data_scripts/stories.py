@@ -1,57 +1,21 @@
 """Stories: a digit does one thing, then another digit another, and a sentence tells it; made in seconds."""
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
-from tqdm import tqdm
 
 from lvlib.cli import reported
-from lvlib.cli.arguments import Parser
-from lvlib.data import is_finished, write_clip_set
-from lvlib.data.limits import require_disk, require_memory
+from lvlib.cli.digit_sets import digit_parser, write_digits
 from lvlib.data.stories import Stories
-
-BATCH = 100
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser("lvlib data stories", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    for split, clips in {"train": 4000, "val": 200, "test": 200}.items():
-        parser.add_argument(f"--{split}", type=int, default=clips, help=f"clips for {split} (default {clips})")
-    parser.add_argument("--frames", type=int, default=16, help="frames a clip, a multiple of stretch (default 16)")
-    parser.add_argument("--size", type=int, default=32, help="height and width in pixels (default 32)")
-    parser.add_argument("--digit-size", type=int, help="height and width of a digit (default 28, or 5/8 of size)")
-    parser.add_argument("--stretch", type=int, default=16, help="frames that one sentence tells (default 16)")
+    parser = digit_parser("stories", __doc__, size=32, clips={"train": 4000, "val": 200, "test": 200})
+    parser.add_argument("--stretch", type=int, default=16,
+                        help="frames that one sentence tells; a clip has a multiple of them (default 16)")
     parser.add_argument("--events", type=int, nargs="+", default=[1, 2],
                         help="things that a sentence tells: 1, 2 or both (default 1 2)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (default 0)")
     options = vars(parser.parse_args(argv))
-
-    out = options.pop("out")
-    if is_finished(out, "stories", options):
-        print(f"{out} is there already, whole, and the same")
-        return
-    settings = dict(options)
-    counts = {split: settings.pop(split) for split in ("train", "val", "test")}
-    clip = options["frames"] * options["size"] ** 2
-    require_disk(out, clip * sum(counts.values()), f"{sum(counts.values())} clips")
-    require_memory(4 * clip * min(BATCH, max(counts.values())), f"drawing clips of {options['frames']} frames")
-    sets = {split: Stories(n, split=split, **settings) for split, n in counts.items()}
-    with tqdm(total=sum(counts.values()), unit=" clips") as progress:
-        batches = {split: _batches(stories, progress) for split, stories in sets.items()}
-        write_clip_set(out, "stories", options, batches, Stories.fps, per_frame=("video", "position"),
-                       frames_per_row=dict.fromkeys(("text", "digit", "motion"), options["stretch"]))
-    print(f"{out}: {counts['train']}, {counts['val']} and {counts['test']} clips of {options['frames']} frames")
-
-
-def _batches(stories: Stories, progress: tqdm) -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(stories), BATCH):
-        batch = stories.batch(slice(start, start + BATCH))
-        yield batch
-        progress.update(len(batch["video"]))
+    write_digits("stories", options, Stories, options["frames"] * options["size"] ** 2, ("video", "position"),
+                 frames_per_row=dict.fromkeys(("text", "digit", "motion"), options["stretch"]))
 
 
 if __name__ == "__main__":

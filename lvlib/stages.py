@@ -20,6 +20,11 @@ Condition = Mapping[str, Tensor]  # what a prior is conditioned on, by the names
 Metrics = dict[str, Tensor]  # scalars by name
 
 
+def shape_in_words(shape: Iterable[int]) -> str:
+    """(4, 16, 16) -> "4 x 16 x 16"."""
+    return " x ".join(map(str, shape))
+
+
 @dataclass(frozen=True)
 class LatentSpec:
     """The latents of one clip, without the batch axis.
@@ -53,7 +58,7 @@ class LatentSpec:
         return self.shape[3] if len(self.shape) == 4 else 1
 
     def __str__(self) -> str:
-        sizes = " x ".join(map(str, self.shape))
+        sizes = shape_in_words(self.shape)
         return f"{sizes} codes of a clip, each one of {self.num_codes}" if self.num_codes else f"{sizes} numbers a clip"
 
     def example(self, clips: int) -> Tensor:
@@ -99,6 +104,11 @@ class ConditionSpec:
     @property
     def dtype(self) -> torch.dtype:
         return torch.int64 if self.kind in ("class", "tokens") else torch.float32
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is the sound of the clip."""
+        return self.kind == "signal" and self.name == "audio" and len(self.shape) == 2
 
     def example(self, clips: int) -> Tensor:
         """Zeros: a condition of that many clips, (clips, *shape)."""

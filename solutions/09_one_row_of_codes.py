@@ -36,7 +36,7 @@ from tqdm import tqdm
 from lvlib.course import check, progress
 from lvlib.course.experiments import fit
 from lvlib.data import MovingDigits, to_video
-from lvlib.data.moving_digits import bounce, mnist_digits
+from lvlib.data.moving_digits import bounce
 from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import nearest_code, usage
 from lvlib.models.videogpt.prior import VideoGPTConfig, VideoGPTSampling
@@ -76,8 +76,7 @@ def small_world(clips: int, seed: int) -> tuple[Tensor, Tensor]:
     """Random clips of this world, (n, 1, 16, 32, 32), and what there is to know of each: digit and
     way, (n, 33)."""
     data = MovingDigits(clips, size=32, digit_size=16, digits=1, speeds=(1,), seed=seed)
-    classes = mnist_digits("train")[1]
-    pictures = np.array([np.flatnonzero(classes == digit)[0] for digit in (0, 1, 7)])
+    pictures = np.array([np.flatnonzero(data.image_classes == digit)[0] for digit in (0, 1, 7)])
     kind = data.instance % 3
     data.instance = pictures[kind]
     batch = data.batch(slice(0, clips))
@@ -89,8 +88,7 @@ train_clips, train_truth = small_world({"smoke": 64, "course": 2500}[profile], s
 test_clips, test_truth = small_world(400, seed=1)
 unseen = (test_truth[:, None] != train_truth).any(-1).all(1)
 test_clips, test_truth = test_clips[unseen][:128], test_truth[unseen][:128]
-print(f"{len(train_clips):,} clips to train on, {len(test_clips)} to test on; no test clip is a "
-      "training clip")
+print(f"{len(train_clips):,} clips to train on, {len(test_clips)} others to test on")
 show(strip(test_clips[:3], frames=16),
      alt="Three clips of one white digit on black that moves along a straight line.")
 
@@ -112,8 +110,7 @@ different, times = np.unique(np.column_stack([states[:, 0], ways.reshape(len(way
                              return_counts=True)
 chance = times / times.sum()
 true_bits = -(chance * np.log2(chance)).sum()
-print(f"{len(states):,} states, {len(different):,} different clips, entropy {true_bits:.2f} bits a "
-      "clip")
+print(f"{len(states):,} states, {len(different):,} different clips, entropy {true_bits:.2f} bits")
 print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 
 # %% [markdown]
@@ -252,6 +249,7 @@ and 3."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -284,8 +282,7 @@ def smallest_attention(x: Tensor, causal: bool) -> Tensor:
 # the output changes.
 #
 # Write this test for any `layer` that turns vectors (b, n, dim) into vectors (b, n, ...). Row i, column j of
-# the result: does the output at position i change when the input at position j does? Count a change above
-# 1e-6.
+# the result: does the output at position i change when the input at position j does? Count changes above 1e-6.
 #
 # <details><summary>Hint</summary>Put n changed copies into one batch, each of which differs from
 # x at one position alone, and compare with the result for x itself.</details>
@@ -346,8 +343,7 @@ assert not seen.triu().any() and seen[1:, 0].all()
 #
 # ### Exercise 9.2 · which positions are allowed (about 10 min)
 # Write `allows`. A query may look at itself, at the `local - 1` positions before it, and at those that lie a
-# whole number of strides behind. Query and key are tensors: compare them, and join what you get with `&` and
-# `|`.
+# whole number of strides behind. Query and key are tensors: compare them, and join what you get with `&` and `|`.
 #
 # <details><summary>Hint</summary>How far behind the query does the key stand? Everything follows
 # from that number. It must not be negative.</details>
@@ -415,10 +411,16 @@ assert (knows > 0).sum() == seen["full"].sum()
 # While training, all queries are there at once. The pattern is then a mask, which PyTorch's attention takes.
 
 # %% tags=["export:models.common.attention"]
-def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) -> Tensor:
-    """Averages of the values at each position and before. All (b, heads, n, d).
+class AttentionPattern(Protocol):
+    """Which positions see which: hashable, as `Sparse` is. It may let them look ahead, too."""
 
-    pattern: None for all of them.
+    def allows(self, query: Tensor, key: Tensor) -> Tensor: ...  # as of `Sparse`
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, pattern: AttentionPattern | None) -> Tensor:
+    """Averages of the values that each position sees. All (b, heads, n, d).
+
+    pattern: None for causal attention, to itself and all before it.
     """
     if pattern is None:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -429,7 +431,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 
 
 @lru_cache(maxsize=8)
-def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
+def mask(pattern: AttentionPattern, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
     """bool (n, n): may the row's position look at the column's? Kept for each kind: fake tensors
     have no contents."""
     position = torch.arange(n, dtype=torch.int32, device=device)
@@ -442,9 +444,9 @@ def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> 
 
 # %% tags=["export:models.common.attention"]
 class CausalAttention(nn.Module):
-    """Multi-head attention in which a position sees itself and those before it, or some of them."""
+    """Multi-head attention: a position sees itself and those before it, or what a pattern says."""
 
-    def __init__(self, dim: int, heads: int, pattern: Sparse | None = None):
+    def __init__(self, dim: int, heads: int, pattern: AttentionPattern | None = None):
         super().__init__()
         self.heads, self.pattern = heads, pattern
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
@@ -476,11 +478,11 @@ class GPTBlock(nn.Module):
     linear layers, each normalised before, dropped out after, and added to its input. VideoGPT,
     section 3.
 
-    pattern: None for full attention. cond_dim, memory_dim: of the condition, 0 for none.
+    pattern: as of `attend`. cond_dim, memory_dim: of the condition, 0 for none.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float = 0.0,
-                 pattern: Sparse | None = None, cond_dim: int = 0, memory_dim: int = 0):
+                 pattern: AttentionPattern | None = None, cond_dim: int = 0, memory_dim: int = 0):
         super().__init__()
         self.attention_norm = ConditionalNorm(dim, cond_dim)
         self.attention = CausalAttention(dim, heads, pattern)
@@ -641,8 +643,7 @@ with torch.no_grad():
     change = small.logits(poked.view(8, 2, 2, 2)) - small.logits(clip.view(1, 2, 2, 2))
     change = change.abs().amax(-1).T
 show(maps({"who sees whom": change > 1e-6}, xlabel="changed code", ylabel="prediction of code"),
-     alt="An 8 by 8 map: the prediction of each code changes with all codes before it, and with no "
-         "other.")
+     alt="An 8 by 8 map: the prediction of each code changes with all codes before it alone.")
 assert torch.equal(change > 1e-6, torch.ones(8, 8).tril(-1).bool())
 
 # %% [markdown]
@@ -669,8 +670,7 @@ for parameter in tiny.parameters():
 every_clip = torch.cartesian_prod(*[torch.arange(3)] * 4).reshape(81, 2, 1, 2)
 with torch.no_grad():
     probs = (-tiny.nll(every_clip).sum(1)).exp()
-print(f"probabilities of all 81 clips: from {probs.min():.1e} to {probs.max():.2f}, sum "
-      f"{probs.sum():.6f}")
+print(f"81 probabilities from {probs.min():.1e} to {probs.max():.2f}, sum {probs.sum():.6f}")
 assert abs(probs.sum() - 1) < 1e-4
 
 # %% [markdown]

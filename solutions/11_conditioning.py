@@ -66,8 +66,7 @@ show(strip(torch.cat(wishes), frames=16, titles=[str(label) for label in range(l
 # LayerNorm brings each vector to mean 0 and variance 1, then multiplies by a learned gain and adds a learned
 # bias (newer papers say *scale* and *shift*). These two are the same for every clip. *Conditional norms* (the
 # paper's section 3) make them depend on what we want: a vector, for instance a one-hot label, goes through a
-# linear layer, and comes out as a change of the scale and a shift. One norm before every layer: the wish is
-# heard everywhere.
+# linear layer, and comes out as a change of the two. One norm before every layer: the wish is heard everywhere.
 #
 # ### Exercise 11.1 · a norm that listens (about 10 min)
 # Normalise `x` over its last axis. Let scale and shift be the two halves of `cond_vector @ weight.T`, in this
@@ -377,20 +376,22 @@ def side_by_side(vectors: list[Tensor]) -> Tensor | None:
     return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
 
 # %% jupyter={"source_hidden": true} tags=["export:models.common.conditioning"]
+def check_labels(label: Tensor, classes: int) -> None:
+    """Raises ValueError unless these are int64 (b,), each 0 to classes - 1."""
+    if label.ndim != 1 or label.dtype != int64:
+        raise ValueError(f"label must be int64 (b,), not {described(label)}")
+    if label.min() < 0 or label.max() >= classes:
+        raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to {label.max()}")
+
+
 def check_condition(conditioner: Conditioner, condition: Condition) -> None:
-    """Raises ValueError for a missing or a needless condition, and for a label or actions that do
-    not fit."""
+    """Raises ValueError for a condition that is missing or needless, or does not fit."""
     if set(condition) != set(conditioner.fields):
         raise ValueError(f"this model is conditioned on {', '.join(conditioner.fields)}; "
                          f"it got {', '.join(condition) or 'nothing'}")
-    classes, shape = conditioner.classes, [conditioner.video_frames, conditioner.actions]
-    if classes:
-        label = condition["label"]
-        if label.ndim != 1 or label.dtype != int64:
-            raise ValueError(f"label must be int64 (b,), not {described(label)}")
-        if label.min() < 0 or label.max() >= classes:
-            raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
-                             f"{label.max()}")
+    shape = [conditioner.video_frames, conditioner.actions]
+    if conditioner.classes:
+        check_labels(condition["label"], conditioner.classes)
     if conditioner.actions and list(condition["actions"].shape[1:]) != shape:
         raise ValueError(f"actions must be (b, {shape[0]}, {shape[1]}), {shape[1]} numbers for "
                          f"each frame, not {tuple(condition['actions'].shape)}")
@@ -824,8 +825,7 @@ show_video(torch.stack(walks), titles=list(plans), frames=10,
 
 # %% [markdown]
 # ### Drive
-# Now you. Each button is held for 4 frames; the answer comes in about a second. (The buttons need a running
-# kernel.)
+# Now you. Each button is held for 4 frames; the answer comes in about a second. (Buttons need a running kernel.)
 
 # %%
 PAD = {"left": [1, 0, 0], "left + forward": [1, 0, 1], "forward": [0, 0, 1],

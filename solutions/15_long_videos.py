@@ -303,7 +303,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.common.conditioning import described
+from lvlib.models.common.conditioning import check_labels
 from lvlib.stages import Condition
 
 # %% [markdown]
@@ -341,11 +341,7 @@ class LabelWord(ConditionWords):
         super().__init__("label", classes, 1)
 
     def at(self, value: Tensor, start: int) -> Tensor:
-        if value.ndim != 1 or value.dtype != torch.int64:
-            raise ValueError(f"label must be int64 (b,), not {described(value)}")
-        if value.min() < 0 or value.max() >= self.words:
-            raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
-                             f"{value.max()}")
+        check_labels(value, self.words)
         return value[:, None]
 
 # %% tags=["export:models.tats.conditions"]
@@ -606,9 +602,9 @@ axes[0].set(title="change of the Frechet distance", xlabel="first frame of the w
 axes[1].set(title="mean brightness", xlabel="frame", ylim=(0, None))
 axes[2].set(title="class coherence (CCS)", xlabel="first frame of the window", ylim=(0, 1.05))
 axes[0].legend(fontsize=8)
-show(fig, alt="Three panels over 96 frames. Left: the Frechet distance rises with zeros, half as much "
-              "with replicate padding, and not for real videos. Middle: with zeros the picture "
-              "grows twice as bright, with replicate padding a little dimmer. Right: class "
+show(fig, alt="Three panels over 96 frames. Left: the Frechet distance rises with zeros, half as "
+              "much with replicate padding, and not for real videos. Middle: with zeros the "
+              "picture grows twice as bright, with replicate padding a little dimmer. Right: class "
               "coherence falls with zeros, less with replicate padding; of real videos it is 1.")
 if profile != "smoke":
     assert by_window["zero"][-1] > 1.3 * by_window["replicate"][-1]
@@ -643,9 +639,9 @@ some = {"label": torch.arange(few)}
 long_codes = prior.sample(few, some, latent_frames=long_frames // 4)
 long = tats["replicate"].autoencoder.decode(long_codes)
 show(strip(list(long), frames=16, titles=[f"class {i}" for i in range(few)]),
-     alt="Three rows of 16 frames from videos of 1,024. The 0 turns into a stroke, a grid of strokes "
-         "and a bright bow; the 1 swells into a thick white blot that stays; the 2 fades until "
-         "hardly anything is seen.")
+     alt="Three rows of 16 frames from videos of 1,024. The 0 turns into a stroke, a grid of "
+         "strokes and a bright bow; the 1 swells into a thick white blot that stays; the 2 "
+         "fades until hardly anything is seen.")
 
 # %% [markdown]
 # These are no good videos, and it is worth seeing why. For a hundred frames or two a shape moves. Then the 0 has

@@ -61,4 +61,4 @@ def test_scripts_of_data_sets_know_data_and_how_a_command_is_written():
         names = imports(script)
         assert rooms_of(names) <= {"data", "errors", "cli"}
         of_commands = {name for name in names if name.startswith("lvlib.cli.")}
-        assert {".".join(name.split(".")[2:3]) for name in of_commands} <= {"arguments", "reported"}, script
+        assert {name.split(".")[2] for name in of_commands} <= {"arguments", "digit_sets", "reported"}, script

@@ -20,6 +20,13 @@ def test_latents_say_what_they_are(spec, tokens, codebooks, dtype, words):
     assert (spec.tokens, spec.codebooks, spec.dtype, str(spec)) == (tokens, codebooks, dtype, words)
 
 
+@pytest.mark.parametrize("name, kind, shape, is_sound", [
+    ("audio", "signal", (16, 800), True), ("audio", "signal", (800,), False), ("pose", "signal", (16, 800), False),
+    ("audio", "per-frame", (16, 800), False), ("audio", "tokens", (16, 8), False)])
+def test_sound_is_the_signal_audio_with_samples_for_each_frame(name, kind, shape, is_sound):
+    assert ConditionSpec(name, kind, shape).is_sound == is_sound
+
+
 @pytest.mark.parametrize("spec", [values[0] for values in SPECS.values()], ids=SPECS)
 def test_an_example_is_of_the_kind(spec):
     torch.manual_seed(0)

@@ -10,12 +10,12 @@ import numpy as np
 
 from lvlib.cli.arguments import with_fields
 from lvlib.errors import UserError, unknown
+from lvlib.stages import ConditionSpec, shape_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lvlib.configs import Config
-    from lvlib.stages import ConditionSpec
 
 MANY = 20  # classes that are not all listed
 BETWEEN = "|"  # texts of the stretches of a long sample
@@ -61,7 +61,7 @@ def options_in_words(config: "Config") -> list[str]:
             "audio": "a sound file, resampled, and cut or repeated to fit; or FILE.npy, of {sizes} numbers",
             "array": "FILE.npy, of {sizes} numbers"}
     return [f"  --condition.{spec.name}  " + ways[_way(spec)].format(
-        classes=spec.num_classes, sizes=_sizes(spec), tokenizer=spec.tokenizer, frames=config.data.frames)
+        classes=spec.num_classes, sizes=shape_in_words(spec.shape), tokenizer=spec.tokenizer, frames=config.data.frames)
         for spec in _stated(config)]
 
 
@@ -129,7 +129,7 @@ def read_array(name: str, path: Path) -> np.ndarray:
     return array
 
 
-def read_texts(spec: "ConditionSpec", text: str, known: Known) -> str | list[str]:
+def read_texts(spec: ConditionSpec, text: str, known: Known) -> str | list[str]:
     """One text, or one for each stretch of a long sample. Prints how each is cut into tokens, and which words are not
     known. Raises UserError for another number of texts, and for one without words."""
     from lvlib.data.text import tokenizer
@@ -153,7 +153,7 @@ def read_texts(spec: "ConditionSpec", text: str, known: Known) -> str | list[str
     return texts if len(texts) > 1 else texts[0]
 
 
-def read_sound(spec: "ConditionSpec", path: Path, fps: float | None) -> np.ndarray:
+def read_sound(spec: ConditionSpec, path: Path, fps: float | None) -> np.ndarray:
     """The sound of a file, as long as the samples: float32 (t, samples a frame). Prints what was done to it.
 
     Raises UserError where it cannot be read, or nobody knows how fast the frames pass.
@@ -162,7 +162,7 @@ def read_sound(spec: "ConditionSpec", path: Path, fps: float | None) -> np.ndarr
 
     if fps is None:
         raise UserError(f"--condition.{spec.name}: the run does not say how fast its frames pass, so that no sound can "
-                        f"be laid beside them: give FILE.npy, of {_sizes(spec)} numbers")
+                        f"be laid beside them: give FILE.npy, of {shape_in_words(spec.shape)} numbers")
     frames, samples = spec.shape
     sound, lines = fitted(path, round(samples * fps), frames * samples)
     for line in lines:
@@ -170,7 +170,7 @@ def read_sound(spec: "ConditionSpec", path: Path, fps: float | None) -> np.ndarr
     return sound.reshape(spec.shape)
 
 
-def _read(spec: "ConditionSpec", option: Any, known: Known) -> Any:
+def _read(spec: ConditionSpec, option: Any, known: Known) -> Any:
     """What an option says, as an item of a data set would hold it."""
     if spec.kind == "class":
         return class_number(option, known.classes, spec.num_classes)
@@ -179,23 +179,20 @@ def _read(spec: "ConditionSpec", option: Any, known: Known) -> Any:
     return read_texts(spec, option, known) if spec.tokenizer else read_sound(spec, option, known.fps)
 
 
-def _way(spec: "ConditionSpec") -> str:
+def _way(spec: ConditionSpec) -> str:
     """How it can be given."""
     if spec.kind == "class":
         return "class"
     if spec.kind == "tokens" and spec.tokenizer:
         return "text"
-    return "audio" if spec.kind == "signal" and spec.name == "audio" and len(spec.shape) == 2 else "array"
+    return "audio" if spec.is_sound else "array"
 
 
-def _what(spec: "ConditionSpec") -> str:
-    return {"text": '"A TEXT"', "audio": "FILE, a sound"}.get(_way(spec), f"FILE.npy, of {_sizes(spec)} numbers")
+def _what(spec: ConditionSpec) -> str:
+    array = f"FILE.npy, of {shape_in_words(spec.shape)} numbers"
+    return {"text": '"A TEXT"', "audio": "FILE, a sound"}.get(_way(spec), array)
 
 
-def _sizes(spec: "ConditionSpec") -> str:
-    return " x ".join(map(str, spec.shape))
-
-
-def _stated(config: "Config") -> "list[ConditionSpec]":
+def _stated(config: "Config") -> list[ConditionSpec]:
     """The conditions that are not frames."""
     return [spec for spec in config.up_to("prior").conditions if spec.kind != "given-frames"]

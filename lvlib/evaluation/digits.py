@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits, mnist_digits, resize_digits
+from lvlib.data.digit_clips import mnist_digits, resize_digits
+from lvlib.data.moving_digits import COLORS, LIGHTS, MovingDigits
 
 
 def digit_pictures(data: MovingDigits, indices: slice | Sequence[int]) -> Tensor:

@@ -92,7 +92,7 @@ def _fits(config: Config, below: Config) -> bool:
 def made_from(source: Path, data: Mapping[str, Dataset], config: Config) -> dict:
     """What latents depend on: fingerprints of the weights of the stage below and of the clips of each split, and what
     is kept beside the latents, where the stage is conditioned."""
-    fields = {spec.name: _sizes(spec) for spec in config.conditions}
+    fields = {spec.name: _settings(spec) for spec in config.conditions}
     clips = {f"{split}_clips": clips.fingerprint(fields) for split, clips in data.items()}
     below = {config.stands_on: newest_weights(source).sha256}
     return {**below, **clips, **({"condition": fields} if fields else {})}
@@ -134,7 +134,7 @@ def _copy(source: Path, target: Path) -> None:
             _copy(source / stage, draft / stage)
 
 
-def _sizes(spec) -> int | list:
+def _settings(spec) -> int | list:
     """What a condition's configuration sets: of classes, numbers a frame and frames the one number; of signals and
     tokens the shape, and how a text becomes tokens."""
     if spec.kind == "signal":

@@ -9,9 +9,9 @@ import pytest
 
 import lvlib
 from lvlib.data import ClipSet
+from lvlib.data.digit_clips import mnist_digits
 from lvlib.data.drum_sounds import DRUMS, FULL, drum
 from lvlib.data.drums import GAPS, Drums
-from lvlib.data.moving_digits import mnist_digits
 from lvlib.errors import UserError
 
 SCRIPT = Path(lvlib.__file__).parents[1] / "data_scripts/drums.py"

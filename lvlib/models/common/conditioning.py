@@ -170,20 +170,22 @@ def side_by_side(vectors: list[Tensor]) -> Tensor | None:
     return cat([vector.expand(clips, frames, -1) for vector in vectors], -1)
 
 
+def check_labels(label: Tensor, classes: int) -> None:
+    """Raises ValueError unless these are int64 (b,), each 0 to classes - 1."""
+    if label.ndim != 1 or label.dtype != int64:
+        raise ValueError(f"label must be int64 (b,), not {described(label)}")
+    if label.min() < 0 or label.max() >= classes:
+        raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to {label.max()}")
+
+
 def check_condition(conditioner: Conditioner, condition: Condition) -> None:
-    """Raises ValueError for a missing or a needless condition, and for a label or actions that do
-    not fit."""
+    """Raises ValueError for a condition that is missing or needless, or does not fit."""
     if set(condition) != set(conditioner.fields):
         raise ValueError(f"this model is conditioned on {', '.join(conditioner.fields)}; "
                          f"it got {', '.join(condition) or 'nothing'}")
-    classes, shape = conditioner.classes, [conditioner.video_frames, conditioner.actions]
-    if classes:
-        label = condition["label"]
-        if label.ndim != 1 or label.dtype != int64:
-            raise ValueError(f"label must be int64 (b,), not {described(label)}")
-        if label.min() < 0 or label.max() >= classes:
-            raise ValueError(f"labels must lie in 0..{classes - 1}; got {label.min()} to "
-                             f"{label.max()}")
+    shape = [conditioner.video_frames, conditioner.actions]
+    if conditioner.classes:
+        check_labels(condition["label"], conditioner.classes)
     if conditioner.actions and list(condition["actions"].shape[1:]) != shape:
         raise ValueError(f"actions must be (b, {shape[0]}, {shape[1]}), {shape[1]} numbers for "
                          f"each frame, not {tuple(condition['actions'].shape)}")

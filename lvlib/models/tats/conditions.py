@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlib.models.common.conditioning import described
+from lvlib.models.common.conditioning import check_labels, described
 from lvlib.models.tats.sound import TOKENS, SoundVQVAE
 from lvlib.stages import Condition
 
@@ -43,11 +43,7 @@ class LabelWord(ConditionWords):
         super().__init__("label", classes, 1)
 
     def at(self, value: Tensor, start: int) -> Tensor:
-        if value.ndim != 1 or value.dtype != torch.int64:
-            raise ValueError(f"label must be int64 (b,), not {described(value)}")
-        if value.min() < 0 or value.max() >= self.words:
-            raise ValueError(f"labels must lie in 0..{self.words - 1}; got {value.min()} to "
-                             f"{value.max()}")
+        check_labels(value, self.words)
         return value[:, None]
 
 

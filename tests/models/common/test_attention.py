@@ -1,6 +1,7 @@
 """Attention over codes in raster order: loops for reference, masks by perturbation, steps that read what is filled."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
@@ -127,6 +128,21 @@ def test_a_window_over_the_whole_clip_is_full_attention(shape):
     full = attend(query, key, value, None)
     assert torch.allclose(attend(query, key, value, pattern(shape, n)), full, rtol=0, atol=1e-12)
     assert not torch.allclose(attend(query, key, value, pattern(shape, 1)), full, atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Bidirectional:
+    """Every position sees every other."""
+
+    def allows(self, query, key):
+        return torch.ones_like(query - key, dtype=torch.bool)
+
+
+def test_a_pattern_may_look_ahead():
+    layer, x = random_(CausalAttention(6, 2, Bidirectional())), torch.randn(2, 5, 6).double()
+    query, key, value = layer.heads_of(x)
+    everywhere = (query @ key.mT / math.sqrt(3)).softmax(-1) @ value
+    assert torch.allclose(layer(x), layer.join_heads(everywhere), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape, local", PATTERNS)

@@ -83,8 +83,6 @@ def test_a_long_video_is_drawn_from_the_distribution_of_its_window(context, know
     for frame in range(known, frames):
         if there == 4 or (frame == known and known >= 4):
             start, there = frame - kept, kept
-        elif frame > known:
-            pass
         window = made[:, start:start + 4]
         window = torch.cat([window, window.new_zeros(2, 4 - window.shape[1], 2, 3)], 1)
         logits = model.logits(window, LABEL).view(2, 4, 6, 7)
