@@ -1,7 +1,10 @@
 """The two errors a user can meet. Both carry one plain line; the command line prints it and exits with status 2."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(ValueError):
@@ -10,6 +13,14 @@ class UserError(ValueError):
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on. The message says at which step, why, and what is safe on disk."""
+
+
+def said_plainly(work: Callable[[], T]) -> T:
+    """What `work` returns; a ValueError of a model, which knows no users, becomes a UserError."""
+    try:
+        return work()
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:

@@ -477,7 +477,7 @@ class VQGANAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however many and long."""
+        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however many."""
         rate, beside, videos = self.config.downsample[0], decoder_reach(self.decoder), []
         for clips in codes.split(max(PIECE // codes.shape[1], 1)):
             parts = []
@@ -721,8 +721,8 @@ for name, (phase, _) in phases.items():
     print(f"{name:<12} absolute error {error[name]:.4f}, PSNR {psnr(made[name], test).mean():.1f} "
           f"dB, perceptual distance {look[name]:.2f}")
 show(strip([test[0], *(video[0] for video in made.values())], titles=["clip", *made]),
-     alt="Three rows of frames of a 0: the clip; after the error alone, a soft grey ring with gaps; "
-         "after the steps with judges and perceptual loss, brighter blots with a chequered grain.")
+     alt="Three rows of frames of a 0: the clip; after the error alone, a soft grey ring with "
+         "gaps; after the steps with both, brighter blots with a chequered grain.")
 if profile != "smoke":
     assert error["with both"] < 1.3 * error["error alone"]
     assert look["with both"] < 1.2 * look["error alone"]

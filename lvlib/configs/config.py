@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from torch import nn
 
 from lvlib.configs.building import build_within_limits, check_numbers
-from lvlib.errors import UserError
+from lvlib.errors import UserError, said_plainly
 from lvlib.stages import (
     AutoencoderConfig,
     ConditionSpec,
@@ -56,7 +56,7 @@ class Config:
             known = {spec.name for spec in self.up_to("prior").conditions}
             if unknown := [spec.name for spec in self.conditions if spec.name not in known]:
                 raise UserError(f"the refiner is conditioned on {', '.join(unknown)}, and the prior is not")
-            _said_plainly(lambda: self.refiner.check_prior(self.prior))
+            said_plainly(lambda: self.refiner.check_prior(self.prior))
 
     @property
     def stage(self) -> str:
@@ -85,19 +85,19 @@ class Config:
     @property
     def latents(self) -> LatentSpec:
         """Of one clip. Raises UserError if the autoencoder cannot take the clip."""
-        return _said_plainly(lambda: self.autoencoder.latents(self.video_shape))
+        return said_plainly(lambda: self.autoencoder.latents(self.video_shape))
 
     @property
     def conditions(self) -> tuple[ConditionSpec, ...]:
         """What the trained stage is conditioned on; nothing, of an autoencoder."""
         if self.stage == "autoencoder":
             return ()
-        return _said_plainly(lambda: self.stages[self.stage].conditions(self.video_shape))
+        return said_plainly(lambda: self.stages[self.stage].conditions(self.video_shape))
 
     @property
     def given_frames(self) -> GivenFrames:
         """How many first frames of a clip the prior goes on from."""
-        return _said_plainly(lambda: self.prior.given_frames(self.latents, self.video_shape))
+        return said_plainly(lambda: self.prior.given_frames(self.latents, self.video_shape))
 
     def build(self) -> nn.Module:
         """The stage that it trains, with new weights. Raises UserError where sizes do not fit each other, or do not fit
@@ -106,7 +106,7 @@ class Config:
         check_numbers("a clip", self.video_shape)
         check_numbers("the latents of a clip", latents.shape)
         sizes = () if self.stage == "autoencoder" else (latents, self.video_shape)
-        return _said_plainly(lambda: build_within_limits(lambda: config.build(*sizes)))
+        return said_plainly(lambda: build_within_limits(lambda: config.build(*sizes)))
 
     def to_dict(self) -> dict:
         """Nested dict of plain values, ready for JSON; each stage names its "class"."""
@@ -124,11 +124,3 @@ class Named:
     description: str
     source: str
     """Where in which paper."""
-
-
-def _said_plainly(work):
-    """What `work` returns; a ValueError of a model, which knows no users, becomes a UserError."""
-    try:
-        return work()
-    except ValueError as error:
-        raise UserError(str(error)) from error

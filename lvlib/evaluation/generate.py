@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lvlib.configs import Config
-from lvlib.errors import UserError
+from lvlib.errors import UserError, said_plainly
 from lvlib.stages import ConditionSpec
 
 BATCH = 16  # clips that are sampled together: the memory is the same however many are asked for
@@ -42,7 +42,7 @@ class Pipeline:
         refiner_sampling: likewise of the refiner, if there is one.
         frames: t, where the prior `extends`; None: as long as the clips that it learned from.
 
-        Draws from torch's global random numbers. Raises ValueError for what does not fit, and for pixels that are not
+        Draws from torch's global random numbers. Raises UserError for what does not fit, and for pixels that are not
         finite.
         """
         sampling = self.config.prior.Sampling() if sampling is None else sampling
@@ -72,12 +72,13 @@ class Pipeline:
         latent_frames = None if frames is None else frames // config.latents.frames_per_latent
         if self.refiner is not None and config.prior.extends:
             latent_frames = config.refiner.prior_frames(clip_frames // config.latents.frames_per_latent)
-        latents = self.prior.sample(n, condition, given_latents, sampling, latent_frames)
+        latents = said_plainly(lambda: self.prior.sample(n, condition, given_latents, sampling, latent_frames))
         if self.refiner is None:
             return latents
         wanted = [spec.name for spec in config.conditions]
         refiner_sampling = config.refiner.Sampling() if refiner_sampling is None else refiner_sampling
-        return self.refiner.refine(latents, {name: condition[name] for name in wanted}, refiner_sampling)
+        own = {name: condition[name] for name in wanted}
+        return said_plainly(lambda: self.refiner.refine(latents, own, refiner_sampling))
 
 
 def finite(video: Tensor) -> Tensor:

@@ -135,5 +135,5 @@ def test_the_parts_of_the_hierarchy_fit_each_other():
 
 def test_a_refiner_and_a_prior_of_other_frames_are_refused():
     between = named_config("tats-between-course")
-    with pytest.raises(UserError, match="the prior must be TATS's, and write every 4. latent frame"):
+    with pytest.raises(UserError, match="the prior must be TATS's, and its every 4"):
         replace(between, prior=replace(between.prior, every=2))

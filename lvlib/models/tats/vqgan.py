@@ -110,7 +110,7 @@ class VQGANAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however many and long."""
+        """Codes int64 (b, t', h', w') -> video (b, c, t, h, w) in [-1, 1], however many."""
         rate, beside, videos = self.config.downsample[0], decoder_reach(self.decoder), []
         for clips in codes.split(max(PIECE // codes.shape[1], 1)):
             parts = []
