@@ -220,7 +220,7 @@ class InterpolationConfig:
     def check_prior(self, prior: PriorConfig) -> None:
         """Raises ValueError unless the prior writes just the frames that are anchors here."""
         if not isinstance(prior, TATSConfig) or prior.every != self.every:
-            raise ValueError(f"the prior must be TATS's, and write every {self.every}. latent frame: "
+            raise ValueError(f"the prior must be TATS's, and its every {self.every}: "
                              "set prior.every and refiner.every to the same")
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> Interpolation:
