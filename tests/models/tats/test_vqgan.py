@@ -183,17 +183,16 @@ class Clips(Dataset):
         return {"video": self.video[index]}
 
 
-class Deadly(VQGAN):
-    def losses(self, video, *, step):
-        for number, turn in enumerate(super().losses(video, step=step)):
-            if step == 5 and number == 1:  # between the two optimizers
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield turn
-
-
 @pytest.mark.slow
 @pytest.mark.posix
 def test_killed_between_its_optimizers_and_resumed_it_ends_as_one_never_stopped(tmp_path):
+    class Deadly(VQGAN):
+        def losses(self, video, *, step):
+            for number, turn in enumerate(super().losses(video, step=step)):
+                if step == 5 and number == 1:  # between the two optimizers
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield turn
+
     settings, threads = dataclasses.replace(TRAINING, accumulate=2), torch.get_num_threads()
     torch.set_num_threads(1)  # after a fork more of them may wait for ever
     train(vqgan(), Clips(), settings, tmp_path / "whole")
