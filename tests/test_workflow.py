@@ -116,6 +116,12 @@ def test_a_quick_test_that_needs_posix_says_so(path):
             assert not_on_windows(node) == [], f"{path.name}, line {node.lineno}: @pytest.mark.posix is missing"
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """pytest collects the first of them alone, and calls the other an error."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")]
+    assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
+
+
 def test_make_and_the_workflow_install_and_call_the_same():
     installs, tests = commands("quick")
     quick = re.search(r"^QUICK = (.+)$", makefile(), re.MULTILINE)[1]

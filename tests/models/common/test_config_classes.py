@@ -18,7 +18,8 @@ from lvlib.stages import LatentSpec
 
 FOUND = pkgutil.walk_packages(lvlib.models.__path__, "lvlib.models.")
 MODULES = [importlib.import_module(module.name) for module in FOUND]
-CLASSES = {value for module in MODULES for name, value in vars(module).items() if name.endswith(("Config", "Sampling"))}
+CLASSES = {value for module in MODULES for name, value in vars(module).items()
+           if name.endswith(("Config", "Sampling")) and dataclasses.is_dataclass(value)}
 KINDS = int, float, int | None, float | None
 NUMBERS = [(cls, field.name) for cls in sorted(CLASSES, key=lambda cls: cls.__name__)
            for field in dataclasses.fields(cls) if get_type_hints(cls)[field.name] in KINDS]
@@ -26,7 +27,8 @@ NUMBERS = [(cls, field.name) for cls in sorted(CLASSES, key=lambda cls: cls.__na
 
 def test_every_configuration_is_found():
     assert {cls.__name__ for cls in CLASSES} >= {
-        "FrameVQVAEConfig", "LVTConfig", "LVTSampling", "VideoVQVAEConfig", "VideoGPTConfig", "VideoGPTSampling"}
+        "FrameVQVAEConfig", "LVTConfig", "LVTSampling", "VideoVQVAEConfig", "VideoGPTConfig", "VideoGPTSampling",
+        "VQGANConfig", "TATSConfig", "TATSSampling", "InterpolationConfig"}
     assert len(NUMBERS) > 40
 
 
