@@ -645,7 +645,7 @@ rebuilt = {padding: model.decode(encode(model, clips)) for padding, model in aut
 by_window = {padding: distances(video, rebuilt[padding]) for padding, video in made.items()}
 show(curves({padding: {f"{16 * i} to {16 * i + 15}": value for i, value in enumerate(values)}
              for padding, values in by_window.items()},
-            xlabel="frames", ylabel="Frechet distance"),
+            xlabel="frames", ylabel="Frechet distance (course network)"),
      alt="A line for each padding: the Frechet distance of the frames 0 to 15, 16 to 31, 32 to 47.")
 light = {padding: [(window.mean().item() + 1) / 2 for window in video.split(FRAMES, 2)]
          for padding, video in made.items()}

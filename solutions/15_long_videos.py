@@ -598,7 +598,8 @@ for name, style in zip(by_window, ("k:", "C3-", "C0-"), strict=True):
     axes[2].plot(starts, coherent[name], style)
     print(f"{name:<9} brightness {bright[name][0]:.3f}, at the end "
           f"{sum(bright[name][-16:]) / 16:.3f}; CCS at the end {coherent[name][-1]:.2f}")
-axes[0].set(title="change of the Frechet distance", xlabel="first frame of the window")
+axes[0].set(title="change of the Frechet distance", xlabel="first frame of the window",
+            ylabel="course network")
 axes[1].set(title="mean brightness", xlabel="frame", ylim=(0, None))
 axes[2].set(title="class coherence (CCS)", xlabel="first frame of the window", ylim=(0, 1.05))
 axes[0].legend(fontsize=8)
@@ -828,7 +829,8 @@ for top_p in (0.5, 1.0):
     tried[f"p = {top_p}"] = [float(frechet_distance(pool, moments_of(window)))
                              for window in look(video)[0]]
 for name, values in sorted(tried.items()):
-    print(f"{name}: Frechet distance by window", " ".join(f"{value:.1f}" for value in values))
+    print(f"{name}: Frechet distance (course network) by window",
+          " ".join(f"{value:.1f}" for value in values))
 
 # %% [markdown]
 # With p = 0.5 the distance is large at once: strokes that are not the likeliest go, and digits lose parts. And p = 1
