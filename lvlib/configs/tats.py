@@ -55,6 +55,15 @@ stories_course = replace(course, training=replace(course.training, steps=6000),
                          prior=replace(course.prior, classes=0, text=16, tokenizer="stories"))
 drums_course = replace(course, prior=replace(course.prior, classes=0, audio=1000, audio_codes=64))
 
+# Doom's clips, as VideoGPT's, in codes of 2 x 4 x 4 pixels in place of 2 x 8 x 8. The discriminators come late, when
+# the picture stands.
+vqgan_doom_course = Config(
+    DataConfig(),
+    VQGANConfig(hidden=8, residual_blocks=(1, 1), downsample=(2, 4, 4), codes=512, code_dim=64, decay=0.95,
+                restart=0.05, perceptual_weight=1.0, gan_start=2000, disc_hidden=16),
+    TrainingConfig(steps=3000, batch=4, learning_rate=1e-3, betas=(0.5, 0.9), schedule="cosine", warmup=50,
+                   gradient_clip=1.0))
+
 bench = Config(
     DataConfig(), VQGANConfig(hidden=16, codes=256, code_dim=64, downsample=(4, 4, 4), perceptual=None, gan_start=1,
                               disc_hidden=32),
@@ -67,6 +76,7 @@ CONFIGS = {
     "tats-between-course": Named(between_course, "TATS-hierarchical's second half: the frames in between", "TATS 2.3"),
     "tats-stories-course": Named(stories_course, "TATS-base for stories of digits, told a sentence", "TATS 2.3"),
     "tats-drums-course": Named(drums_course, "TATS-base for a digit that jumps to the drums it hears", "TATS 2.3"),
+    "tats-vqgan-doom-course": Named(vqgan_doom_course, "3D VQGAN for Doom, with discriminators", "TATS 2"),
     "tats-vqgan": Named(vqgan, "time-agnostic 3D VQGAN for UCF-101 and Sky Time-lapse", "TATS B.2"),
     "tats-vqgan-taichi": Named(vqgan_taichi, "the same for Taichi-HD: every fourth frame", "TATS B.1"),
     "tats-vqgan-drum": Named(vqgan_drum, "the same for AudioSet-Drum, at 64x64", "TATS 3.1"),

@@ -163,24 +163,23 @@ def _load(data: Clips, config: TrainingConfig, batches: Sampler | list, pieces: 
     others = set(active_children())
     with _no_child_handler():
         iterator = iter(loader)
-    workers = set(active_children()) - others
-    try:
-        while True:
-            try:
-                batch = next(iterator, None)
-            except Exception as error:
-                # A worker that dies in the middle of what it says leaves errors of many kinds.
-                if isinstance(error, (ConnectionError, EOFError)) or any(worker.exitcode for worker in workers):
-                    raise WorkerDied from error
-                raise
-            if batch is None:
-                return
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
-    finally:
-        del iterator  # ends the workers, unless an error refers to it
-        with _no_child_handler():
+        workers = set(active_children()) - others
+        try:
+            while True:
+                try:
+                    batch = next(iterator, None)
+                except Exception as error:
+                    # A worker that dies in the middle of what it says leaves errors of many kinds.
+                    if isinstance(error, (ConnectionError, EOFError)) or any(worker.exitcode for worker in workers):
+                        raise WorkerDied from error
+                    raise
+                if batch is None:
+                    return
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        finally:
+            del iterator  # ends the workers, unless an error refers to it
             for worker in workers:  # who ignore SIGTERM: at the end of the program they would be waited for for ever
                 worker.kill()
                 worker.join()
@@ -188,8 +187,8 @@ def _load(data: Clips, config: TrainingConfig, batches: Sampler | list, pieces: 
 
 @contextmanager
 def _no_child_handler() -> Iterator[None]:
-    """Without torch's handler of SIGCHLD, which raises the death of a worker wherever the training happens to be. It
-    shows in the next batch, too."""
+    """As long as batches are read, without a handler of SIGCHLD: torch's, which stays once any other loader has set it,
+    raises the death of a worker wherever the training happens to be. It shows in the next batch, too."""
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -170,6 +170,23 @@ def test_a_killed_data_worker_is_one_line(tmp_path, name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.posix
+def test_a_loader_used_before_does_not_spoil_that_line(tmp_path):
+    """Once another loader has set torch's handler of SIGCHLD, it raises the death of a worker anywhere."""
+    def anywhere(*_):
+        raise RuntimeError("DataLoader worker is killed by signal")
+
+    before = signal.signal(signal.SIGCHLD, anywhere)
+    try:
+        for turn in range(5):
+            with pytest.raises(TrainingStopped, match="a process that reads data died"):
+                train(line(), Touchy(all_but_training(lambda: signal.raise_signal(signal.SIGBUS))), config(workers=1),
+                      tmp_path / str(turn))
+        assert signal.getsignal(signal.SIGCHLD) is anywhere
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
 def test_a_mistake_in_a_model_or_a_data_set_is_shown_as_what_it_is(tmp_path):
     def mistake():
         raise RuntimeError("shapes (2, 3) and (4, 5)")
