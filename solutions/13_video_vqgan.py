@@ -140,6 +140,7 @@ def norm_of(kind: NormKind, channels: int) -> nn.Module:
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -171,9 +172,12 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """What each layer makes of x, the first first; the last are logits, high for real."""
         features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
+        # In bf16 a CPU's gradient of such a 3D convolution is at times of memory never written.
+        with torch.autocast("cpu", enabled=False):
+            x = x.float()
+            for stage in self.stages:
+                x = stage(x)
+                features.append(x)
         return features
 
 # %% [markdown]

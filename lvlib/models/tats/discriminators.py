@@ -3,6 +3,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,9 +35,12 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """What each layer makes of x, the first first; the last are logits, high for real."""
         features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
+        # In bf16 a CPU's gradient of such a 3D convolution is at times of memory never written.
+        with torch.autocast("cpu", enabled=False):
+            x = x.float()
+            for stage in self.stages:
+                x = stage(x)
+                features.append(x)
         return features
 
 

@@ -70,3 +70,17 @@ def test_feature_matching_by_hand():
     assert loss.item() == pytest.approx((1 + 2) / 2 + 1)
     loss.backward()
     assert fake[0].grad.tolist() == [0.5, -0.5] and real[0].grad is None
+
+
+def test_on_a_cpu_its_gradients_in_mixed_precision_are_those_of_fp32():
+    """In bf16 the gradient of a 3D convolution with a kernel of 4 was once of memory that nobody had written."""
+    torch.manual_seed(0)
+    judge = PatchDiscriminator(3, 16, 3, 3)
+    clips = torch.randn(4, 3, 16, 64, 64)
+    gradients = []
+    for mixed in (False, True):
+        judge.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            judge(clips)[-1].mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in judge.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
