@@ -3,6 +3,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,10 +34,12 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """What each layer makes of x, the first first; the last are logits, high for real."""
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
+        features, x = [], x.to(self.stages[-1].weight.dtype)
+        # On a CPU not in bf16: there torch 2.13 gets the gradient of some Conv3d from stray memory.
+        with torch.autocast("cpu", enabled=False):
+            for stage in self.stages:
+                x = stage(x)
+                features.append(x)
         return features
 
 
