@@ -34,14 +34,14 @@ from torch import Tensor
 
 from lvlib.course import check, progress
 from lvlib.course.experiments import fit
+from lvlib.course.motions import motion_of
 from lvlib.data import to_video
-from lvlib.data.drum_sounds import DRUMS
 from lvlib.data.drums import Drums
 from lvlib.data.grammar import MOTIONS, examples, sentence
 from lvlib.data.stories import Stories
 from lvlib.data.text import STORY_TOKENS, tokenizer
 from lvlib.stages import LatentSpec
-from lvlib.viz import code_map, set_style, show, show_video, strip
+from lvlib.viz import code_map, draw_spectrogram, set_style, show, show_video, strip
 
 set_style()
 
@@ -190,21 +190,6 @@ def spectrogram(audio: Tensor, hop: int) -> Tensor:
 # %% tags=["check", "ex-17.2"]
 spectrogram = check("17.2", spectrogram)
 
-# %% jupyter={"source_hidden": true}
-MARKS = {"kick": "#E69F00", "snare": "#56B4E9", "hat": "#009E73"}
-
-
-def draw_sound(ax, picture: Tensor, onsets: np.ndarray | None = None, title: str = "") -> None:
-    """A spectrogram (64, n), with a mark below for each hit: onsets (t, 3)."""
-    ax.imshow(picture, origin="lower", aspect="auto", cmap="magma", extent=(0, 16, 0, 4000))
-    ax.grid(visible=False)
-    ax.set(title=title, xlim=(-0.3, 16), ylim=(-700 if onsets is not None else 0, 4000),
-           ylabel="pitch (Hz)")
-    if onsets is not None:
-        for drum, name in enumerate(DRUMS):
-            at = np.flatnonzero(onsets[:, drum]) + (0.5 if name == "hat" else 0)
-            ax.plot(at, [-350] * len(at), "^", color=MARKS[name], label=name, ms=6)
-
 # %%
 audio = {name: torch.tensor(clips[name]["audio"]) for name in ("drums", "unseen drums")}
 heard = audio["unseen drums"][0].flatten()
@@ -212,7 +197,8 @@ picture = spectrogram(heard[None], 250)[0]
 fig, axes = plt.subplots(2, 1, figsize=(7.2, 3.6), sharex=True)
 axes[0].plot(np.arange(len(heard)) / 1000, heard, lw=0.4)
 axes[0].set(title=f"{len(heard):,} samples", ylabel="sample")
-draw_sound(axes[1], picture, clips["unseen drums"]["onsets"][0], "its spectrogram, 64 x 64")
+draw_spectrogram(axes[1], picture, 4000, clips["unseen drums"]["onsets"][0],
+                 "its spectrogram, 64 x 64")
 axes[1].set(xlabel="frame of the video (1/8 s)")
 axes[1].legend(fontsize=8, ncols=3, loc="upper right", labelcolor="white")
 show(fig, alt="Above the wave of two seconds of drums, below its spectrogram with hits marked. At "
@@ -398,8 +384,38 @@ class SoundWords(ConditionWords):
         return value
 
 # %% [markdown]
-# The configuration of the prior says what it is told. `build` puts the words together, label first, then text, then
-# sound.
+# **Buttons** can be words, too. The paper has none; we want a maze that one can walk through, as with VideoGPT
+# (notebook 11). All that is held in a video frame is *one* word: three buttons, each pressed or not, make 8 words. A
+# window of 8 latent frames of two frames each has 16 of them before it. Where the buttons end before the window does,
+# the last ones stay: who holds a button goes on holding it, and nothing held is rare in recorded walks.
+
+# %% tags=["export:models.tats.conditions"]
+class ActionWords(ConditionWords):
+    """The buttons of each video frame that a window shows, a word a frame: they slide along.
+
+    actions: buttons. Pressed or not, 1 or 0, they are the digits of the word's binary number, the
+    first button its highest. frames: video frames of a latent frame.
+    """
+
+    def __init__(self, actions: int, window: int, frames: int):
+        super().__init__("actions", 2**actions, window * frames)
+        self.actions, self.frames = actions, frames
+
+    def at(self, value: Tensor, start: int) -> Tensor:
+        """Where the buttons end before the window does, the last ones stay."""
+        if value.ndim != 3 or not value.shape[1] or value.shape[2] != self.actions:
+            raise ValueError(f"actions must be (b, frames, {self.actions}), {self.actions} buttons "
+                             f"for each frame, not {tuple(value.shape)}")
+        wrong = value[(value != 0) & (value != 1)]
+        if len(wrong):
+            raise ValueError(f"actions must be 0, not pressed, or 1, pressed; got {wrong[0]:g}")
+        digits = 2 ** torch.arange(self.actions, device=value.device).flip(0)
+        words = (value.long() * digits).sum(2)
+        shown = torch.arange(self.length, device=value.device) + start * self.frames
+        return words[:, shown.clamp(max=words.shape[1] - 1)]
+
+# %% [markdown]
+# The configuration of the prior says what it is told. `build` puts the words together: label, text, sound, buttons.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.tats.prior"]
 from dataclasses import dataclass
@@ -408,6 +424,7 @@ from typing import ClassVar, Literal, get_args
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.tats.conditions import (
     WORDS,
+    ActionWords,
     ConditionWords,
     LabelWord,
     SoundWords,
@@ -449,22 +466,27 @@ class TATSConfig:
     """Samples of the sound that it hears for each frame of video, a multiple of 4; 0 for none."""
     audio_codes: int = 1024
     """Codes of sound; the paper does not say how many."""
+    actions: int = 0
+    """Buttons, each 0 or 1 in each frame of video, that it is told; 0 for none, and 16 at most."""
 
     def __post_init__(self):
         check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
         check_numbers(self, "classes", "text", "audio", least=0)
         check_numbers(self, "audio_codes", least=1)
+        check_numbers(self, "actions", least=0, below=17)  # 2**16 words are more than CLIP's
         check_choice(self, "tokenizer", get_args(Tokenizer))
         check_numbers(self, "dropout", least=0, below=1)
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
-        """The label, the text and the sound: those that it is told."""
+        """The label, the text, the sound and the buttons: those that it is told."""
+        frames = video_shape[1]
         specs = (ConditionSpec("label", "class", (), self.classes, option="classes"),
                  ConditionSpec("text", "tokens", (self.text,), WORDS[self.tokenizer], "text",
                                self.tokenizer),
-                 ConditionSpec("audio", "signal", (video_shape[1], self.audio), option="audio"))
+                 ConditionSpec("audio", "signal", (frames, self.audio), option="audio"),
+                 ConditionSpec("actions", "per-frame", (frames, self.actions), option="actions"))
         return tuple(spec for spec in specs if getattr(self, spec.option))
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
@@ -491,6 +513,8 @@ def words_of(config: TATSConfig, latents: LatentSpec) -> list[ConditionWords]:
         told.append(TextWords(WORDS[config.tokenizer], config.text, window))
     if config.audio:
         told.append(SoundWords(config.audio_codes, window, frames, config.audio))
+    if config.actions:
+        told.append(ActionWords(config.actions, window, frames))
     return told
 
 # %% [markdown]
@@ -603,18 +627,6 @@ show_video(list(decode(made[:4])), told[:4], fps=8,
 # path. Each half is compared with what was asked for that half, so that the order counts.
 
 # %% jupyter={"source_hidden": true}
-def motion_of(y: Tensor, x: Tensor) -> Tensor:
-    """Which of `MOTIONS` paths are, (n, t) each: from where they are in the first half and in the
-    second one; and where that is the same, from whether they go up and down."""
-    down, right = ((place[:, place.shape[1] // 2:] - place[:, :place.shape[1] // 2])
-                   .float().mean(1) for place in (y, x))
-    across = torch.where(right > 0, MOTIONS.index("right"), MOTIONS.index("left"))
-    along = torch.where(down > 0, MOTIONS.index("down"), MOTIONS.index("up"))
-    stays = torch.where(y.float().std(1) > 1, MOTIONS.index("bounce"), MOTIONS.index("still"))
-    moves = torch.where(right.abs() > down.abs(), across, along)
-    return torch.where(torch.maximum(right.abs(), down.abs()) > 0.8, moves, stays)
-
-
 def as_told(codes: Tensor, digit: Tensor, motion: Tensor) -> dict[str, float]:
     """Shares of clips of 16 frames whose halves show these digits and motions, (n, 2) each."""
     halves = [[part.chunk(2, 1)[half] for part in seen(codes)] for half in range(2)]
@@ -728,14 +740,14 @@ with torch.no_grad():
     q, heard_codes, _, _ = sound.quantizer(sound.vectors(picture))
     again = sound.decoder(rearrange(q, "b n d -> b d 1 n"))[0, 0]
 fig, axes = plt.subplots(3, 1, figsize=(7.2, 4.2), sharex=True, height_ratios=(4, 0.8, 3))
-draw_sound(axes[0], picture[0], clips["unseen drums"]["onsets"][0], "heard")
+draw_spectrogram(axes[0], picture[0], 4000, clips["unseen drums"]["onsets"][0], "heard")
 axes[0].legend(fontsize=8, ncols=3, loc="upper right", labelcolor="white")
 axes[1].imshow(code_map(heard_codes, 32), aspect="auto", extent=(0, 16, 0, 1))
 for i, code in enumerate(heard_codes[0].tolist()):
     axes[1].text(i + 0.5, 0.5, code, ha="center", va="center", fontsize=8,
                  bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
 axes[1].set(title="its codes", yticks=[])
-draw_sound(axes[2], again, title="rebuilt from them")
+draw_spectrogram(axes[2], again, 4000, title="rebuilt from them")
 axes[2].set(xlabel="frame of the video (1/8 s)")
 show(fig, alt="A spectrogram of two seconds with hits of three drums marked, below it 16 codes, "
               "one for each frame, and the spectrogram rebuilt from these, which is coarser.")
@@ -791,11 +803,6 @@ if profile != "smoke":
     assert deaf > 0.2 and steered["written"] > steered["written, another sound"] + 0.08
 for name, value in steered.items():
     print(f"{name:<24} correlation of rise and kick {value:5.2f}")
-
-# %% [markdown]
-# Look and listen: choose a sound in the player.
-
-# %%
 show_video([video["unseen drums"][0], *decode(jumps[:2])],
            ["real", "written to its sound", "to another"], fps=8, frames=16,
            sounds=[None, heard.numpy(), audio["unseen drums"][1].flatten().numpy()], rate=8000,
@@ -803,10 +810,10 @@ show_video([video["unseen drums"][0], *decode(jumps[:2])],
                "the same sound, and one written to another.")
 
 # %% [markdown]
-# On average the jumps go with the sound that was told, and not with another clip's. How well depends on the seed, as
-# the model has barely learned it: in an earlier run, of other draws, seeds 0, 1 and 2 gave 0.54, 0.36 and 0.16, and
-# never more than 0.02 with another sound. The stories depend less on it: digits 99 to 100%, motions 81, 77 and 67%
-# there.
+# (Choose a sound in the player.) On average the jumps go with the sound that was told, and not with another clip's. How
+# well depends on the seed, as the model has barely learned it: in an earlier run, of other draws, seeds 0, 1 and 2 gave
+# 0.54, 0.36 and 0.16, and never more than 0.02 with another sound. The stories depend less on it: digits 99 to 100%,
+# motions 81, 77 and 67% there.
 #
 # ### A longer loop
 # A sound slides along frame by frame: what is heard is what happens. We play the sounds of two clips one after the
@@ -851,7 +858,7 @@ for name, part in {"first": slice(0, 16), "second": slice(16, 32)}.items():
 # |---|---|---|
 # | `merge` | a step of byte pair encoding | this notebook |
 # | `spectrogram`, `SoundVQVAE` | sound as a picture, and as codes | `lvlib.models.tats.sound` |
-# | `TextWords`, `SoundWords`, `text_of` | what stands before the codes of a window | `lvlib.models.tats.conditions` |
+# | `TextWords`, `SoundWords`, `ActionWords` | what stands before the codes | `lvlib.models.tats.conditions` |
 # | `TATSConfig` | what a prior is told, and its sizes | `lvlib.models.tats.prior` |
 # | `beat` | does it jump to the drums? | this notebook |
 #

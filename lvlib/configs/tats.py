@@ -63,6 +63,10 @@ vqgan_doom_course = Config(
                 restart=0.05, perceptual_weight=1.0, gan_start=2000, disc_hidden=16),
     TrainingConfig(steps=3000, batch=4, learning_rate=1e-3, betas=(0.5, 0.9), schedule="cosine", warmup=50,
                    gradient_clip=1.0))
+# A window of 4 latent frames, 1,024 codes: of all 8 a step costs three times as much. It slides.
+doom_course = Config(
+    DataConfig(frames=8), vqgan_doom_course.autoencoder, replace(course.training, steps=3000, batch=4),
+    replace(course.prior, classes=0, actions=3))
 
 bench = Config(
     DataConfig(), VQGANConfig(hidden=16, codes=256, code_dim=64, downsample=(4, 4, 4), perceptual=None, gan_start=1,
@@ -77,6 +81,7 @@ CONFIGS = {
     "tats-stories-course": Named(stories_course, "TATS-base for stories of digits, told a sentence", "TATS 2.3"),
     "tats-drums-course": Named(drums_course, "TATS-base for a digit that jumps to the drums it hears", "TATS 2.3"),
     "tats-vqgan-doom-course": Named(vqgan_doom_course, "3D VQGAN for Doom, with discriminators", "TATS 2"),
+    "tats-doom-course": Named(doom_course, "TATS-base for Doom, told the buttons", "TATS 2.3"),
     "tats-vqgan": Named(vqgan, "time-agnostic 3D VQGAN for UCF-101 and Sky Time-lapse", "TATS B.2"),
     "tats-vqgan-taichi": Named(vqgan_taichi, "the same for Taichi-HD: every fourth frame", "TATS B.1"),
     "tats-vqgan-drum": Named(vqgan_drum, "the same for AudioSet-Drum, at 64x64", "TATS 3.1"),

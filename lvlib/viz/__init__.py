@@ -10,9 +10,11 @@ from lvlib.viz.output import show, slider
 from lvlib.viz.pad import pad
 from lvlib.viz.player import player_html, show_video
 from lvlib.viz.scored import scored_strip
+from lvlib.viz.sound import draw_spectrogram
 from lvlib.viz.strips import save_strip, strip
 
 __all__ = [
-    "bars", "cell_lines", "change_mask", "changes", "code_map", "code_strip", "curves", "maps", "pad", "palette",
-    "player_html", "save_strip", "scored_strip", "set_style", "show", "show_codes", "show_video", "slider", "strip",
+    "bars", "cell_lines", "change_mask", "changes", "code_map", "code_strip", "curves", "draw_spectrogram", "maps",
+    "pad", "palette", "player_html", "save_strip", "scored_strip", "set_style", "show", "show_codes", "show_video",
+    "slider", "strip",
 ]

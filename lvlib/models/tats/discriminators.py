@@ -34,10 +34,9 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """What each layer makes of x, the first first; the last are logits, high for real."""
-        features = []
-        # In bf16 a CPU's gradient of such a 3D convolution is at times of memory never written.
+        features, x = [], x.to(self.stages[-1].weight.dtype)
+        # On a CPU not in bf16: there torch 2.13 gets the gradient of some Conv3d from stray memory.
         with torch.autocast("cpu", enabled=False):
-            x = x.float()
             for stage in self.stages:
                 x = stage(x)
                 features.append(x)

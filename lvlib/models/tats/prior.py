@@ -23,6 +23,7 @@ from lvlib.models.common.checks import (
 )
 from lvlib.models.tats.conditions import (
     WORDS,
+    ActionWords,
     ConditionWords,
     LabelWord,
     SoundWords,
@@ -195,22 +196,27 @@ class TATSConfig:
     """Samples of the sound that it hears for each frame of video, a multiple of 4; 0 for none."""
     audio_codes: int = 1024
     """Codes of sound; the paper does not say how many."""
+    actions: int = 0
+    """Buttons, each 0 or 1 in each frame of video, that it is told; 0 for none, and 16 at most."""
 
     def __post_init__(self):
         check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
         check_numbers(self, "classes", "text", "audio", least=0)
         check_numbers(self, "audio_codes", least=1)
+        check_numbers(self, "actions", least=0, below=17)  # 2**16 words are more than CLIP's
         check_choice(self, "tokenizer", get_args(Tokenizer))
         check_numbers(self, "dropout", least=0, below=1)
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
-        """The label, the text and the sound: those that it is told."""
+        """The label, the text, the sound and the buttons: those that it is told."""
+        frames = video_shape[1]
         specs = (ConditionSpec("label", "class", (), self.classes, option="classes"),
                  ConditionSpec("text", "tokens", (self.text,), WORDS[self.tokenizer], "text",
                                self.tokenizer),
-                 ConditionSpec("audio", "signal", (video_shape[1], self.audio), option="audio"))
+                 ConditionSpec("audio", "signal", (frames, self.audio), option="audio"),
+                 ConditionSpec("actions", "per-frame", (frames, self.actions), option="actions"))
         return tuple(spec for spec in specs if getattr(self, spec.option))
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
@@ -237,4 +243,6 @@ def words_of(config: TATSConfig, latents: LatentSpec) -> list[ConditionWords]:
         told.append(TextWords(WORDS[config.tokenizer], config.text, window))
     if config.audio:
         told.append(SoundWords(config.audio_codes, window, frames, config.audio))
+    if config.actions:
+        told.append(ActionWords(config.actions, window, frames))
     return told

@@ -1,11 +1,12 @@
-"""What stands before the codes: text and sound that slide along, vocabularies side by side, sound that learns."""
+"""What stands before the codes: text, sound and buttons that slide along, vocabularies side by side, sound that
+learns."""
 
 from itertools import pairwise
 
 import pytest
 import torch
 
-from lvlib.models.tats.conditions import WORDS, LabelWord, SoundWords, TextWords, text_of, words_before
+from lvlib.models.tats.conditions import WORDS, ActionWords, LabelWord, SoundWords, TextWords, text_of, words_before
 from lvlib.models.tats.prior import TATSConfig
 from lvlib.models.tats.sound import TOKENS
 from lvlib.stages import LatentSpec
@@ -62,6 +63,45 @@ def test_sound_is_cut_where_the_window_stands_and_silence_follows_it():
     for wrong in (torch.zeros(2, 8, 9), torch.zeros(2, 64), torch.zeros(2, 8, 8, dtype=torch.int64)):
         with pytest.raises(ValueError, match=r"audio must be float \(b, frames, 8\)"):
             words.at(wrong, 0)
+
+
+@pytest.mark.parametrize("buttons", [1, 2, 3, 5])
+def test_a_word_is_the_binary_number_of_its_frames_buttons(buttons):
+    held = torch.randint(2, (3, 8, buttons), generator=torch.Generator().manual_seed(0))
+    told = ActionWords(buttons, 4, 2)
+    assert (told.name, told.words, told.length) == ("actions", 2**buttons, 8)
+    wanted = [[int("".join(map(str, frame)), 2) for frame in clip] for clip in held.tolist()]
+    for value in held, held.float(), held.bool():
+        words = told.at(value, 0)
+        assert words.dtype == torch.int64 and words.tolist() == wanted
+
+
+@pytest.mark.parametrize("frames", [1, 5, 8, 9, 30])
+def test_buttons_slide_frame_by_frame_and_the_last_ones_stay(frames):
+    told = ActionWords(3, 4, 2)
+    held = torch.randint(2, (2, frames, 3), generator=torch.Generator().manual_seed(frames)).float()
+    number = (held @ torch.tensor([4.0, 2.0, 1.0])).long()
+    number = torch.cat([number, number[:, -1:].expand(-1, 40)], 1)
+    for start in range(9):
+        assert torch.equal(told.at(held, start), number[:, 2 * start:2 * start + 8])
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (torch.full((1, 8, 3), 0.5), "actions must be 0, not pressed, or 1, pressed; got 0.5"),
+    (torch.full((1, 8, 3), -1), "actions must be 0, not pressed, or 1, pressed; got -1"),
+    (torch.full((1, 8, 3), torch.nan), "actions must be 0, not pressed, or 1, pressed; got nan"),
+    (torch.zeros(1, 8, 2), r"actions must be \(b, frames, 3\), 3 buttons for each frame, not \(1, 8, 2\)"),
+    (torch.zeros(1, 0, 3), r"not \(1, 0, 3\)"),
+    (torch.zeros(8, 3), r"not \(8, 3\)"),
+])
+def test_buttons_that_do_not_fit_are_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        ActionWords(3, 4, 2).at(value, 0)
+
+
+def test_key_frames_are_told_the_buttons_of_all_frames_that_they_stand_for():
+    model = TATSConfig(**SMALL, actions=2, every=2).build(SPEC, SHAPE)
+    assert (model.told[0].frames, model.told[0].length) == (4, 8)
 
 
 def test_vocabularies_follow_one_another_and_never_overlap():
@@ -148,7 +188,8 @@ def test_a_longer_sample_hears_its_own_sound_and_reads_its_own_text():
 
 @pytest.mark.parametrize(("sizes", "names"), [
     ({}, []), ({"classes": 4}, ["label"]), ({"text": 5}, ["text"]), ({"audio": 8}, ["audio"]),
-    ({"classes": 4, "text": 5, "audio": 8}, ["label", "text", "audio"]),
+    ({"actions": 3}, ["actions"]),
+    ({"classes": 4, "text": 5, "audio": 8, "actions": 3}, ["label", "text", "audio", "actions"]),
 ])
 def test_the_specs_and_the_words_are_of_the_same_things(sizes, names):
     config = TATSConfig(**SMALL, **sizes)
@@ -170,6 +211,8 @@ def test_key_frames_are_told_the_sound_of_all_frames_that_they_stand_for():
     ({"tokenizer": "words"}, "tokenizer must be one of clip, stories, not 'words'"),
     ({"text": -1}, "text must be at least 0"),
     ({"audio_codes": 0}, "audio_codes must be at least 1"),
+    ({"actions": -1}, "actions must be at least 0 and below 17, not -1"),
+    ({"actions": 17}, "actions must be at least 0 and below 17, not 17"),
 ])
 def test_sizes_that_do_not_fit_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
