@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 PYTHON ?= python3 python3.11 python3.12 python3.13
 # One thread a process, and idle threads that sleep: two notebooks share two cores.
 SHARED = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
+# Of the tests each process takes a whole file at a time: what a fixture makes once for it is not made twice. In the
+# order of their folders: by their number of tests, files of a few that take minutes would be the last.
 # The tests that every system passes in minutes. The workflow runs the same.
 QUICK = -m "not slow"
 
@@ -15,10 +17,10 @@ lab: $(VENV)/course
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(BIN)/lvlib lab $(LAB_ARGS)
 
 test: check lint data
-	$(SHARED) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(SHARED) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: install
-	$(SHARED) $(BIN)/python -m pytest $(QUICK) -n 2 --dist loadgroup
+	$(SHARED) $(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile --no-loadscope-reorder
 
 course: data
 	$(SHARED) $(BIN)/python -m lvlib.course timing

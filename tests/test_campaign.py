@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="cases are run in forked processes of limited memory"),
-              pytest.mark.xdist_group("campaign")]  # one place for all of them
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cases are run in forked processes of limited memory")
 
 CASES, SEED = 60, 0
 

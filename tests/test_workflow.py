@@ -125,7 +125,7 @@ def test_no_two_files_of_tests_have_one_name():
 def test_make_and_the_workflow_install_and_call_the_same():
     installs, tests = commands("quick")
     quick = re.search(r"^QUICK = (.+)$", makefile(), re.MULTILINE)[1]
-    assert tests == f"python -m pytest {quick} -n 2 --dist loadgroup"
+    assert tests == f"python -m pytest {quick} -n 2 --dist loadfile --no-loadscope-reorder"
     assert f"$(BIN)/{tests}".replace(quick, "$(QUICK)") in makefile()
     install = installs.replace("${{ matrix.packages }}", "constraints.txt").replace('"', "'")
     assert f"$(BIN)/{install}".replace("install", "install --quiet") in makefile()
@@ -145,7 +145,7 @@ def test_make_reads_the_makefile(program):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     order = [next(i for i, line in enumerate(lines) if line.endswith(end))
-             for end in ("lvlib.course check", "ruff check", "-m mypy", "--dist loadgroup")]
+             for end in ("lvlib.course check", "ruff check", "-m mypy", "--dist loadfile --no-loadscope-reorder")]
     assert order == sorted(order)
 
 

@@ -1,4 +1,4 @@
-"""Right answers in other styles pass and break nothing; wrong answers that a check once took for right are refused.
+"""Right answers in other styles pass and break nothing, nor do stubs; wrong answers once taken for right are refused.
 
 They stand in `answers/aNN.py`: `right_3_loop` is an answer to exercise NN.3. Where there are many, the wrong ones stand
 in `answers/wNN.py`.
@@ -15,11 +15,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from nbformat import NotebookNode
 from smoke import said_by_checks
 
 from lvlib.course.exercises import Exercise, examine, exercises_of
+from lvlib.course.tool.build import student_path
 from lvlib.course.tool.forms import dumps
-from lvlib.course.tool.notebook import Source, code_cells, read_sources, tagged, tags
+from lvlib.course.tool.notebook import Source, code_cells, read_notebook, read_sources, tagged, tags
 
 FOLDER = Path(__file__).parent / "answers"
 
@@ -29,8 +31,9 @@ def modules(letter: str) -> dict[int, ModuleType]:
     return {int(path.stem[1:]): importlib.import_module(f"answers.{path.stem}") for path in paths}
 
 
+ROOT = Path(__file__).parents[2]
 MODULES, WRONG = modules("a"), modules("w")
-SOURCES = [source for source in read_sources(Path(__file__).parents[2]) if source.number in MODULES]
+SOURCES = read_sources(ROOT)
 
 
 def answers(number: int, kind: str) -> Iterator[tuple[Exercise, Callable]]:
@@ -65,14 +68,14 @@ def text_of(module: ModuleType, answer: Callable, name: str) -> str:
     return "\n".join([*imports, textwrap.dedent(inspect.getsource(answer)), f"{name} = {answer.__name__}"])
 
 
-def with_right_answers(source: Source):
-    """The notebook over and over, one after the other in one run, until each right answer was in its place once."""
+def with_right_answers(source: Source) -> NotebookNode:
+    """The student form and after it, in the same run, the notebook over and over, until each right answer was in its
+    place once."""
     right: dict[str, list[str]] = {}
-    for exercise, answer in answers(source.number, "right"):
+    for exercise, answer in answers(source.number, "right") if source.number in MODULES else ():
         right.setdefault(exercise.id, []).append(text_of(MODULES[source.number], answer, exercise.name))
-    notebook = copy.deepcopy(source.notebook)
-    notebook.cells = []
-    for turn in range(max(map(len, right.values()))):
+    notebook = read_notebook(ROOT / student_path(source))
+    for turn in range(max(map(len, right.values()), default=0)):
         for cell in copy.deepcopy(code_cells(source.notebook)):
             if "exercise" in tags(cell):
                 texts = right[tagged(cell, "ex-")]
@@ -84,7 +87,12 @@ def with_right_answers(source: Source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_no_right_answer_breaks_a_later_cell(source, tmp_path, monkeypatch):
+def test_neither_stubs_nor_right_answers_break_a_later_cell(source, tmp_path, monkeypatch):
     (tmp_path / "answered.ipynb").write_text(dumps(with_right_answers(source)), encoding="utf-8")
-    for id, line in said_by_checks(tmp_path / "answered.ipynb", tmp_path, monkeypatch):
+    said = said_by_checks(tmp_path / "answered.ipynb", tmp_path, monkeypatch)
+    exercises = list(exercises_of(source.number))
+    for id, line in said[:len(exercises)]:
+        assert re.fullmatch(rf"{id} \w+  NOT YET: not written yet\. \(going on with lvlib's\)\n", line), line
+    for id, line in said[len(exercises):]:
         assert re.fullmatch(rf"{id} \w+  OK\n", line), line
+    assert [id for id, _ in said] == exercises * (len(said) // (len(exercises) or 1))
