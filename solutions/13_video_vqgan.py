@@ -862,17 +862,17 @@ for name, video in walked.items():
 large = [video[0].repeat_interleave(3, -1).repeat_interleave(3, -2) for video in walked.values()]
 show(strip(large, frames=4, titles=list(walked)), limit=100_000,
      alt="Four frames of a walk, large. Before: grey and green fog without a joint. After: walls "
-         "with edges and joints between bricks, grass with a fine grain, paler than the real one.")
+         "with edges and joints between bricks, grainy grass, and a white pack in pieces.")
 if profile != "smoke":
-    assert power["before"] < 0.5 * power["real"] and distance["after"] < 0.5 * distance["before"]
+    assert power["before"] < 0.5 * power["real"] and distance["after"] < 0.6 * distance["before"]
 
 # %% [markdown]
-# Bricks and grass are there, at a higher PSNR. Whose merit is it? Three things changed at once. There are **four times
-# as many codes**: 18,432 bits a clip in place of 4,608, and a row of 2,048 codes for a prior to write. There is a
-# **perceptual loss**, by the network that also measures the distance here. And there are **judges**. When they came in,
-# the same training was at 27.9 dB, a distance of 1.78 and 39% of the short waves (on these walks): the bricks were
-# there before them. Whether codes or perceptual loss brought them, a training of each alone would have to say. And a
-# share of short waves does not say which: a lattice of dots counts like grass. So look, too.
+# Bricks and grass are there, at the same PSNR. Nearby joints stand where they should, far ones are a guess, and the
+# white packs fall to pieces. Whose merit is it? Three things changed: **four times as many codes**, a row of 2,048 for
+# a prior to write; a **perceptual loss**, by the network that also measures the distance here; and **judges**. When
+# they came in, this training was at 27.9 dB, 1.78 and 39% of the short waves (by hand, the same walks): the joints were
+# there before them. They gave the grass its blades, and cost a decibel and some distance. What the codes and what the
+# perceptual loss did, trainings with one of them would say. And a share does not say *which* waves: dots count, too.
 #
 # ## 11. What you built
 #

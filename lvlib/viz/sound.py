@@ -18,7 +18,7 @@ def draw_spectrogram(axes: "Axes", picture: Tensor, highest: float, onsets: np.n
                      title: str = "") -> None:
     """A spectrogram (bands, n) of pitches up to `highest` Hz, over the frames of a video of 16, with a mark below for
     each hit of a drum: onsets (16, 3), 0 or 1."""
-    axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", extent=(0, 16, 0, highest))
+    axes.imshow(picture.numpy(), origin="lower", aspect="auto", cmap="magma", extent=(0, 16, 0, highest))
     axes.grid(visible=False)
     axes.set(title=title, xlim=(-0.3, 16), ylim=(0 if onsets is None else -0.175 * highest, highest),
              ylabel="pitch (Hz)")
