@@ -55,7 +55,7 @@ def _descending(hidden):
 
 def _any_counts(hidden):
     count = int(hidden[0].sum())
-    return hidden.byte().argsort(1, stable=True).split([hidden.shape[1] - count, count], 1)
+    return hidden.byte().argsort(dim=1, stable=True).split([hidden.shape[1] - count, count], 1)
 
 
 def _places_cases(draw):
