@@ -671,17 +671,17 @@ latent_scores = check("18.5", latent_scores)
 # Then the clock: CPU seconds of a forward and a backward pass. Both models have four layers of width 128.
 
 # %%
-def step_on(kind: str, n: int) -> Callable[[], Tensor]:
-    """What gives the loss of a new model on one clip of n codes, half of them hidden."""
+def step_on(kind: str, n: int) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """A new model, and what gives its loss on one clip of n codes, half of them hidden."""
     model = MeBTTransformer(TransformerConfig(128, 4, 256, 2, 2, 64, attention=kind),
                             LatentSpec((n // 64, 8, 8), 256))
     codes, places = torch.randint(256, (1, n)), random_split(1, n, n // 2, torch.device("cpu"))
-    return lambda: model.nats(codes, *places).mean()
+    return model, lambda: model.nats(codes, *places).mean()
 
 
-def seconds(step: Callable[[], Tensor]) -> float:
+def seconds(kind: str, n: int) -> float:
     """CPU seconds of a step."""
-    times = []
+    times, (_, step) = [], step_on(kind, n)
     for _ in range(3):
         start = time.process_time()
         step().backward()
@@ -698,7 +698,7 @@ def slope(line: dict[int, float]) -> float:
 lengths = {"smoke": (128, 256), "course": (512, 1024, 2048, 4096)}[profile]
 counted = {"latent": {n: latent_scores(n // 2, n // 2, 64, 2, 2) for n in lengths},
            "full": {n: 4 * n * n for n in lengths}}
-measured = {kind: {n: seconds(step_on(kind, n)) for n in lengths} for kind in counted}
+measured = {kind: {n: seconds(kind, n) for n in lengths} for kind in counted}
 for kind, line in measured.items():
     print(f"{kind:<7}", *(f"{n}: {1000 * s:.0f} ms" for n, s in line.items()),
           f"| slope: scores {slope(counted[kind]):.2f}, seconds {slope(line):.2f}")
@@ -720,7 +720,7 @@ assert slope(counted["full"]) > 1.99 and slope(counted["latent"]) < 1.01
 # %%
 def megabytes(kind: str, n: int, written: bool = False) -> float:
     """What a step keeps for its backward pass. written: by attention that writes its scores down."""
-    kept, step = {}, step_on(kind, n)
+    kept, (model, step) = {}, step_on(kind, n)
 
     def keep(x: Tensor) -> Tensor:
         kept[x.untyped_storage().data_ptr()] = x
@@ -729,6 +729,8 @@ def megabytes(kind: str, n: int, written: bool = False) -> float:
     backends = [SDPBackend.MATH] if written else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), sdpa_kernel(backends):
         step()
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
     return sum(x.untyped_storage().nbytes() for x in kept.values()) / 2**20
 
 
