@@ -22,7 +22,6 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -88,9 +87,8 @@ show(maps({"causal: 8 predictions": place < place[:, None],
          "and 5 see the columns 0, 3, 4, 6 and 7; all other rows are empty.")
 
 # %% [markdown]
-# What is seen is the **context**. A step of training hides a share r of the codes, of (0, 1], any share as likely as
-# any other (3.3): nearly all of them, for at the start of writing nothing is there, and nearly none, for at the end
-# only few are left.
+# What is seen is the **context**. A step of training hides a share r of the codes, in (0, 1], any as likely as any
+# other (3.3). For at the start of writing nothing is there, and at the end only few are left to write.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.masking"]
 """Which codes of a clip are hidden. MeBT, section 3.3."""
@@ -184,7 +182,6 @@ for first, share in failed.items():
     print(f"{first} of {group} at once, then the rest: {share:6.1%} fail, "
           f"by the formula {1 - 2**(1 - first):6.1%}")
     assert abs(share - (1 - 2**(1 - first))) < 0.05
-assert failed[1] == 0
 show(curves({"drawn": failed, "1 - 2^(1 - k)": {k: 1 - 2.0**(1 - k) for k in failed}},
             xlabel="codes drawn at once in the first step", ylabel="share of draws that fail",
             title="six codes that must agree"),
@@ -359,9 +356,6 @@ class LatentDecoder(nn.Module):
 
 # %% tags=["check", "ex-18.4"]
 LatentDecoder = check("18.4", LatentDecoder)
-
-# %% [markdown]
-# Beside it the decoder that the paper compares with in Table 3, "Full": latents and masks all look at all.
 
 # %% tags=["export:models.mebt.bottleneck"]
 class FullDecoder(nn.Module):
@@ -587,16 +581,14 @@ print("other codes under the masks move logits by", moved)
 assert not any(moved.values())
 
 # %% [markdown]
-# Exactly 0 for all five. This takes no training, so it is in the tests of our library.
+# Exactly 0 for all five, before any training.
 #
 # ## 6. How much passes
 #
-# The paper calls the way from mask to mask a "low-rank approximation". How low? We move what goes in at twelve hidden
+# The paper calls the way from mask to mask a low-rank approximation. How low? We move what goes in at twelve hidden
 # places, and look how what comes out at twelve *others* moves. The table of all these derivatives, the **Jacobian**,
-# has 12 x 8 rows and columns here, for tokens of 8 numbers. Its **rank** is how many directions get through.
-#
-# What gets through must be carried by the latents, which are N_L x 8 numbers. Each time that they look at the masks
-# adds as many.
+# has 12 x 8 rows and columns here, for tokens of 8 numbers. Its **rank** is how many directions get through. They must
+# be carried by the latents, N_L x 8 numbers; each time that these look at the masks adds as many.
 
 # %%
 def jacobian(decoder: nn.Module, latents: int, dim: int = 8) -> Tensor:
@@ -628,8 +620,6 @@ show(curves(spectra, xlabel="number", ylabel="singular value / the largest",
          "16 and 32 values, two latents in four layers after 32. The full decoder's do not fall.")
 assert ranks["1 latent"] <= 8 and ranks["2 latents"] <= 16 and ranks["4 latents"] <= 32
 assert ranks["2 latents, 4 layers"] <= 32 and ranks["full decoder"] > 80
-
-# %%
 cut = LatentDecoder(2, *sizes)
 cut.layers[0].register_forward_hook(lambda layer, inputs, output: inputs[0])  # no longer looks
 print("largest derivative, route through the latents cut:", jacobian(cut, 2).abs().max().item())
@@ -671,7 +661,7 @@ latent_scores = check("18.5", latent_scores)
 # Then the clock: CPU seconds of a forward and a backward pass. Both models have four layers of width 128.
 
 # %%
-def step_on(kind: str, n: int) -> tuple[nn.Module, Callable[[], Tensor]]:
+def step_on(kind: str, n: int) -> tuple:
     """A new model, and what gives its loss on one clip of n codes, half of them hidden."""
     model = MeBTTransformer(TransformerConfig(128, 4, 256, 2, 2, 64, attention=kind),
                             LatentSpec((n // 64, 8, 8), 256))
@@ -712,8 +702,7 @@ show(fig, alt="CPU seconds of a step against the number of codes, both on log ax
 assert slope(counted["full"]) > 1.99 and slope(counted["latent"]) < 1.01
 
 # %% [markdown]
-# The ratio of seconds is smaller than that of scores: linear layers, norms and the loss are in both models, and grow
-# with n in both.
+# Seconds differ less than scores: linear layers, norms and the loss grow with n in both models.
 #
 # And memory? Attention that is *fused* never writes its scores down. We count what a step keeps for its backward pass.
 
@@ -742,8 +731,8 @@ for name, line in memory.items():
 
 # %% [markdown]
 # With scores written down full attention grows faster than the number of codes; with a fused kernel it is linear, as
-# MeBT is, at a few times as much. So with today's kernels MeBT saves *time* by its order of growth, and memory by a
-# factor. (Table 3 and 4 measure an implementation that writes scores down, as the official code does.)
+# MeBT is, at twice as much or less. So with such kernels MeBT saves *time* by its order of growth, and memory by a
+# factor. (The paper's memory is that of a code that writes scores down.)
 #
 # ## 8. How narrow may it be?
 #
@@ -811,12 +800,16 @@ smooth = {name: {i + each // 2: statistics.fmean(line[i:i + each]) for i in rang
           for name, line in lines.items()}
 show(curves(smooth, xlabel="step", ylabel="nats a hidden code",
             title="how narrow may the passage be?"),
-     alt="@@ALT@@")
+     alt="Three losses against the step. All begin at five nats and fall; the more latents, the sooner. "
+         "One latent ends above three nats, four below three, sixteen near two.")
 for name, each in found.items():
     print(f"{name:<11} {each:.2f} nats a hidden code of test clips")
+if profile != "smoke":
+    assert found["16 latents"] < min(table - 0.5, found["1 latent"] - 0.3)
 
 # %% [markdown]
-# NLTEXT
+# The table knows nothing of the clip. One latent is hardly better; the more there are, the more they carry, and sixteen
+# take off more than a nat. No line is flat yet: this is how soon it is learned, not what could be.
 
 # %%
 model, count = trained["16 latents"], 27
@@ -834,7 +827,7 @@ show(strip([video[i] for i in range(3) for video in (
         "model, and with all codes.")
 
 # %% [markdown]
-# @@FILLTEXT@@
+# FILLTEXT
 #
 # ## 9. Other ways to save
 #
@@ -864,7 +857,12 @@ for kind in get_args(AttentionKind):
           f"{scores_of(kind, 256, (32, 16, 16)):>28,}  {found[name]:.2f}")
 
 # %% [markdown]
-# @@KINDTEXT@@
+# Here the passage comes last. The task is made for the grids: what a hidden code repeats stands on its own time axis,
+# where axial attention looks at once. Through latents a model must learn to write down each place, and to find it
+# again. A full decoder does no better: masks have nothing to tell each other here.
+#
+# The count for a long clip says what the passage is for. Axial attention has fewer scores still, but all 8,192 tokens
+# go through each of its layers; in MeBT's encoder only the latents do.
 #
 # The paper's own numbers, on Sky Time-lapse at 128 x 128 (FVD, and memory in training):
 #

@@ -81,7 +81,6 @@ def _places_cases(draw):
         places[:1].expand(len(hidden), -1) for places in masking.places_of(hidden)),
     "the places of each are in order": _split(_descending),
     "clips that hide different numbers are refused": _any_counts,
-    "True is what is hidden": lambda hidden: masking.places_of(~hidden),
 }, cases=_places_cases)
 def _(fn, expect):
     hidden = torch.tensor([[0, 1, 0, 0, 1], [1, 0, 0, 1, 0]]).bool()
@@ -91,9 +90,7 @@ def _(fn, expect):
     context, masked = answer
     expect(context.dtype == masked.dtype == torch.int64, "places are int64, not a mask", look_at="argsort, or nonzero")
     expect(context.shape != (2, 2) or masked.shape != (2, 3) or {*masked[0].tolist()} == {1, 4},
-           "the context comes first", look_at="(context, hidden)" if {*context[0].tolist()} == {1, 4} else "~hidden")
-    lone = fn(torch.tensor([[True, False, False]]))
-    expect({*lone[0][0].tolist()} != {0}, "True is what is hidden", look_at="False sorts before True")
+           "the context comes first", look_at="(context, hidden); True is what is hidden")
     expect(context[1].tolist() != context[0].tolist(), "each clip has places of its own", look_at="axis 1")
     expect([*context[0].tolist(), *masked[0].tolist()] == [0, 2, 3, 1, 4], "the places of each are in order",
            look_at="stable=True")
@@ -252,8 +249,8 @@ def _decoder(masks_turn=lambda i, n: (n - i) % 2 == 0, of_masks=None, of_latents
 
 
 DECODER_WRONG = {
-    "the last layer is the masks'": _decoder(masks_turn=lambda i, n: (n - i) % 2 == 1),
     "with an odd number of layers the masks begin": _decoder(masks_turn=lambda i, n: i % 2 == 0),
+    "the last layer is the masks'": _decoder(masks_turn=lambda i, n: (n - i) % 2 == 1),
     "the latents look at the latents, too": _decoder(of_latents=lambda latents, masks: masks),
     "the latents look at the masks, too": _decoder(of_latents=lambda latents, masks: latents),
     "the masks look at the latents alone": _decoder(of_masks=lambda latents, masks: torch.cat([latents, masks], 1)),
