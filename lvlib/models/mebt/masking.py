@@ -10,8 +10,8 @@ from torch import Tensor
 
 def hide_smallest(scores: Tensor, count: int) -> Tensor:
     """Hides the `count` places of each clip with the smallest scores: (b, n) -> bool (b, n), True
-    where hidden."""
-    places = scores.argsort(1)[:, :count]
+    where hidden; of equal ones the first."""
+    places = scores.argsort(dim=1, stable=True)[:, :count]
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, places, True)
 
 
