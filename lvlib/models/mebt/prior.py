@@ -128,9 +128,12 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
     (t, h, w) = latents.shape
     codes = torch.zeros(n, t, h, w, dtype=torch.int64)
     hidden = torch.ones(n, t, h, w, dtype=torch.bool)
+    if given is None and places is not None:
+        raise ValueError(f"places {places} are of given codes: give them, too")
     if given is not None:
         places = list(range(given.shape[1])) if places is None else places
-        if list(given.shape[2:]) != [h, w] or given.shape[1] != len(places) or len(places) >= t:
+        fits = given.shape[1:] == (len(places), h, w) and 0 < len(places) < t
+        if not fits:
             raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {h}, {w}), one "
                              f"latent frame for each place, not {tuple(given.shape)}")
         if sorted(set(places)) != sorted(places) or min(places) < 0 or max(places) >= t:
