@@ -73,6 +73,17 @@ def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Ten
     return places, torch.cat(drawn).view(places.shape), torch.cat(log_probs).view(places.shape)
 
 
+def accept(codes: Tensor, hidden: Tensor, places: Tensor, drawn: Tensor,
+           accepted: Tensor) -> tuple[Tensor, Tensor]:
+    """(codes, hidden), int64 and bool (b, n), after some draws are accepted: new tensors.
+
+    places: the hidden places of each clip, int64 (b, m), all different. drawn, accepted: int64 and
+    bool (b, m): what was drawn for each, and whether it stays. Other codes do not change.
+    """
+    kept = torch.where(accepted, drawn, codes.gather(1, places))
+    return codes.scatter(1, places, kept), hidden.scatter(1, places, ~accepted)
+
+
 def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTSampling,
           told: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Fills the hidden places of codes (b, n): after each pass (codes, what is still hidden), new
@@ -91,9 +102,7 @@ def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTS
                                                sampling.top_k)
         noise = sampling.noise * (1 - i / len(counts))
         accepted = most_certain(log_probs, torch.rand_like(log_probs), count, noise)
-        kept = torch.where(accepted, drawn, codes.gather(1, places))
-        codes = codes.scatter(1, places, kept)
-        hidden = hidden.scatter(1, places, ~accepted)
+        codes, hidden = accept(codes, hidden, places, drawn, accepted)
         yield codes, hidden
 
 

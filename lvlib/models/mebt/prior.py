@@ -28,8 +28,8 @@ from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, Vide
 BOUND_DRAWS = 8  # shares of hidden codes, from few to all, that `scores` looks at
 
 
-class MeBT(nn.Module):
-    """A prior over the codes of clips that fills any hidden ones. Section 3."""
+class MaskedCodes(nn.Module):
+    """A transformer that fills hidden codes of clips, and how it learns. Section 3."""
 
     def __init__(self, config: "MeBTConfig", latents: LatentSpec, video_shape: VideoShape):
         super().__init__()
@@ -73,6 +73,10 @@ class MeBT(nn.Module):
         config, frames = self.config, self.spec.shape[0]
         probs = interval_probs(config.curriculum, frames, step, config.alpha, config.beta)
         return random.choices(range(1, frames + 1), probs.tolist())[0]
+
+
+class MeBT(MaskedCodes):
+    """A prior over the codes of clips that fills any hidden ones. Section 3."""
 
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
@@ -132,8 +136,7 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
         raise ValueError(f"places {places} are of given codes: give them, too")
     if given is not None:
         places = list(range(given.shape[1])) if places is None else places
-        fits = given.shape[1:] == (len(places), h, w) and 0 < len(places) < t
-        if not fits:
+        if given.shape[1:] != (len(places), h, w) or not 0 < len(places) < t:
             raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {h}, {w}), one "
                              f"latent frame for each place, not {tuple(given.shape)}")
         if sorted(set(places)) != sorted(places) or min(places) < 0 or max(places) >= t:
