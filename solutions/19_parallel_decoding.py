@@ -13,8 +13,8 @@
 # keeps some of the guesses, and asks again. With the same few lines it goes on from first frames, fills the middle of a
 # clip, or invents all of it.
 #
-# **Why it matters.** The priors of notebooks 09 and 15 write one code after another: 256 passes for a clip of 16 frames,
-# each waiting for the one before. Here the number of passes is yours to choose, and no code has to be written first.
+# **Why it matters.** The priors of notebooks 09 and 15 write one code after another: 256 passes for a clip, each
+# waiting for the one before. Here you choose the number of passes, and no code has to be written first.
 #
 # Below, `mebt-course` writes a 3 in 16 passes. What is still hidden is grey.
 
@@ -84,7 +84,6 @@ show(strip(torch.cat([veiled(*states[i - 1]) for i in after]), frames=16,
 # hidden in training) and notebook 15, whose autoencoder makes the codes: 4 latent frames of 8 x 8, each one of 256.
 #
 # ## 1. Why not in one pass?
-#
 # The transformer gives each hidden code its own probabilities, given what is seen, eq. (3). It does not say which codes
 # go *together*. Take clips of two codes that are always equal, with four values, each as likely. A tiny MeBT learns
 # them. Then we draw both codes in one pass, and in two:
@@ -106,38 +105,19 @@ if profile != "smoke":
 
 # %% [markdown]
 # In one pass the model is right about each code, and the clip is wrong three times in four. In two passes the second
-# code knows the first. A video has 256 codes that know of each other: as many passes as codes would be exact, one is
-# cheap, and everything between is a bargain. So how many codes should a pass accept?
+# code knows the first. As many passes as codes would be exact, one is cheap. How many codes should a pass accept?
 #
 # ## 2. The schedule
+# MeBT takes a function gamma that falls from 1 to 0: the share that is still hidden after a share of the passes. In
+# step s = 0, ..., S - 1 the paper accepts the likeliest N_s = N - ceil(gamma(s/S) N). Two things do not fit as printed:
+# N_s is the number that is *there* after the step, not what it adds; and with s/S the first step accepts none, while
+# after the last some are still hidden. With (s + 1)/S both ends are right.
 #
-# MeBT takes a function gamma that falls from 1 to 0: the share that is still hidden after a share of the passes. The
-# paper accepts, in step s = 0, ..., S - 1, the likeliest N_s = N - ceil(gamma(s/S) N). Two things do not fit as printed.
-# N_s is the number that is *there* after the step, not what the step adds. And with s/S the first step accepts none,
-# while after the last some are still hidden. With (s + 1)/S both ends are right:
-
-# %%
-def there_after(n: int, steps: int, shift: int) -> list[int]:
-    """N_s of gamma((s + shift) / steps), a cosine, for each step: how many of n codes are there."""
-    return [n - math.ceil(math.cos(math.pi / 2 * (s + shift) / steps) * n - 1e-9)
-            for s in range(steps)]
-
-
-printed, shifted = (there_after(spec.tokens, 8, shift) for shift in (0, 1))
-print(f"gamma(s/S), as printed: {printed}")
-print(f"gamma((s + 1)/S):       {shifted}")
-assert printed[0] == 0 and printed[-1] < shifted[-1] == spec.tokens
-
-# %% [markdown]
 # ### Exercise 19.1 · how many codes a pass accepts (about 15 min)
-# From the totals to what each pass adds. Two ends need care. A pass must accept at least one code: where the totals
-# leave it none, it takes the next one all the same, and the following ones have fewer. And so many must be left that
-# each later pass gets one.
+# From the totals to what each pass adds, at least one code each.
 #
-# <details><summary>Hint</summary>After pass s at least s + 1 codes are there, and at most n less one for each pass to
-# come. Clamp the totals, then take differences. The cosine of a right angle is not quite 0 in floating point: set the
-# last total yourself.</details>
-# <details><summary>The call</summary><code>min(max(count, s + 1), n - steps + s + 1)</code>.</details>
+# <details><summary>Hint</summary>Totals, then their differences. The cosine of a right angle is not quite 0 in floating
+# point: set the last total yourself.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.schedule"]
 """How many codes a step of parallel decoding accepts, and which. MeBT, section 3.3."""
@@ -165,16 +145,16 @@ def still_hidden(schedule: Schedule, progress: float) -> float:
 def fill_counts(schedule: Schedule, steps: int, n: int) -> list[int]:
     """How many of n codes each step accepts: at least 1 each, n in all.
 
-    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there; at least s + 1, and at
-    most n less one for each step to come. The paper has s / steps, with which the first step would
-    accept none, and the last would leave some. Raises ValueError unless 1 <= steps <= n.
+    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there, but at least s + 1. The
+    paper has s / steps, with which the first step would accept none, and the last would leave some.
+    Raises ValueError unless 1 <= steps <= n.
     """
     if not 1 <= steps <= n:
         raise ValueError(f"steps must be 1 to {n}, the codes that are hidden, not {steps}")
     ### BEGIN SOLUTION
     there = [n - math.ceil(still_hidden(schedule, (s + 1) / steps) * n) for s in range(steps)]
     there[-1] = n  # the cosine of a right angle is not quite 0
-    there = [min(max(count, s + 1), n - steps + s + 1) for s, count in enumerate(there)]
+    there = [max(count, s + 1) for s, count in enumerate(there)]
     return [after - before for before, after in zip([0, *there], there, strict=False)]
     ### END SOLUTION
 
@@ -188,26 +168,24 @@ show(curves({name: dict(enumerate(line, 1)) for name, line in counts.items()}, x
             ylabel="codes accepted", title="256 codes in 16 passes"),
      alt="Codes accepted by each of 16 passes. Linear: 16 each. Cosine and square: few at first, "
          "about 25 to 31 in the last.")
-for name, line in counts.items():
-    print(f"{name:<7} {line}")
+printed = [256 - math.ceil(still_hidden("cosine", s / 8) * 256) for s in range(8)]
+totals = [sum(fill_counts("cosine", 8, 256)[:s + 1]) for s in range(8)]
+print(f"there after each of 8 passes, as printed: {printed}\n{'with s + 1:':>41} {totals}")
+assert printed[0] == 0 and printed[-1] < totals[-1] == 256
 
 # %% [markdown]
-# In training the share that is hidden is drawn evenly. For drawing, the official code takes the cosine: careful while
-# nearly nothing is known, and bold at the end, when most codes follow from the others.
+# The official code takes the cosine: careful while nearly nothing is known, and bold at the end, when most codes follow
+# from the others.
 #
 # ## 3. Which codes
-#
-# The model draws a code at *every* hidden place, and only some of these draws are accepted. The paper takes the likeliest
-# ones. The official code adds noise to the log-probability of each, four times as much at first as would make the choice
-# a fair lottery, and less with every pass until none is left. **Gumbel noise** is what makes a lottery of a comparison:
-# of log p + Gumbel noise the largest is a draw from p.
+# The model draws a code at *every* hidden place, and some of these draws are accepted. The paper takes the likeliest.
+# The official code adds noise to the log-probability of each, much at first, and less with every pass until none is
+# left. **Gumbel noise** makes a lottery of a comparison: of log p + Gumbel noise the largest is a draw from p.
 #
 # ### Exercise 19.2 · the most certain (about 10 min)
 #
 # <details><summary>Hint</summary>Gumbel noise is -log(-log u) of an even random number u. With u = 0 it is minus
-# infinity, and 0 times that is no number: keep u a little above 0.</details>
-# <details><summary>The call</summary><code>hide_smallest(scores, count)</code> of notebook 18 marks the smallest; so
-# does <code>topk</code> with the largest.</details>
+# infinity, and 0 times that is no number. <code>hide_smallest</code> of notebook 18 marks the smallest.</details>
 
 # %% tags=["exercise", "ex-19.2", "export:models.mebt.schedule"]
 def most_certain(log_probs: Tensor, uniform: Tensor, count: int, noise: float) -> Tensor:
@@ -227,26 +205,21 @@ def most_certain(log_probs: Tensor, uniform: Tensor, count: int, noise: float) -
 most_certain = check("19.2", most_certain)
 
 # %%
-torch.manual_seed(0)
-probs = torch.tensor([0.6, 0.3, 0.1])
+log_probs = torch.tensor([0.6, 0.3, 0.1]).log().expand(4000, 3)
 for noise in (0.0, 1.0, 4.0, 100.0):
-    first = most_certain(probs.log().expand(4000, 3), torch.rand(4000, 3), 1, noise).float().mean(0)
-    print(f"noise {noise:>5}: of draws with p = 0.6, 0.3, 0.1 accepted first: "
-          + ", ".join(f"{share:.0%}" for share in first.tolist()))
+    first = most_certain(log_probs, torch.rand(4000, 3), 1, noise).float().mean(0)
+    print(f"noise {noise:>5}, p 0.6, 0.3, 0.1: first in", [f"{s:.0%}" for s in first.tolist()])
 
 # %% [markdown]
-# Without noise it is always the same place, noise 1 is the lottery, and with much noise chance decides. Why would anyone
-# want that? What a model of video is most certain of is *background*: black, here. Section 4 measures what the noise
-# does to our clips.
+# Without noise it is always the same place, noise 1 is the lottery, and with much noise chance decides. Why would
+# anyone want that? What a model of video is most certain of is often *background*: black, here. Section 4 measures.
 #
 # ## 4. The draft
-#
-# A pass then takes four steps: draw at all hidden places, choose, write down, go on. How to draw is a dataclass (folded).
+# A pass draws at all hidden places, chooses, and writes down. How to draw is a dataclass (folded).
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.decoding"]
 """Filling hidden codes in parallel: a draft, then revision. MeBT, section 3.3."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -288,13 +261,11 @@ class MeBTSampling:
     def __post_init__(self):
         check_numbers(self, "steps", "revise_parts", least=1)
         check_numbers(self, "noise", "one_by_one", "revise_rounds", least=0)
+        check_numbers(self, "revise_temperature", least=1e-6)
         check_choice(self, "schedule", get_args(Schedule))
         if self.top_k is not None:
             check_numbers(self, "top_k", least=1)
         check_temperature(self.temperature)
-        if not 1e-6 <= self.revise_temperature < math.inf:
-            raise ValueError("revise_temperature must be at least 1e-6 and finite, not "
-                             f"{self.revise_temperature}")
 
 # %% tags=["export:models.mebt.decoding"]
 def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Tensor | None,
@@ -318,15 +289,11 @@ def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Ten
     return places, torch.cat(drawn).view(places.shape), torch.cat(log_probs).view(places.shape)
 
 # %% [markdown]
-# The draws belong to *hidden places*, and a clip's third draw may be for its place 17. Writing them down is where such
-# code goes wrong.
-#
 # ### Exercise 19.3 · write down what is accepted (about 10 min)
+# The draws belong to *hidden places*: a clip's third draw may be for its place 17.
 #
-# <details><summary>Hint</summary>Two tables of m entries say what becomes of the m places: the draw or what stood
-# there, and hidden or not. Then put each table in at its places. Do not write into what you were given.</details>
-# <details><summary>The call</summary><code>codes.gather(1, places)</code> is what stood there;
-# <code>torch.where</code>; <code>codes.scatter(1, places, ...)</code> gives a new tensor.</details>
+# <details><summary>The call</summary><code>codes.gather(1, places)</code> is what stood there; <code>torch.where</code>;
+# <code>codes.scatter(1, places, ...)</code> gives a new tensor.</details>
 
 # %% tags=["exercise", "ex-19.3", "export:models.mebt.decoding"]
 def accept(codes: Tensor, hidden: Tensor, places: Tensor, drawn: Tensor,
@@ -366,27 +333,24 @@ def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTS
         codes, hidden = accept(codes, hidden, places, drawn, accepted)
         yield codes, hidden
 
-# %% [markdown]
-# Where does a draft begin? A map for each latent frame, 8 x 8 codes, blue where still hidden: with the noise of the
-# official code, and with none.
-
 # %%
 watched = {noise: passes_of(MeBTSampling(steps=8, noise=noise), label=5) for noise in (4.0, 0.0)}
 for noise, steps in watched.items():
     grids = {f"pass {i}, frame {frame}": steps[i - 1][1].view(spec.shape)[frame]
-             for i in (3, 5, 7) for frame in range(4)}
-    print(f"noise {noise}: passes 3, 5 and 7")
-    show(maps(grids, columns=4), alt=f"With noise {noise}, after passes 3, 5 and 7 of 8, for each of "
+             for i in (3, 6) for frame in range(4)}
+    show(maps(grids, columns=4), alt=f"With noise {noise}, after passes 3 and 6 of 8, for each of "
          "four latent frames: blue where codes are still hidden, white where they are there.")
     share = [(steps[i][0][0] == black[0])[~steps[i][1][0]].float().mean() for i in (2, 7)]
-    print(f"codes of black among those there: {share[0]:.0%} after pass 3, {share[1]:.0%} at last")
+    print(f"above, noise {noise}: codes of black are {share[0]:.0%} of those there after pass 3, "
+          f"{share[1]:.0%} of all at last")
 
 # %% [markdown]
-# Codes of black are the codes of an empty clip. We count below what they tell. First the question of the price: passes
-# against quality. Clips of all ten digits, of each number of passes, and of the prior of notebook 15 on the same codes.
-# **right**: the share of frames in which a small classifier reads the digit that was asked for. **distance**: the
-# Frechet distance in the features of the course's video network (notebook 12), of so few clips far too large for all
-# alike, so that it compares them and no more. **differ**: the share of codes in which two clips of the same digit differ.
+# A map for each latent frame, blue where still hidden. Where does a draft begin, with the official noise and with none?
+#
+# Now passes against quality: clips of all ten digits, with each number of passes, and by the prior of notebook 15, on
+# the same codes. **right**: the share of frames in which a small classifier reads the digit that was asked for.
+# **distance**: the Frechet distance in the features of the course's video network (notebook 12); of so few clips it is
+# far too large, for all alike. **differ**: the share of codes in which two clips of a digit differ.
 
 # %%
 classifier = train_digit_classifier(20, steps={"smoke": 3, "course": 400}[profile])
@@ -405,94 +369,70 @@ def judged(video: Tensor, labels: Tensor) -> tuple[float, float]:
     return right, float(frechet_distance(true_moments, moments_of(network.look(video).features)))
 
 
-def report(name: str, codes: Tensor, seconds: float) -> tuple[float, float, float]:
-    """Prints and returns right, distance and differ of codes for `wishes`."""
+def trial(name: str, model, sampling: MeBTSampling | None = None) -> tuple[float, float]:
+    """Writes a clip for each wish; prints all that is asked, returns right and distance."""
+    torch.manual_seed(0)
+    start = time.process_time()
+    codes = model.sample(len(wishes), {"label": wishes}, sampling=sampling)
+    seconds, rounds = time.process_time() - start, codes.unflatten(0, (-1, 10))
     right, distance = judged(autoencoder.decode(codes), wishes)
-    rounds = codes.unflatten(0, (-1, 10))
     differ = (rounds[1:] != rounds[:-1]).float().mean().item()
     print(f"{name:<22} {right:>6.0%} {distance:>9.1f} {differ:>7.0%} {seconds:>9.1f}")
-    return right, distance, differ
+    return right, distance
 
 
-def written(model, n: int, sampling=None, seed: int = 0) -> tuple[Tensor, float]:
-    """Codes of the first n wishes, and the CPU seconds that they took."""
-    torch.manual_seed(seed)
-    start = time.process_time()
-    codes = model.sample(n, {"label": wishes[:n]}, sampling=sampling)
-    return codes, time.process_time() - start
-
-
-mine, rebuilt = real[:10 * each], autoencoder.decode(autoencoder.encode(real[:10 * each]))
-for name, video in {"other true clips": mine, "rebuilt": rebuilt}.items():
+mine, row = real[:10 * each], load_pipeline("tats-course").prior
+for name, video in {"true clips": mine, "rebuilt": autoencoder.decode(autoencoder.encode(mine))}.items():
     right, distance = judged(video, real_labels[:10 * each])
     print(f"{name:<22} {right:>6.0%} {distance:>9.1f}")
+chosen = {"smoke": (1, 2), "course": (1, 2, 4, 8, 16, 32)}[profile]
+print(f"{'':<22} {'right':>6} {'distance':>9} {'differ':>7} CPU seconds")
+made = {steps: trial(f"passes: {steps}", prior, MeBTSampling(steps=steps)) for steps in chosen}
+one_by_one = trial("one by one: 256", row)
 
 # %%
-chosen = {"smoke": (1, 2), "course": (1, 2, 4, 8, 16, 32)}[profile]
-made, alone = {}, {}
-print(f"{'':<22} {'right':>6} {'distance':>9} {'differ':>7} CPU seconds")
-for steps in chosen:
-    codes, seconds = written(prior, len(wishes), MeBTSampling(steps=steps))
-    made[steps] = report(f"{steps} pass{'es' * (steps > 1)}", codes, seconds)
-    alone[steps] = written(prior, 1, MeBTSampling(steps=steps))[1]
-row = load_pipeline("tats-course").prior
-codes, seconds = written(row, len(wishes))
-one_after_another = report("one by one, 256 passes", codes, seconds)
-print("one clip alone, CPU seconds: " + ", ".join(f"{s} passes {t:.2f}" for s, t in alone.items())
-      + f"; one by one {written(row, 1)[1]:.2f}")
-
-# %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
+for name, model, sampling in (("16 passes", prior, MeBTSampling(steps=16)), ("256", row, None)):
+    start = time.process_time()
+    model.sample(1, {"label": wishes[:1]}, sampling=sampling)
+    print(f"one clip alone, {name}: {time.process_time() - start:.2f} CPU seconds")
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.4))
 for ax, i, name in zip(axes, (0, 1), ("right", "distance"), strict=True):
-    ax.plot(list(made), [made[steps][i] for steps in made], "o-", label="MeBT")
-    ax.axhline(one_after_another[i], color="C1", ls="--", label="one by one, 256 passes")
-    ax.set(xscale="log", xlabel="passes", ylabel=name)
-    ax.set_xticks(list(made), list(map(str, made)))
-axes[0].legend()
+    ax.plot(list(map(str, made)), [scores[i] for scores in made.values()], "o-")
+    ax.axhline(one_by_one[i], color="C1", ls="--")
+    ax.set(xlabel="passes (dashed: one by one)", ylabel=name)
 show(fig, alt="Against the number of passes, 1 to 32: the share of frames read as the digit that was "
               "asked for, and the Frechet distance; dashed, those of one code after another.")
 
 # %% [markdown]
-# Mind what is compared. The two models have learned from the same codes, but not for equally long, and 30 clips are few.
-# The time is a plain count: a pass of MeBT goes through all hidden codes, so 16 passes read the clip many times over,
-# while the cache of notebook 10 computes each place once. One clip alone gains from few passes; in a batch on one CPU
-# core the cache can be the cheaper way. A GPU has room for a whole clip in one pass, and there the waiting counts: the
-# paper's Table 1 has 1.10 seconds against 14.3 for TATS (a batch of 4, Sky Time-lapse).
+# The two models learned from the same codes, but not for equally long, and 30 clips are few. As to time: a pass of MeBT
+# goes through all codes, while a cache (notebook 10) computes each place once. So one clip alone gains from few passes,
+# and in a batch on one CPU core the cache can be cheaper. On a GPU a pass has room for the whole clip, and it is the
+# waiting that counts: 1.10 seconds against TATS's 14.3 in Table 1 (Sky Time-lapse, a batch of 4).
 #
-# And the noise?
+# And the noise? Of the row with 8 passes above it is 4.
 
 # %%
 for noise in {"smoke": (0.0,), "course": (0.0, 1.0, 16.0)}[profile]:
-    codes, seconds = written(prior, len(wishes), MeBTSampling(steps=chosen[-1] // 4 or 1, noise=noise))
-    shade = (codes.flatten(1) == black).float().mean()
-    report(f"noise {noise}", codes, seconds)
-    print(f"{'':<22} {shade:.0%} of codes are those of black")
+    trial(f"8 passes, noise {noise}", prior, MeBTSampling(steps=8, noise=noise))
 
 # %% [markdown]
-# The rows are of as many passes as the row above with a quarter of the most, whose noise is 4. Compare *right* and
-# *distance* with *differ*: what the noise costs in the one, and gains in the other.
-#
 # ## 5. Revision
-#
-# A draft never takes back. A code that was accepted in pass 2, from nothing but the label, stays, whatever comes around
-# it. So MeBT adds a second phase, after Lee et al. (2022): divide all codes at random into R parts, hide one part, draw
-# it anew *given all the others*, and go on with the next. M rounds of it are M times R passes more. The official code
-# draws at a temperature of 0.7.
+# A draft never takes back: a code accepted in pass 2, from nothing but the label, stays, whatever comes around it. So
+# MeBT adds a second phase, after Lee et al. (2022): divide all codes at random into R parts, hide one part, draw it
+# anew *given all the others*, at a temperature of 0.7 (official code), and go on with the next. M rounds are M R
+# passes.
 #
 # ### Exercise 19.4 · parts in turn (about 10 min)
 #
-# <details><summary>Hint</summary>The rank of each place's random number, 0 to m - 1, is a random order. Cut the ranks
-# into R stretches.</details>
-# <details><summary>The call</summary><code>uniform.argsort(1).argsort(1)</code> is the rank;
-# <code>rank * parts // m</code> the part.</details>
+# <details><summary>The call</summary><code>uniform.argsort(1).argsort(1)</code> is the rank.</details>
 
 # %% tags=["exercise", "ex-19.4", "export:models.mebt.schedule"]
 def parts_in_turn(uniform: Tensor, parts: int) -> list[Tensor]:
-    """Divides the places of each clip at random: `parts` of bool (b, m), True at each place in
-    exactly one of them, as large as each other or one larger, and of the same sizes in each clip.
+    """Divides the places of each clip evenly and at random: `parts` of bool (b, m), True at each
+    place in exactly one of them.
 
-    uniform: (b, m), a random number of each place: those with the smallest are part 0, and so on.
-    Raises ValueError unless 1 <= parts <= m.
+    uniform: (b, m), a random number of each place. The one with the r-th smallest of its clip, r
+    from 0 to m - 1, is in part r * parts // m. Raises ValueError unless 1 <= parts <= m.
     """
     m = uniform.shape[1]
     if not 1 <= parts <= m:
@@ -538,45 +478,40 @@ def fill_in(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeB
 drafted, _ = passes_of(MeBTSampling(steps=4), label=3)[-1]
 torch.manual_seed(0)
 with torch.inference_mode():
-    told = prior.told({"label": torch.tensor([3])}, 1)
     revised = [codes for codes, _ in revise(
-        prior.transformer, drafted, torch.ones_like(drafted).bool(),
-        MeBTSampling(revise_rounds=2, revise_parts=2), told)]
-show(strip(torch.cat([autoencoder.decode(codes.view(1, *spec.shape))
-                      for codes in (drafted, revised[1], revised[3])]), frames=16,
-           titles=["draft, 4 passes", "after round 1", "after round 2"]), limit=40_000,
-     alt="Three rows of 16 frames: a draft of a 3, and the same clip after one and after two rounds "
-         "of revision.")
-for i, codes in enumerate(revised):
-    print(f"round {i // 2 + 1}, part {i % 2 + 1}: {(codes != drafted).float().mean():.0%} of codes "
-          "differ from the draft")
+        prior.transformer, drafted, torch.ones_like(drafted).bool(), MeBTSampling(revise_rounds=2),
+        prior.told({"label": torch.tensor([3])}, 1))]
+states = torch.cat([drafted, revised[1], revised[3]]).view(-1, *spec.shape)
+show(strip(autoencoder.decode(states), frames=16, titles=["draft", "after round 1", "round 2"]),
+     alt="Three rows of 16 frames: a draft of a 3 in four passes, and the same clip after one and "
+         "after two rounds of revision.")
+print("codes that differ from the draft after each part: "
+      + ", ".join(f"{(codes != drafted).float().mean():.0%}" for codes in revised))
 
 # %% [markdown]
 # Does it help? A fair rival has as many passes: 8 of draft and 4 of revision, against 12 of draft. Three seeds each.
 
 # %%
-seeds, few = {"smoke": ((0,), 10), "course": ((0, 1, 2), len(wishes))}[profile]
+seeds = {"smoke": (0, 1), "course": (0, 1, 2)}[profile]
 ways = {"draft 8": MeBTSampling(steps=8), "draft 12": MeBTSampling(steps=12),
-        "draft 8, revise 2 x 2": MeBTSampling(steps=8, revise_rounds=2, revise_parts=2)}
+        "draft 8, revise 2 x 2": MeBTSampling(steps=8, revise_rounds=2)}
 for name, sampling in ways.items():
-    scores = torch.tensor([judged(autoencoder.decode(written(prior, few, sampling, seed)[0]),
-                                  wishes[:few]) for seed in seeds])
-    spread = scores.std(0) if len(seeds) > 1 else scores[0] * 0
-    mean = scores.mean(0)
-    print(f"{name:<22} right {mean[0]:.0%} +- {100 * spread[0]:.0f}, distance {mean[1]:.1f} +- "
-          f"{spread[1]:.1f}")
+    scores = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        codes = prior.sample(len(wishes), {"label": wishes}, sampling=sampling)
+        scores.append(judged(autoencoder.decode(codes), wishes))
+    spread, mean = torch.std_mean(torch.tensor(scores), 0)
+    print(f"{name:<22} right {mean[0]:.0%} ± {spread[0]:.0%}, distance {mean[1]:.1f} ± {spread[1]:.1f}")
 
 # %% [markdown]
-# A part is drawn given everything else, the early guesses too, and these are drawn again when their part comes. The
-# draws at 0.7 are also more careful than the draft's. The same seeds and clips, and the spread is over three seeds only:
-# differences within it mean nothing. (The paper says that revision helps consistency and fidelity, and gives no numbers
-# without it.)
+# The spread is that of three seeds: differences within it mean nothing. (The paper says that revision helps consistency
+# and fidelity, and gives no numbers without it.)
 #
 # ## 6. Any part of a clip
-#
-# The transformer never knew an order: it has learned to guess any hidden codes from any others. So what is given is a
-# mask, and nothing else changes: first frames given is *prediction*, first and last frames given is *infilling*, every
-# other one is *interpolation*. Notebook 16 built a model of its own for that.
+# The transformer has learned to guess any hidden codes from any others. So what is given is another mask, and nothing
+# else changes: *prediction* from first frames, *infilling* between first and last, *interpolation* between every other
+# one, for which notebook 16 built a model of its own.
 
 # %%
 torch.manual_seed(0)
@@ -595,9 +530,8 @@ show(strip(torch.cat(list(rows.values())), frames=16, titles=list(rows)), limit=
          "frames each.")
 
 # %% [markdown]
-# How well does it fill the middle? Twenty clips with their first four and last four frames given, of which each end is
-# encoded on its own, so that nothing of the middle leaks into the codes. Beside it what a good editor does without a
-# model: a crossfade; and repeating the last frame before the gap.
+# How well does it fill the middle? Twenty clips, of which the first and last four frames are given. Each end is encoded
+# on its own, so that nothing of the middle is in its codes. Beside it a crossfade, and repeating the frame before.
 
 # %%
 few = {"smoke": 2, "course": 20}[profile]
@@ -605,8 +539,7 @@ clips, labels = real[:few], real_labels[:few]
 ends = torch.cat([clips[:, :, :4], clips[:, :, 12:]], 2)
 torch.manual_seed(0)
 filled = pipeline.generate(few, {"label": labels}, ends, MeBTSampling(steps=16), given_last=4)
-assert torch.equal(filled[:, :, :4], clips[:, :, :4])
-assert torch.equal(filled[:, :, 12:], clips[:, :, 12:])
+assert torch.equal(torch.cat([filled[:, :, :4], filled[:, :, 12:]], 2), ends)
 middle = {"rebuilt from true codes": autoencoder.decode(autoencoder.encode(clips))[:, :, 4:12],
           "filled": filled[:, :, 4:12],
           "crossfade": crossfade(clips[:, :, 3], clips[:, :, 12], 8),
@@ -620,26 +553,21 @@ rows = [video[i] for i in range(2) for video in (clips, filled, faded)]
 show(strip(torch.stack(rows), frames=16, titles=["true", "filled", "crossfade"] * 2), limit=40_000,
      alt="Twice three rows of 16 frames: a true clip, the same with frames 4 to 11 filled in by the "
          "model, and with a crossfade, in which a digit fades out at one place and in at another.")
-show_video(torch.stack(rows[:3]), titles=["true", "filled", "crossfade"],
-           alt="A true clip beside its filled middle and beside a crossfade.")
 
 # %% [markdown]
 # On the command line it is `lvlib sample RUN --given CLIP --given-frames 4 --given-last 4`.
 #
 # ## 7. From short to long
-#
-# Clips of 128 frames have 8,192 codes at the paper's size. A random share of them hidden means that a visible code is
-# often far away in time, and far codes tell little as long as the model does not even know what neighbours tell. So at
-# step n a training sees a *stretch* of v latent frames, and v grows: v^ is drawn from a normal distribution with mean
-# 1 + n/alpha and deviation beta, eq. (4), and v = min(max(1, ceil(v^)), t).
+# In long clips the codes that are seen are often far away in time, and far codes tell little to a model that does not
+# yet know what neighbours tell. So at step n a training sees a *stretch* of v latent frames, and v grows: v^ is drawn
+# from a normal distribution with mean 1 + n/alpha and deviation beta, eq. (4), and v = min(max(1, ceil(v^)), t).
 #
 # ### Exercise 19.5 · the probability of each length (about 15 min)
-# The other three ways are there.
 #
-# <details><summary>Hint</summary>v^ is rounded up: v = 5 means 4 &lt; v^ &le; 5. What lies below goes to v = 1, all that
-# lies above to the longest. So: the probability that v^ is at most v, for each v, then differences.</details>
-# <details><summary>The call</summary><code>torch.special.ndtr(x)</code> is the probability that a standard normal number
-# is at most x; <code>diff(prepend=...)</code>.</details>
+# <details><summary>Hint</summary>v = 5 means 4 &lt; v^ &le; 5. What lies below 1 goes to v = 1, all that lies above t to t.
+# So: the probability that v^ is at most v, for each v, then differences.</details>
+# <details><summary>The call</summary><code>torch.special.ndtr(x)</code>: that a standard normal number is at most
+# x.</details>
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.curriculum"]
 """How long a stretch of a clip a step of training sees. MeBT, eq. (4)."""
@@ -680,93 +608,82 @@ def interval_probs(curriculum: Curriculum, frames: int, step: int, alpha: float,
 interval_probs = check("19.5", interval_probs)
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6), sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.4), sharey=True)
 for ax, kind in zip(axes, ("gaussian", "renormalised"), strict=True):
     for share in (0, 8, 16, 24, 31):
-        probs = interval_probs(kind, 32, share * 30_000, 30_000, 2.0)
-        ax.plot(range(1, 33), probs, label=f"step {share * 30}K")
+        ax.plot(range(1, 33), interval_probs(kind, 32, share * 30_000, 30_000, 2.0), ".-")
     ax.set(title=kind, xlabel="latent frames", ylabel="probability")
-axes[0].legend(fontsize="small")
-show(fig, alt="Fig. 4: probability of each length at five steps: bells that move from 1 to 32. Left "
-              "the paper's, with peaks of 0.50 at length 1 and 0.69 at 32; right the official code's, "
-              "with 0.33 at both.")
+show(fig, alt="Probability of each length at steps 0, 240K, 480K, 720K and 930K: bells that move from "
+              "1 to 32. Left the paper's, with peaks of 0.50 at length 1 and 0.69 at 32; right the "
+              "official code's, with 0.33 at both.")
 for kind in "gaussian", "renormalised":
     first, last = (interval_probs(kind, 32, n, 30_000, 2.0) for n in (0, 31 * 30_000))
     print(f"{kind:<13} P(v = 1) at step 0: {first[0]:.2f}; P(v = 32) when the mean is there: "
           f"{last[-1]:.2f}")
 
 # %% [markdown]
-# The official code weighs whole numbers by the density and divides by the sum: no truncation, and half as often the whole
-# clip. It has another end, too. It computes the density first, which underflows once the mean is far beyond the
-# clip, and then 0 is divided by 0. Ours never leaves the logarithm:
+# The official code weighs whole numbers by the density and divides by the sum: nothing is truncated, and the whole clip
+# comes half as often. Once the mean is far beyond the clip, the density underflows, and 0 is divided by 0. Ours stays
+# with logarithms:
 
 # %%
-lengths = torch.arange(32, dtype=torch.float64)
-for step in range(0, 4_000_001, 20_000):
-    density = torch.exp(-(step - lengths * 30_000) ** 2 / (2 * 60_000**2))
-    if (density / density.sum()).isnan().any():
-        break
-print(f"official weights: no numbers from step {step:,} on; ours then: "
-      f"P(v = 32) = {interval_probs('renormalised', 32, step, 30_000, 2.0)[-1]:.2f}, at step 10^12: "
-      f"{interval_probs('renormalised', 32, 10**12, 30_000, 2.0)[-1]:.2f}")
-assert 3_000_000 < step < 3_500_000
+means, step = 30_000 * torch.arange(32, dtype=torch.float64), 0
+while torch.exp(-(step - means)**2 / (2 * 60_000**2)).sum() > 0:
+    step += 10_000
+print(f"official weights: all are 0 from step {step:,} on; ours then and at step 10^12: P(v = 32) = "
+      + ", ".join(f"{interval_probs('renormalised', 32, n, 30_000, 2.0)[-1]:.2f}"
+                  for n in (step, 10**12)))
+assert 3_200_000 < step < 3_300_000
 
 # %% [markdown]
-# Does the order of lessons matter? A small task on which it might: clips of 32 frames with one code each. The code goes
-# up or down by one from frame to frame, through eight values in a ring. Two neighbours tell the direction, and with it
-# all the rest; two codes that are far apart tell as much, but to a model that can count. Each way of drawing lengths
-# gets as many steps, and the same weights to begin with. The bound of `scores`, in bits for a whole clip of test data:
+# Does the order of lessons matter? A small task: 32 frames of one code each, which stays from frame to frame, or in one
+# frame of ten is drawn anew from eight. Neighbours tell nearly all. Each way gets as many steps, and the same weights
+# to begin with. The bound of `scores`, in bits for a whole test clip:
 
 # %%
-def ring_clips(n: int, seed: int) -> Tensor:
-    """Codes (n, 32, 1, 1): they start anywhere in a ring of eight, and go up or down."""
+def sticky(n: int, seed: int) -> Tensor:
+    """Codes (n, 32, 1, 1), each as the one before, or in one of ten frames a new one of eight."""
     torch.manual_seed(seed)
-    start, way = torch.randint(8, (n, 1)), 2 * torch.randint(2, (n, 1)) - 1
-    return ((start + way * torch.arange(32)) % 8)[..., None, None]
+    drawn, fresh = torch.randint(8, (n, 32)), torch.rand(n, 32) < 0.1
+    since = (torch.arange(32) * fresh).cummax(1).values  # the frame that a code is from
+    return drawn.gather(1, since)[..., None, None]
 
 
 def learned(kind: str, seed: int) -> float:
     """Bits a test clip after a training with lengths of this kind."""
     torch.manual_seed(seed)
     random.seed(seed)
-    config = MeBTConfig(dim=48, heads=4, hidden=96, encoder_layers=3, decoder_layers=2, bottleneck=8,
+    config = MeBTConfig(dim=32, heads=4, hidden=64, encoder_layers=3, decoder_layers=2, bottleneck=8,
                         curriculum=kind, alpha=lessons / 64)  # all of the clip after half the steps
     model, step = config.build(LatentSpec((32, 1, 1), 8), (1, 32, 8, 8)), iter(range(1, lessons + 1))
-    fit(model, lambda: next(model.losses(ring[torch.randint(len(ring), (32,))], {},
-                                         step=next(step)))[1], lessons, f"{kind} {seed}", rate=3e-3)
+    fit(model, lambda: next(model.losses(learn[torch.randint(4000, (32,))], {},
+                                         step=next(step)))[1], lessons, f"{kind} {seed}", rate=5e-3)
     torch.manual_seed(0)
-    return 32 * model.scores(ring_test, {}, 0)["bits_per_dim"].mean().item()
+    return 32 * model.scores(test, {}, 0)["bits_per_dim"].mean().item()
 
 
-lessons = {"smoke": 2, "course": 300}[profile]
-ring, ring_test = ring_clips(4000, 0), ring_clips(200, 1)
+lessons = {"smoke": 2, "course": 200}[profile]
+learn, test = sticky(4000, 0), sticky(200, 1)
 bits = {kind: torch.tensor([learned(kind, seed) for seed in seeds])
         for kind in ("none", "uniform", "gaussian")}
+fig, ax = plt.subplots(figsize=(4.4, 2.4))
 for kind, values in bits.items():
     print(f"{kind:<9} bits a clip: " + ", ".join(f"{value:.1f}" for value in values.tolist()))
-print("knowing nothing 96.0; knowing the rule 4.0")
-
-# %% jupyter={"source_hidden": true}
-fig, ax = plt.subplots(figsize=(4.4, 2.6))
-for x, values in enumerate(bits.values()):
-    ax.bar(x, values.mean(), color="C0", width=0.6, yerr=values.std() if len(seeds) > 1 else 0)
-    ax.plot([x] * len(values), values, "k.")
+    ax.bar(kind, values.mean(), color="C0", yerr=values.std())
+    ax.plot([kind] * len(values), values, "k.")
 ax.set(ylabel="bits a clip", title=f"after {lessons} steps")
-ax.set_xticks(range(len(bits)), list(bits))
+print("knowing nothing 96.0; knowing the rule 23.9")
 show(fig, alt="Bits a clip after equal numbers of steps, three seeds each as dots, with the standard "
               "deviation: none, uniform, gaussian.")
 
 # %% [markdown]
-# Few steps, three seeds and a made-up task: this shows that the lengths matter, and no more. Equal steps are not equal
-# work, either: a short stretch is cheaper. In the paper's Table 4, on 128 frames of Sky Time-lapse, FVD is 276 +- 10.9
-# with no curriculum, 253 +- 4.6 with uniform lengths and 239 +- 3.6 with eq. (4).
-
-# %% [markdown]
-# ## 8. The prior
+# CURRICULUM_SEEN In the paper's Table 4, with 128 frames of Sky Time-lapse, FVD is 276 +- 10.9 without a curriculum,
+# 253 +- 4.6 with uniform lengths, 239 +- 3.6 with (4).
 #
-# All of it as a stage that `lvlib train` and `lvlib sample` know, folded: what trains it, and then what it can do.
-# `scores` is a **bound** in bits a code: of codes in a random order, each predicted from those before it. The mean over
-# all orders is the mean over all shares of hidden codes, and eight of these are looked at.
+# ## 8. The prior
+# All of it as a stage that `lvlib train` and `lvlib sample` know. `scores` is a **bound** in bits a code: of codes in a
+# random order, each predicted from those before it. The mean over all orders is that over all shares of hidden codes,
+# of which eight are looked at.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.prior"]
 """MeBT's prior: masked codes of clips, short to long. MeBT, section 3.3."""
@@ -780,14 +697,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.common.checks import (
-    check_choice,
-    check_codes,
-    check_given_latents,
-    check_latent_frames,
-    check_numbers,
-    check_shape,
-)
+from lvlib.models.common import checks
 from lvlib.models.common.conditioning import Conditioner, condition_tensors
 from lvlib.models.mebt.curriculum import Curriculum, interval_probs
 from lvlib.models.mebt.decoding import MeBTSampling, fill_in
@@ -828,7 +738,7 @@ class MaskedCodes(nn.Module):
         """Mean nats of the hidden codes, section 3.3: codes int64 (b, t, h, w), of which a stretch
         of latent frames is looked at, as long as the curriculum says; in eval mode, all of them.
         Raises ValueError for another shape, or condition."""
-        check_shape(latents, self.spec)
+        checks.check_shape(latents, self.spec)
         t, h, w = self.spec.shape
         frames = self.interval(step) if self.training else t
         first = random.randrange(t - frames + 1) * h * w
@@ -856,22 +766,20 @@ class MeBT(MaskedCodes):
         `given_latents` frames given. Of codes that come in a random order each is predicted from
         those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
         torch's global random numbers. Raises ValueError for what does not fit."""
-        check_given_latents(given_latents, 0, self.spec)
-        check_shape(latents, self.spec)
-        check_codes(latents, self.spec)
+        checks.check_given_latents(given_latents, 0, self.spec)
+        checks.check_shape(latents, self.spec)
+        checks.check_codes(latents, self.spec)
         b, given = len(latents), given_latents * self.spec.tokens // self.spec.shape[0]
         n, told = self.spec.tokens - given, self.told(condition, b)
         start = torch.arange(given, device=latents.device).expand(b, -1)
         shift = torch.rand(()).item()
-        bits = []
+        nats = []
         for i in range(BOUND_DRAWS):
             count = max(math.ceil((i + shift) / BOUND_DRAWS * n), 1)
-            places = random_split(b, n, count, latents.device)
-            context, masked = (part + given for part in places)
-            nats = self.transformer.nats(latents.flatten(1), torch.cat([start, context], 1), masked,
-                                         told)
-            bits.append(nats.mean(1) / math.log(2))
-        return {"bits_per_dim": torch.stack(bits).mean(0)}
+            context, masked = (part + given for part in random_split(b, n, count, latents.device))
+            seen = torch.cat([start, context], 1)
+            nats.append(self.transformer.nats(latents.flatten(1), seen, masked, told).mean(1))
+        return {"bits_per_dim": torch.stack(nats).mean(0) / math.log(2)}
 
     @torch.no_grad()
     def sample(self, n: int, condition: Condition, given: Tensor | None = None,
@@ -883,7 +791,7 @@ class MeBT(MaskedCodes):
         which ones they are, 0 to t - 1; None for the first. Raises ValueError for what does not
         fit.
         """
-        check_latent_frames(latent_frames, self.spec)
+        checks.check_latent_frames(latent_frames, self.spec)
         codes, hidden = begin(self.spec, n, given, places)
         device = self.transformer.mask.device
         training = self.training
@@ -915,7 +823,7 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
         if len(given) not in (1, n):
             raise ValueError(f"give the codes of one clip, or of each of the {n}, not of "
                              f"{len(given)}")
-        check_codes(given, latents)
+        checks.check_codes(given, latents)
         codes[:, places], hidden[:, places] = given.cpu(), False
     return codes.flatten(1), hidden.flatten(1)
 
@@ -942,9 +850,9 @@ class MeBTConfig(TransformerConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_choice(self, "curriculum", get_args(Curriculum))
-        check_numbers(self, "alpha", "beta", above=0)
-        check_numbers(self, "classes", "actions", least=0)
+        checks.check_choice(self, "curriculum", get_args(Curriculum))
+        checks.check_numbers(self, "alpha", "beta", above=0)
+        checks.check_numbers(self, "classes", "actions", least=0)
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The label, and the actions: those that it is told."""
@@ -966,54 +874,43 @@ class MeBTConfig(TransformerConfig):
         return MeBT(self, latents, video_shape)
 
 # %% [markdown]
-# What does the paper measure with it? FVD on Table 1's clips of 16 frames, and Table 2's of 128; lower is better.
+# The paper's FVD, of Tables 1 (16 frames) and 2 (128); lower is better:
 #
 # | | Sky 16 | Taichi 16 | UCF 16 | Sky 128 | Taichi 128 | UCF 128 | seconds for 128 |
 # |---|---|---|---|---|---|---|---|
 # | TATS-base | 132.6 | **94.6** | **420** | 435 | 458 | 1107 | 110 |
-# | TATS-hierarchical | | | | 455 | 803 | 1138 | 127 |
 # | MeBT | **90.4** | 122.7 | 438 | **239** | **399** | **968** | 6.5 to 7.5 |
 #
-# In short clips MeBT **loses** Taichi-HD to TATS, whose codes it shares, by 122.7 to 94.6. On UCF-101 its FVD is within
-# the errors of TATS's, and its inception score better (65.9 against 57.6). Long clips are its strength, and there it
-# has *seen* 128 frames in training and TATS-base 16. Fig. 5 and 7 tell the same over time. The FVD of a window of 16
-# frames, against that of the first window, climbs for models that go on from what they wrote (MoCoGAN-HD, CCVS,
-# TATS-base); for TATS-hierarchical it is a zigzag, up between key frames and down at them; for MeBT, and for DIGAN,
-# which draws each frame of a video directly, it stays near zero. But flat is not good: DIGAN is as bad at the end as
-# at the beginning.
+# In short clips MeBT **loses** Taichi-HD to TATS, whose codes it shares: 122.7 against 94.6. On UCF-101 its FVD is
+# within the errors of TATS's, and its inception score better (65.9, 57.6). Long clips are its strength; there it has
+# *seen* 128 frames in training, and TATS-base 16. Fig. 7 tells it over time, by the FVD of windows of 16 frames against
+# that of the first. It climbs for models that go on from what they wrote (MoCoGAN-HD, CCVS, TATS-base), is a zigzag for
+# TATS-hierarchical, with its key frames, and stays near zero for MeBT and DIGAN. But flat is not good: DIGAN's frames
+# make no sense from the start (Fig. 5).
 #
 # ## 9. What you built
-#
 # | name | what it does | in |
 # |---|---|---|
 # | `fill_counts`, `most_certain`, `parts_in_turn` | how many codes, which, and in what turn | `lvlib.models.mebt.schedule` |
-# | `draw_hidden`, `accept`, `draft` | all codes in a few passes | `lvlib.models.mebt.decoding` |
-# | `revise`, `fill_in`, `MeBTSampling` | second thoughts; both phases; their options | `lvlib.models.mebt.decoding` |
+# | `draw_hidden`, `accept`, `draft`, `revise`, `fill_in` | all codes in a few passes | `lvlib.models.mebt.decoding` |
 # | `interval_probs` | the length of what a step sees | `lvlib.models.mebt.curriculum` |
 # | `MeBT`, `MeBTConfig` | the prior: `losses`, `scores`, `sample` | `lvlib.models.mebt.prior` |
 #
 # ### Scale it up
-# The codes are TATS's. For 128 frames with the curriculum:
+# The codes are TATS's. For 128 frames with the curriculum, and for the middle of a clip of yours:
 #
 # ```
 # lvlib train mebt-sky-128 --autoencoder runs/vqgan --out runs/mebt --data.root SKY --devices 8
-# lvlib sample runs/mebt --n 4 --sampling.top_k 32 --sampling.one_by_one 64 --sampling.revise_rounds 2 --out long.mp4
 # lvlib sample runs/mebt --given CLIP.mp4 --given-frames 16 --given-last 16 --out filled.mp4
 # ```
 #
-# (We have not run it at that size. The passes, S = 32, the 64 single codes before them and the revision, M = R = 2, are
-# the official code's for Sky Time-lapse.)
+# We have not run it at that size. For Sky Time-lapse the official code adds `--sampling.top_k 32`,
+# `--sampling.one_by_one 64` and `--sampling.revise_rounds 2`.
 #
 # ### Questions to think about
 # 1. With S = N passes of one code each, and much noise in the choice, what do you have?
 #    <details><summary>Answer</summary>A model that writes one code after another, each clip in its own random order,
-#    without a cache. It draws from what the bound of <code>scores</code> measures: no independence is assumed.</details>
-# 2. Why does the noise have to fade? <details><summary>Answer</summary>At first nobody knows much, and certainty means
-#    background. Late, a code that the model is unsure of is one that should wait until its neighbours are
-#    there.</details>
-# 3. A code that is given never changes, and a revision would redraw it. Where is that prevented?
-#    <details><summary>Answer</summary><code>revise</code> deals out the places that were hidden at the start and no
-#    others: <code>free</code>.</details>
+#    without a cache. It draws from what the bound of <code>scores</code> measures: nothing is assumed.</details>
 
 # %%
 progress()

@@ -1,7 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/19_parallel_decoding.py.
 """Filling hidden codes in parallel: a draft, then revision. MeBT, section 3.3."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,13 +42,11 @@ class MeBTSampling:
     def __post_init__(self):
         check_numbers(self, "steps", "revise_parts", least=1)
         check_numbers(self, "noise", "one_by_one", "revise_rounds", least=0)
+        check_numbers(self, "revise_temperature", least=1e-6)
         check_choice(self, "schedule", get_args(Schedule))
         if self.top_k is not None:
             check_numbers(self, "top_k", least=1)
         check_temperature(self.temperature)
-        if not 1e-6 <= self.revise_temperature < math.inf:
-            raise ValueError("revise_temperature must be at least 1e-6 and finite, not "
-                             f"{self.revise_temperature}")
 
 
 def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Tensor | None,

@@ -23,15 +23,15 @@ def still_hidden(schedule: Schedule, progress: float) -> float:
 def fill_counts(schedule: Schedule, steps: int, n: int) -> list[int]:
     """How many of n codes each step accepts: at least 1 each, n in all.
 
-    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there; at least s + 1, and at
-    most n less one for each step to come. The paper has s / steps, with which the first step would
-    accept none, and the last would leave some. Raises ValueError unless 1 <= steps <= n.
+    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there, but at least s + 1. The
+    paper has s / steps, with which the first step would accept none, and the last would leave some.
+    Raises ValueError unless 1 <= steps <= n.
     """
     if not 1 <= steps <= n:
         raise ValueError(f"steps must be 1 to {n}, the codes that are hidden, not {steps}")
     there = [n - math.ceil(still_hidden(schedule, (s + 1) / steps) * n) for s in range(steps)]
     there[-1] = n  # the cosine of a right angle is not quite 0
-    there = [min(max(count, s + 1), n - steps + s + 1) for s, count in enumerate(there)]
+    there = [max(count, s + 1) for s, count in enumerate(there)]
     return [after - before for before, after in zip([0, *there], there, strict=False)]
 
 
@@ -48,11 +48,11 @@ def most_certain(log_probs: Tensor, uniform: Tensor, count: int, noise: float) -
 
 
 def parts_in_turn(uniform: Tensor, parts: int) -> list[Tensor]:
-    """Divides the places of each clip at random: `parts` of bool (b, m), True at each place in
-    exactly one of them, as large as each other or one larger, and of the same sizes in each clip.
+    """Divides the places of each clip evenly and at random: `parts` of bool (b, m), True at each
+    place in exactly one of them.
 
-    uniform: (b, m), a random number of each place: those with the smallest are part 0, and so on.
-    Raises ValueError unless 1 <= parts <= m.
+    uniform: (b, m), a random number of each place. The one with the r-th smallest of its clip, r
+    from 0 to m - 1, is in part r * parts // m. Raises ValueError unless 1 <= parts <= m.
     """
     m = uniform.shape[1]
     if not 1 <= parts <= m:

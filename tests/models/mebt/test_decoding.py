@@ -174,7 +174,7 @@ def test_clips_that_hide_different_numbers_are_refused(model):
     ("schedule", "sine", "schedule must be one of cosine, linear, square, not 'sine'"),
     ("temperature", 0.0, "temperature must be at least 1e-6"), ("top_k", 0, "top_k must be at least 1, not 0"),
     ("revise_rounds", -1, "revise_rounds must be at least 0"), ("revise_parts", 0, "revise_parts must be at least 1"),
-    ("revise_temperature", 0.0, "revise_temperature must be at least 1e-6 and finite, not 0.0"),
+    ("revise_temperature", 0.0, "revise_temperature must be at least 1e-06 and finite, not 0.0"),
 ])
 def test_values_that_are_not_allowed_are_refused(field, value, message):
     with pytest.raises(ValueError, match=f"^{message}"):
