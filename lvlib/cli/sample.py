@@ -85,8 +85,8 @@ def parser() -> Parser:
                         "model's size: then each of its first N test clips is continued once")
     parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: as in training, "
                         "or else those of one latent frame)")
-    parser.add_argument("--given-last", type=int, metavar="N", help="of priors that fill any part of a clip: its last N "
-                        "frames are given, too, and what lies between is made (default: 0)")
+    parser.add_argument("--given-last", type=int, metavar="N", help="of priors that fill any part of a clip: its last "
+                        "N frames are given, too, and what lies between is made (default: 0)")
     parser.add_argument("--stride", type=int, help="take every STRIDE-th frame of CLIP (default: as in training)")
     parser.add_argument("--frames", type=int, help="frames of a sample, for priors that make longer clips than those "
                         "they learned from (default: as many)")

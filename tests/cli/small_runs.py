@@ -66,6 +66,7 @@ def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # Small where they are new: all codes would be as likely, whatever the condition.
-            if "heads.out" in name or name in ("out.weight", "transformer.out.weight") or "steer" in name or "to_scale_shift" in name:
+            if name in ("out.weight", "transformer.out.weight") or any(
+                    part in name for part in ("heads.out", "steer", "to_scale_shift")):
                 weight.normal_()
     save_checkpoint(run, Checkpoint(step=5, model=model.state_dict(), ema=None, state={}, metrics={}), keep=1)

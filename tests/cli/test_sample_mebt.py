@@ -94,7 +94,8 @@ def test_from_nothing_too(run, sample):
     (("--given", "CLIP", "--given-frames", 8, "--given-last", 8),
      "must be multiples of 4, 12 or less together, not 8 and 8: the prior's clips have 16 frames, 4 for one latent "
      "frame"),
-    (("--given", "CLIP", "--given-last", 4, "--sampling.steps", 33), "steps and one_by_one must be 32 or less together"),
+    (("--given", "CLIP", "--given-last", 4, "--sampling.steps", 33),
+     "steps and one_by_one must be 32 or less together"),
     (("--given", "CLIP", "--given-last", 4, "--sampling.revise_parts", 33, "--sampling.revise_rounds", 1),
      "revise_parts must be 1 to 32, the codes that are drawn, not 33"),
 ])

@@ -221,7 +221,7 @@ EQUAL: dict[str, dict[str, str]] = {
         "return [after - before for before, after in zip([0, *there], there)]": "the last total is no start",
     },
     "19.2": {
-        f"gumbel = -torch.log(-torch.log{log})": "numbers below 1 stay, and a shift or a tiny change of noise is nothing"
+        f"gumbel = -torch.log(-torch.log{log})": "what is below 1 stays, and a shift of all is nothing"
         for log in ("2(uniform.clamp(1e-20, 1 - 1e-07))", "(uniform.clamp(1e-20))", "(uniform.clamp(2e-20, 1 - 1e-07))",
                     "(uniform.clamp(1e-20, 1 + 1e-07))", "(uniform.clamp(1e-20, 1))",
                     "(uniform.clamp(1e-20, 2 - 1e-07))", "(uniform.clamp(1e-20, 1 - -0.9999999))",

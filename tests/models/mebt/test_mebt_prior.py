@@ -144,7 +144,8 @@ def test_places_without_codes_are_refused():
 
 
 @pytest.mark.parametrize("condition, message", [
-    ({}, "label"), ({"label": torch.tensor([3])}, "label"), ({"label": torch.tensor([1, 2, 0])}, "of one clip, or of each of the 2, not of 3"),
+    ({}, "label"), ({"label": torch.tensor([3])}, "label"),
+    ({"label": torch.tensor([1, 2, 0])}, "of one clip, or of each of the 2, not of 3"),
 ])
 def test_a_condition_that_is_missing_or_does_not_fit_is_refused(condition, message):
     model = prior(classes=3)
