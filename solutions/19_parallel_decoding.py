@@ -403,18 +403,19 @@ show(fig, alt="Against the number of passes, 1 to 32: the share of frames read a
               "for, and the Frechet distance; dashed, those of one code after another.")
 
 # %% [markdown]
-# The two models learned from the same codes, but not for equally long, and 30 clips are few. As to time: a pass of MeBT
-# goes through all codes, while a cache (notebook 10) computes each place once. So one clip alone gains from few passes,
-# and in a batch on one CPU core the cache can be cheaper. On a GPU a pass has room for the whole clip, and it is the
-# waiting that counts: 1.10 seconds against TATS's 14.3 in Table 1 (Sky Time-lapse, a batch of 4).
-#
-# And the noise? Of the row with 8 passes above it is 4.
+# At our size one code after another is ahead, and more passes do not catch up: the two models learned from the same
+# codes, but the guesses of this one are poorer. As to time: a pass of MeBT goes through all codes, while a cache
+# (notebook 10) computes each place once. So one clip alone gains from few passes, and in a batch on one CPU core the
+# cache is cheaper than 16. On a GPU it is the waiting that counts: 1.10 seconds against TATS's 14.3 in Table 1 (Sky
+# Time-lapse, a batch of 4). And the noise? Of the row with 8 passes above it is 4.
 
 # %%
 for noise in {"smoke": (0.0,), "course": (0.0, 1.0, 16.0)}[profile]:
     trial(f"8 passes, noise {noise}", prior, MeBTSampling(steps=8, noise=noise))
 
 # %% [markdown]
+# With less noise two clips of a digit are more alike, and no better.
+#
 # ## 5. Revision
 # A draft never takes back: a code accepted in pass 2, from nothing but the label, stays, whatever comes around it. So
 # MeBT adds a second phase, after Lee et al. (2022): divide all codes at random into R parts, hide one part, draw it
@@ -504,8 +505,7 @@ for name, sampling in ways.items():
     print(f"{name:<22} {mean[0]:.0%} ± {spread[0]:.0%}, distance {mean[1]:.1f} ± {spread[1]:.1f}")
 
 # %% [markdown]
-# Differences within the spread mean nothing. (The paper says that revision helps, and gives no numbers without it.)
-#
+# Differences within the spread mean nothing. (The paper says that it helps, and gives no numbers without it.)
 # ## 6. Any part of a clip
 # The transformer has learned to guess any hidden codes from any others. So what is given is another mask, and nothing
 # else changes: *prediction* from first frames, *infilling* between first and last, *interpolation* between every other
