@@ -1,7 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/19_parallel_decoding.py.
 """Filling hidden codes in parallel: a draft, then revision. MeBT, section 3.3."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,13 +42,11 @@ class MeBTSampling:
     def __post_init__(self):
         check_numbers(self, "steps", "revise_parts", least=1)
         check_numbers(self, "noise", "one_by_one", "revise_rounds", least=0)
+        check_numbers(self, "revise_temperature", least=1e-6)
         check_choice(self, "schedule", get_args(Schedule))
         if self.top_k is not None:
             check_numbers(self, "top_k", least=1)
         check_temperature(self.temperature)
-        if not 1e-6 <= self.revise_temperature < math.inf:
-            raise ValueError("revise_temperature must be at least 1e-6 and finite, not "
-                             f"{self.revise_temperature}")
 
 
 def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Tensor | None,
@@ -73,6 +70,17 @@ def draw_hidden(model: MeBTTransformer, codes: Tensor, hidden: Tensor, told: Ten
     return places, torch.cat(drawn).view(places.shape), torch.cat(log_probs).view(places.shape)
 
 
+def accept(codes: Tensor, hidden: Tensor, places: Tensor, drawn: Tensor,
+           accepted: Tensor) -> tuple[Tensor, Tensor]:
+    """(codes, hidden), int64 and bool (b, n), after some draws are accepted: new tensors.
+
+    places: the hidden places of each clip, int64 (b, m), all different. drawn, accepted: int64 and
+    bool (b, m): what was drawn for each, and whether it stays. Other codes do not change.
+    """
+    kept = torch.where(accepted, drawn, codes.gather(1, places))
+    return codes.scatter(1, places, kept), hidden.scatter(1, places, ~accepted)
+
+
 def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTSampling,
           told: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Fills the hidden places of codes (b, n): after each pass (codes, what is still hidden), new
@@ -91,9 +99,7 @@ def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTS
                                                sampling.top_k)
         noise = sampling.noise * (1 - i / len(counts))
         accepted = most_certain(log_probs, torch.rand_like(log_probs), count, noise)
-        kept = torch.where(accepted, drawn, codes.gather(1, places))
-        codes = codes.scatter(1, places, kept)
-        hidden = hidden.scatter(1, places, ~accepted)
+        codes, hidden = accept(codes, hidden, places, drawn, accepted)
         yield codes, hidden
 
 

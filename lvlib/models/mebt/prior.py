@@ -10,14 +10,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lvlib.models.common.checks import (
-    check_choice,
-    check_codes,
-    check_given_latents,
-    check_latent_frames,
-    check_numbers,
-    check_shape,
-)
+from lvlib.models.common import checks
 from lvlib.models.common.conditioning import Conditioner, condition_tensors
 from lvlib.models.mebt.curriculum import Curriculum, interval_probs
 from lvlib.models.mebt.decoding import MeBTSampling, fill_in
@@ -28,8 +21,8 @@ from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, Vide
 BOUND_DRAWS = 8  # shares of hidden codes, from few to all, that `scores` looks at
 
 
-class MeBT(nn.Module):
-    """A prior over the codes of clips that fills any hidden ones. Section 3."""
+class MaskedCodes(nn.Module):
+    """A transformer that fills hidden codes of clips, and how it learns. Section 3."""
 
     def __init__(self, config: "MeBTConfig", latents: LatentSpec, video_shape: VideoShape):
         super().__init__()
@@ -57,7 +50,7 @@ class MeBT(nn.Module):
         """Mean nats of the hidden codes, section 3.3: codes int64 (b, t, h, w), of which a stretch
         of latent frames is looked at, as long as the curriculum says; in eval mode, all of them.
         Raises ValueError for another shape, or condition."""
-        check_shape(latents, self.spec)
+        checks.check_shape(latents, self.spec)
         t, h, w = self.spec.shape
         frames = self.interval(step) if self.training else t
         first = random.randrange(t - frames + 1) * h * w
@@ -74,6 +67,10 @@ class MeBT(nn.Module):
         probs = interval_probs(config.curriculum, frames, step, config.alpha, config.beta)
         return random.choices(range(1, frames + 1), probs.tolist())[0]
 
+
+class MeBT(MaskedCodes):
+    """A prior over the codes of clips that fills any hidden ones. Section 3."""
+
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
                given_latents: int) -> dict[str, Tensor]:
@@ -81,22 +78,20 @@ class MeBT(nn.Module):
         `given_latents` frames given. Of codes that come in a random order each is predicted from
         those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
         torch's global random numbers. Raises ValueError for what does not fit."""
-        check_given_latents(given_latents, 0, self.spec)
-        check_shape(latents, self.spec)
-        check_codes(latents, self.spec)
+        checks.check_given_latents(given_latents, 0, self.spec)
+        checks.check_shape(latents, self.spec)
+        checks.check_codes(latents, self.spec)
         b, given = len(latents), given_latents * self.spec.tokens // self.spec.shape[0]
         n, told = self.spec.tokens - given, self.told(condition, b)
         start = torch.arange(given, device=latents.device).expand(b, -1)
         shift = torch.rand(()).item()
-        bits = []
+        nats = []
         for i in range(BOUND_DRAWS):
             count = max(math.ceil((i + shift) / BOUND_DRAWS * n), 1)
-            places = random_split(b, n, count, latents.device)
-            context, masked = (part + given for part in places)
-            nats = self.transformer.nats(latents.flatten(1), torch.cat([start, context], 1), masked,
-                                         told)
-            bits.append(nats.mean(1) / math.log(2))
-        return {"bits_per_dim": torch.stack(bits).mean(0)}
+            context, masked = (part + given for part in random_split(b, n, count, latents.device))
+            seen = torch.cat([start, context], 1)
+            nats.append(self.transformer.nats(latents.flatten(1), seen, masked, told).mean(1))
+        return {"bits_per_dim": torch.stack(nats).mean(0) / math.log(2)}
 
     @torch.no_grad()
     def sample(self, n: int, condition: Condition, given: Tensor | None = None,
@@ -108,7 +103,7 @@ class MeBT(nn.Module):
         which ones they are, 0 to t - 1; None for the first. Raises ValueError for what does not
         fit.
         """
-        check_latent_frames(latent_frames, self.spec)
+        checks.check_latent_frames(latent_frames, self.spec)
         codes, hidden = begin(self.spec, n, given, places)
         device = self.transformer.mask.device
         training = self.training
@@ -128,9 +123,11 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
     (t, h, w) = latents.shape
     codes = torch.zeros(n, t, h, w, dtype=torch.int64)
     hidden = torch.ones(n, t, h, w, dtype=torch.bool)
+    if given is None and places is not None:
+        raise ValueError(f"places {places} are of given codes: give them, too")
     if given is not None:
         places = list(range(given.shape[1])) if places is None else places
-        if list(given.shape[2:]) != [h, w] or given.shape[1] != len(places) or len(places) >= t:
+        if given.shape[1:] != (len(places), h, w) or not 0 < len(places) < t:
             raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {h}, {w}), one "
                              f"latent frame for each place, not {tuple(given.shape)}")
         if sorted(set(places)) != sorted(places) or min(places) < 0 or max(places) >= t:
@@ -138,7 +135,7 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
         if len(given) not in (1, n):
             raise ValueError(f"give the codes of one clip, or of each of the {n}, not of "
                              f"{len(given)}")
-        check_codes(given, latents)
+        checks.check_codes(given, latents)
         codes[:, places], hidden[:, places] = given.cpu(), False
     return codes.flatten(1), hidden.flatten(1)
 
@@ -165,9 +162,9 @@ class MeBTConfig(TransformerConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_choice(self, "curriculum", get_args(Curriculum))
-        check_numbers(self, "alpha", "beta", above=0)
-        check_numbers(self, "classes", "actions", least=0)
+        checks.check_choice(self, "curriculum", get_args(Curriculum))
+        checks.check_numbers(self, "alpha", "beta", above=0)
+        checks.check_numbers(self, "classes", "actions", least=0)
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The label, and the actions: those that it is told."""

@@ -23,23 +23,25 @@ def still_hidden(schedule: Schedule, progress: float) -> float:
 def fill_counts(schedule: Schedule, steps: int, n: int) -> list[int]:
     """How many of n codes each step accepts: at least 1 each, n in all.
 
-    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there. The paper has s / steps,
-    with which the first step would accept none, and the last would leave some. Raises ValueError
-    unless 1 <= steps <= n.
+    After step s = 0, 1, ... n - ceil(gamma((s + 1) / steps) n) are there, but at least s + 1. The
+    paper has s / steps, with which the first step would accept none, and the last would leave some.
+    Raises ValueError unless 1 <= steps <= n.
     """
     if not 1 <= steps <= n:
         raise ValueError(f"steps must be 1 to {n}, the codes that are hidden, not {steps}")
     there = [n - math.ceil(still_hidden(schedule, (s + 1) / steps) * n) for s in range(steps)]
     there[-1] = n  # the cosine of a right angle is not quite 0
-    there = [min(max(count, s + 1), n - steps + s + 1) for s, count in enumerate(there)]
+    there = [max(count, s + 1) for s, count in enumerate(there)]
     return [after - before for before, after in zip([0, *there], there, strict=False)]
 
 
 def most_certain(log_probs: Tensor, uniform: Tensor, count: int, noise: float) -> Tensor:
-    """The `count` codes of each clip that are accepted: bool (b, m).
+    """The `count` codes of each clip that are accepted, those with the largest log-probability plus
+    `noise` times Gumbel noise: bool (b, m).
 
-    log_probs (b, m): of the codes that were drawn. noise: how much Gumbel noise, made of uniform
-    (b, m), is added to them; 0 takes the likeliest (section 3.3), the official code ends there.
+    log_probs (b, m): of the codes that were drawn. uniform (b, m): even random numbers in [0, 1),
+    of which the Gumbel noise is made, finite also at 0. A noise of 0 takes the likeliest (section
+    3.3), the official code ends there.
     """
     gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
     return hide_smallest(-(log_probs + noise * gumbel), count)
@@ -47,8 +49,11 @@ def most_certain(log_probs: Tensor, uniform: Tensor, count: int, noise: float) -
 
 def parts_in_turn(uniform: Tensor, parts: int) -> list[Tensor]:
     """Divides the places of each clip evenly and at random: `parts` of bool (b, m), True at each
-    place in exactly one of them. uniform: (b, m), one random number a place. Raises ValueError
-    unless 1 <= parts <= m."""
+    place in exactly one of them.
+
+    uniform: (b, m), a random number of each place. The one with the r-th smallest of its clip, r
+    from 0 to m - 1, is in part r * parts // m. Raises ValueError unless 1 <= parts <= m.
+    """
     m = uniform.shape[1]
     if not 1 <= parts <= m:
         raise ValueError(f"revise_parts must be 1 to {m}, the codes that are drawn, not {parts}")
