@@ -127,6 +127,8 @@ class GivenFrames:
     multiple: int = 1
     default: int = 0
     """Where frames are given and their number is not."""
+    anywhere: bool = False
+    """They may be any latent frames of the clip, not only the first: its `sample` takes `places`."""
 
 
 class Autoencoder(Protocol):
@@ -160,7 +162,8 @@ class Prior(Protocol):
 
     def sample(self, n: int, condition: Condition, given: Tensor | None, sampling: Any,
                latent_frames: int | None = None) -> Tensor:
-        """Latents of n clips.
+        """Latents of n clips. Of a prior whose frames may be given `anywhere` there is one argument more, `places`:
+        which latent frames the given ones are, a list of int; None for the first.
 
         condition: of one clip for all, or of each: (1 or n, ...). The tokens of a text may be those of several, one for
         each stretch of a long sample that is as long as the clips it learned from: (1 or n, stretches, tokens).

@@ -57,7 +57,7 @@ def given_frames_of(config: "Config", requested: int | None) -> int:
     return requested
 
 
-def video_clip(path: Path, config: "Config", stride: int, given_frames: int) -> Clips:
+def video_clip(path: Path, config: "Config", stride: int, given_frames: int, given_last: int) -> Clips:
     """The start of a video, resized as for training. Raises UserError where it cannot be read, or is too short."""
     from lvlib.data import to_video
     from lvlib.data.tensors import as_channels
@@ -65,8 +65,11 @@ def video_clip(path: Path, config: "Config", stride: int, given_frames: int) -> 
 
     video = probe(path)
     there = (video.frames - 1) // stride + 1
+    every = f" at stride {stride}" if stride > 1 else ""
+    if given_last and there < config.data.frames:
+        raise UserError(f"{path} is too short: --given-last {given_last} takes the last frames of a clip of "
+                        f"{config.data.frames} frames{every}, and it has {there}")
     if there < given_frames:
-        every = f" at stride {stride}" if stride > 1 else ""
         raise UserError(f"{path} is too short: --given-frames {given_frames} needs {given_frames} frames{every}, "
                         f"and it has {there}")
     true = there >= config.data.frames

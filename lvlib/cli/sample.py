@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> None:
     stated = condition_options(config, fields["condition"])
     require_memory(13 * options.n * math.prod(config.video_shape), f"a video of {options.n} samples")  # while rounded
     given_frames, clips = given_clips(options, config, run)
+    last = options.given_last or 0
     learned = learned_from(run)
     known = Known(learned.classes, clip_frames, learned.fps, -(-config.data.frames // clip_frames))
     condition = conditions_for(config, stated, options.n, clips.items if clips else [], options.given, known)
@@ -54,9 +55,13 @@ def main(arguments: list[str]) -> None:
 
     torch.manual_seed(options.seed)
     given = clips.video[:, :, :given_frames] if clips else None
-    video = pipeline.generate(options.n, condition.values, given, sampling, options.frames, refiner_sampling).cpu()
+    if last:
+        given = torch.cat([given, clips.video[:, :, -last:]], 2)
+    video = pipeline.generate(options.n, condition.values, given, sampling, options.frames, refiner_sampling,
+                              last).cpu()
     names = clips.names if clips and clips.items else condition.names
-    samples = Samples(video, names, given_frames, clips, sound_of(condition.values, config.up_to("prior").conditions))
+    sound = sound_of(condition.values, config.up_to("prior").conditions)
+    samples = Samples(video, names, given_frames, clips, sound, last)
     if clips:
         print_scores(samples)
     write(options.out, samples, fps)
@@ -80,6 +85,8 @@ def parser() -> Parser:
                         "model's size: then each of its first N test clips is continued once")
     parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: as in training, "
                         "or else those of one latent frame)")
+    parser.add_argument("--given-last", type=int, metavar="N", help="of priors that fill any part of a clip: its last "
+                        "N frames are given, too, and what lies between is made (default: 0)")
     parser.add_argument("--stride", type=int, help="take every STRIDE-th frame of CLIP (default: as in training)")
     parser.add_argument("--frames", type=int, help="frames of a sample, for priors that make longer clips than those "
                         "they learned from (default: as many)")
@@ -137,20 +144,22 @@ def given_clips(options: argparse.Namespace, config: "Config", run: Path) -> tup
     Raises UserError if the prior needs frames and gets none, or for clips that it cannot go on with.
     """
     from lvlib.cli.given import data_set_clips, given_frames_of, video_clip
+    from lvlib.evaluation.generate import check_given_last
     from lvlib.runs.data import check_rate
 
     if options.given is None:
         if config.given_frames.least:
             raise UserError(f"{run} goes on from given frames: add --given CLIP, a video or a data set")
-        for name in ("--given-frames", "--stride"):
+        for name in ("--given-frames", "--given-last", "--stride"):
             if getattr(options, name[2:].replace("-", "_")) is not None:
                 raise UserError(f"{name} is of a clip to begin with: add --given CLIP, or leave it out")
         return 0, None
     given_frames = given_frames_of(config, options.given_frames)
+    check_given_last(config, given_frames, options.given_last or 0)
     stride = config.data.stride if options.stride is None else options.stride
     if (options.given / "meta.json").exists():
         clips = data_set_clips(options.given, options.n, config, stride, run)
     else:
-        clips = video_clip(options.given, config, stride, given_frames)
+        clips = video_clip(options.given, config, stride, given_frames, options.given_last or 0)
     check_rate(options.given, clips.fps, stride, run, "--stride")
     return given_frames, clips

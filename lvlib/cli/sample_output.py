@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Float video (n, c, t, h, w) with its names; the first `given` frames are those of `clips`, if there are any.
+    """Float video (n, c, t, h, w) with its names; the first `given` frames, and the last `given_last`, are those of
+    `clips`, if there are any.
 
     sounds: what the samples were told to go with, float32 (n, t, samples of a frame); None where it was no sound.
     """
@@ -24,6 +25,7 @@ class Samples:
     given: int
     clips: "Clips | None"
     sounds: "Tensor | None"
+    given_last: int = 0
 
 
 def sound_of(condition: "Mapping[str, Tensor]", specs: "Iterable[ConditionSpec]") -> "Tensor | None":
@@ -33,21 +35,25 @@ def sound_of(condition: "Mapping[str, Tensor]", specs: "Iterable[ConditionSpec]"
 
 def print_scores(samples: Samples) -> None:
     """PSNR over the generated frames of each sample, and of the baseline, where the true ones are known."""
-    from lvlib.evaluation.baselines import repeat_last_frame
+    from lvlib.evaluation.baselines import crossfade, repeat_last_frame
     from lvlib.metrics.pixels import psnr
     from lvlib.viz.continuations import span
 
-    clips, given, frames = samples.clips, samples.given, samples.video.shape[2]
+    clips, given, end = samples.clips, samples.given, samples.video.shape[2] - samples.given_last
     if not clips.true:
-        print(f"{clips.names[0]} has too few frames to compare: {frames} make a clip")
+        print(f"{clips.names[0]} has too few frames to compare: {end} make a clip")
         return
-    if given == frames:
+    if given == end:
         return
-    true, generated = clips.video[:, :, given:], samples.video[:, :, given:]
-    baseline = psnr(repeat_last_frame(clips.video[:, :, :given], frames - given), true)
-    scores = psnr(generated, true.expand_as(generated))
-    print(f"PSNR of frames {span(given, frames)} against the true ones, and beside it that of repeating frame "
-          f"{given - 1}:")
+    true, generated = clips.video[:, :, given:end], samples.video[:, :, given:end]
+    if samples.given_last:
+        simple = crossfade(clips.video[:, :, given - 1], clips.video[:, :, end], end - given)
+        rival_name = f"a crossfade from frame {given - 1} to frame {end}"
+    else:
+        simple = repeat_last_frame(clips.video[:, :, :given], end - given)
+        rival_name = f"repeating frame {given - 1}"
+    baseline, scores = psnr(simple, true), psnr(generated, true.expand_as(generated))
+    print(f"PSNR of frames {span(given, end)} against the true ones, and beside it that of {rival_name}:")
     for name, score, rival in zip(samples.names, scores, baseline.expand_as(scores), strict=True):
         print(f"  {name:<10} {score:6.2f} dB  {rival:6.2f} dB")
 
@@ -59,12 +65,12 @@ def write(out: Path, samples: Samples, fps: float) -> None:
     from lvlib.viz.continuations import Continuation, continuation_panels, continuation_strip, parts_in_words
 
     pixels = from_video(samples.video).numpy()
-    clips, given = samples.clips, samples.given
+    clips, given, last = samples.clips, samples.given, samples.given_last
     if out.suffix.lower() == ".npy":
         with draft_of(out) as draft:
             write_array(draft, pixels)
     else:
-        shown = [Continuation(name, video, given) for name, video in zip(samples.names, pixels, strict=True)]
+        shown = [Continuation(name, video, given, last) for name, video in zip(samples.names, pixels, strict=True)]
         if clips and clips.true:
             true = from_video(clips.video).numpy()
             if len(true) == 1:
@@ -75,7 +81,7 @@ def write(out: Path, samples: Samples, fps: float) -> None:
         picture = continuation_strip(shown)[None] if out.suffix.lower() == ".png" else continuation_panels(shown)
         write_video(out, picture, fps, *_sound_for(out, samples, fps))
     n, frames = pixels.shape[:2]
-    print(f"{out}: {n} sample{'s' * (n > 1)} of {frames} frames, {parts_in_words(given, frames)}")
+    print(f"{out}: {n} sample{'s' * (n > 1)} of {frames} frames, {parts_in_words(given, frames, last)}")
 
 
 def _sound_for(out: Path, samples: Samples, fps: float) -> tuple:

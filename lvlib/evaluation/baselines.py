@@ -11,6 +11,12 @@ def repeat_last_frame(given: Tensor, frames: int) -> Tensor:
     return given[:, :, -1:].expand(-1, -1, frames, -1, -1)
 
 
+def crossfade(before: Tensor, after: Tensor, frames: int) -> Tensor:
+    """What lies between two frames (b, c, h, w), as even steps from one to the other: (b, c, frames, h, w)."""
+    share = torch.arange(1, frames + 1, device=before.device)[:, None, None] / (frames + 1)
+    return torch.lerp(before[:, :, None], after[:, :, None], share.to(before.dtype))
+
+
 @dataclass(frozen=True)
 class CodeBaselines:
     """Two ways to guess a code, with what they counted in the codes of other clips than those that they are scored on.

@@ -1,4 +1,4 @@
-"""Clips that begin with given frames and go on with generated ones, drawn so that one sees which are which."""
+"""Clips with given frames at their ends and generated ones, drawn so that one sees which are which."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +15,26 @@ COLUMNS = 6
 
 @dataclass(frozen=True)
 class Continuation:
-    """A clip, uint8 (t, h, w, c), whose first `given` frames are given and the others generated. None: it is true."""
+    """A clip, uint8 (t, h, w, c), whose first `given` and last `given_last` frames are given and the others generated.
+    None: it is true."""
 
     title: str
     video: np.ndarray
     given: int | None = None
+    given_last: int = 0
 
     def summary(self) -> str:
         if self.given is None:
             return self.title
-        return f"{self.title}: {parts_in_words(self.given, len(self.video))}"
+        return f"{self.title}: {parts_in_words(self.given, len(self.video), self.given_last)}"
+
+    def is_generated(self, frame: int) -> bool:
+        return self.given is not None and self.given <= frame < len(self.video) - self.given_last
 
     def caption(self, frame: int) -> str:
         if self.given is None:
             return self.title
-        return f"{self.title}: {'given' if frame < self.given else 'generated'}"
+        return f"{self.title}: {'generated' if self.is_generated(frame) else 'given'}"
 
 
 def continuation_strip(clips: Sequence[Continuation]) -> np.ndarray:
@@ -43,8 +48,11 @@ def span(start: int, end: int) -> str:
     return str(start) if end - start == 1 else f"{start} to {end - 1}"
 
 
-def parts_in_words(given: int, frames: int) -> str:
+def parts_in_words(given: int, frames: int, given_last: int = 0) -> str:
     """Which frames are given and which generated: "0 given, 1 to 15 generated"."""
+    if given_last:
+        end = frames - given_last
+        return f"{span(0, given)} and {span(end, frames)} given, {span(given, end)} generated"
     if given == 0:
         return "all generated"
     if given == frames:
@@ -67,8 +75,8 @@ def continuation_panels(clips: Sequence[Continuation]) -> np.ndarray:
         pen = ImageDraw.Draw(sheet)
         for i, clip in enumerate(clips):
             x, y = MARGIN + i % columns * (w + MARGIN), i // columns * (h + head)
-            generated = clip.given is not None and frame >= clip.given
-            pen.text((x, y + head / 2), clip.caption(frame), GENERATED if generated else INK, font, anchor="lm")
+            ink = GENERATED if clip.is_generated(frame) else INK
+            pen.text((x, y + head / 2), clip.caption(frame), ink, font, anchor="lm")
             sheet.paste(Image.fromarray(videos[i, frame]), (x, y + head))
         sheets.append(np.asarray(sheet))
     return np.stack(sheets)

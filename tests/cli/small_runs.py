@@ -46,6 +46,18 @@ def make_videogpt_run(run: Path, about: dict | None = None, **fields: str) -> Pa
     return run
 
 
+def make_mebt_run(run: Path, about: dict | None = None, **fields: str) -> Path:
+    """MeBT for 16 grey frames of 16 x 16, 4 x 4 x 4 codes of 16, and its autoencoder in run/autoencoder."""
+    small = {"data.size": "16", "autoencoder.codes": "16", "autoencoder.code_dim": "4", "prior.dim": "16",
+             "prior.heads": "2", "prior.hidden": "16", "prior.encoder_layers": "1", "prior.decoder_layers": "2",
+             "prior.bottleneck": "4", "prior.classes": "0"}
+    fields = small | {name.replace("__", "."): value for name, value in fields.items()}
+    config = override(named_config("mebt-course"), {name: [value] for name, value in fields.items()})
+    save_run(run, "mebt-course", config, about or {})
+    save_run(run / "autoencoder", "mebt-course", replace(config, prior=None), about or {})
+    return run
+
+
 def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"name": name, "clips": 7, **about, **config.to_dict()}))
@@ -54,6 +66,7 @@ def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # Small where they are new: all codes would be as likely, whatever the condition.
-            if "heads.out" in name or name == "out.weight" or "steer" in name or "to_scale_shift" in name:
+            if name in ("out.weight", "transformer.out.weight") or any(
+                    part in name for part in ("heads.out", "steer", "to_scale_shift")):
                 weight.normal_()
     save_checkpoint(run, Checkpoint(step=5, model=model.state_dict(), ema=None, state={}, metrics={}), keep=1)

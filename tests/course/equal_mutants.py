@@ -216,4 +216,27 @@ EQUAL: dict[str, dict[str, str]] = {
         "rise, kick = (height.diff(), kick[:, :-1])": "the last axis is axis 1",
         "return F.cosine_similarity(rise, kick).mean()": "axis 1 is the default",
     },
+    "19.1": {
+        "there = [max(s + 1, count) for s, count in enumerate(there)]": "the larger of two",
+        "return [after - before for before, after in zip([0, *there], there)]": "the last total is no start",
+    },
+    "19.2": {
+        f"gumbel = -torch.log(-torch.log{log})": "what is below 1 stays, and a shift of all is nothing"
+        for log in ("2(uniform.clamp(1e-20, 1 - 1e-07))", "(uniform.clamp(1e-20))", "(uniform.clamp(2e-20, 1 - 1e-07))",
+                    "(uniform.clamp(1e-20, 1 + 1e-07))", "(uniform.clamp(1e-20, 1))",
+                    "(uniform.clamp(1e-20, 2 - 1e-07))", "(uniform.clamp(1e-20, 1 - -0.9999999))",
+                    "(uniform.clamp(1e-20, 1 - 2e-07))", "(uniform.clamp(1e-20, 0.9999999))")
+    },
+    "19.3": {
+        "return (codes.scatter(1, places, kept), torch.zeros_like(hidden).scatter(1, places, ~accepted))":
+            "the places are all that are hidden",
+    },
+    "19.4": {
+        "rank = uniform.argsort(1).argsort()": "the last axis is axis 1",
+        "rank = uniform.argsort().argsort(1)": "the last axis is axis 1",
+    },
+    "19.5": {
+        f"return up_to.diff(prepend={zero}.new_zeros(1))": "a zero of the same dtype"
+        for zero in ("torch.zeros_like(up_to)", "torch.ones_like(up_to)", "up_to[:1].expand_as(up_to)")
+    },
 }

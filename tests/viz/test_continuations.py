@@ -49,5 +49,15 @@ def test_a_strip_says_in_words_what_is_given():
     np.testing.assert_array_equal(continuation_strip(rows), np.asarray(strip([true, sample], 4, titles)))
 
 
+def test_given_frames_at_both_ends():
+    filled = Continuation("sample", clips(1, t=6, side=128)[0], 1, 2)
+    assert filled.summary() == "sample: 0 and 4 to 5 given, 1 to 3 generated"
+    assert [filled.caption(frame).split(": ")[1] for frame in range(6)] == [
+        "given", "generated", "generated", "generated", "given", "given"]
+    captions = panel(continuation_panels([filled]), 0, 0, 128)[0]
+    assert (captions[[4, 5]] == captions[0]).all() and (captions[[2, 3]] == captions[1]).all()
+    assert (captions[1] != captions[0]).any()
+
+
 def test_frames_in_words():
     assert (span(0, 1), span(0, 5), span(15, 16)) == ("0", "0 to 4", "15")

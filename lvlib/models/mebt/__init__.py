@@ -1,0 +1,1 @@
+"""mebt: extracted from notebooks 18, 19."""
