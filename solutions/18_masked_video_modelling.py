@@ -444,7 +444,7 @@ from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncod
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
-AttentionKind = Literal["latent", "full-decoder", "full", "axial", "window"]
+MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
 LOGITS_AT_ONCE = 16777216  # a loss over more is worked out piece by piece
 
 
@@ -466,7 +466,7 @@ class TransformerConfig:
     bottleneck: int = 256
     """Latent tokens, N_L (5.1)."""
     dropout: float = 0.0
-    attention: AttentionKind = "latent"
+    attention: MeBTAttention = "latent"
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
@@ -475,7 +475,7 @@ class TransformerConfig:
         check_numbers(self, "dim", "heads", "hidden", "encoder_layers", "decoder_layers",
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
-        check_choice(self, "attention", get_args(AttentionKind))
+        check_choice(self, "attention", get_args(MeBTAttention))
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
@@ -571,7 +571,7 @@ spec = LatentSpec((4, 3, 3), 256, 4)
 torch.manual_seed(0)
 codes, places = torch.randint(256, (4, 36)), random_split(4, 36, 27, torch.device("cpu"))
 moved = {}
-for kind in get_args(AttentionKind):
+for kind in get_args(MeBTAttention):
     model = MeBTTransformer(TransformerConfig(64, 4, 128, 3, 2, 16, attention=kind), spec).eval()
     with torch.no_grad():
         logits = model(codes, *places)
@@ -846,11 +846,11 @@ def scores_of(kind: str, latents: int = 16, grid: tuple[int, int, int] = (4, 3, 
     return sum(n * math.prod(boxes(grid, kind, i)) for i in range(5))
 
 
-for kind in get_args(AttentionKind)[1:]:
+for kind in get_args(MeBTAttention)[1:]:
     trained[kind] = small(kind)
     _, found[kind] = learn(trained[kind], kind)
 print("                 parameters  scores here  at 32 x 16 x 16, 256 latents  nats")
-for kind in get_args(AttentionKind):
+for kind in get_args(MeBTAttention):
     name = "16 latents" if kind == "latent" else kind
     size = sum(p.numel() for p in trained[name].parameters())
     print(f"{name:<16} {size:>10,}  {scores_of(kind):>11,}  "

@@ -15,7 +15,7 @@ from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncod
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
-AttentionKind = Literal["latent", "full-decoder", "full", "axial", "window"]
+MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
 LOGITS_AT_ONCE = 16777216  # a loss over more is worked out piece by piece
 
 
@@ -36,7 +36,7 @@ class TransformerConfig:
     bottleneck: int = 256
     """Latent tokens, N_L (5.1)."""
     dropout: float = 0.0
-    attention: AttentionKind = "latent"
+    attention: MeBTAttention = "latent"
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
@@ -45,7 +45,7 @@ class TransformerConfig:
         check_numbers(self, "dim", "heads", "hidden", "encoder_layers", "decoder_layers",
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
-        check_choice(self, "attention", get_args(AttentionKind))
+        check_choice(self, "attention", get_args(MeBTAttention))
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 

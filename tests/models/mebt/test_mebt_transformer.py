@@ -11,10 +11,10 @@ from torch import nn
 
 from lvlib.models.mebt import transformer
 from lvlib.models.mebt.masking import random_split
-from lvlib.models.mebt.transformer import AttentionKind, MeBTTransformer, TransformerConfig
+from lvlib.models.mebt.transformer import MeBTAttention, MeBTTransformer, TransformerConfig
 from lvlib.stages import LatentSpec
 
-KINDS = get_args(AttentionKind)
+KINDS = get_args(MeBTAttention)
 SMALL = TransformerConfig(dim=12, heads=3, hidden=20, encoder_layers=3, decoder_layers=3, bottleneck=4)
 SPEC = LatentSpec((3, 2, 4), 11, 4)
 CPU = torch.device("cpu")
