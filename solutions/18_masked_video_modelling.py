@@ -616,8 +616,8 @@ for name, latents, decoder in (
     print(f"{name:<20} rank {ranks[name]} of {len(values)}")
 show(curves(spectra, xlabel="number", ylabel="singular value / the largest",
             title="what gets from mask to mask", log=True),
-     alt="Singular values on a log axis. One, two and four latents fall to rounding errors after 8, "
-         "16 and 32 values, two latents in four layers after 32. The full decoder's do not fall.")
+     alt="Singular values on a log axis fall to rounding errors, after as many as the ranks "
+         "printed above: first those of 1 latent, last, after 84, those of the full decoder.")
 assert ranks["1 latent"] <= 8 and ranks["2 latents"] <= 16 and ranks["4 latents"] <= 32
 assert ranks["2 latents, 4 layers"] <= 32 and ranks["full decoder"] > 80
 cut = LatentDecoder(2, *sizes)
