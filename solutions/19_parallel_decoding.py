@@ -550,8 +550,8 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "filled", "crossfade"] 
          "model, and with a crossfade, in which a digit fades out at one place and in at another.")
 
 # %% [markdown]
-# On the command line: `lvlib sample RUN --given CLIP --given-frames 4 --given-last 4`.
-#
+# What the model fills in moves from one place to the other, and its shape is a blur. The crossfade has two digits,
+# neither where it should be. PSNR hardly tells them apart. (On the command line: `lvlib sample ... --given-last 4`.)
 # ## 7. From short to long
 # In long clips the codes that are seen are often far away in time, and far codes tell little to a model that does not
 # yet know what neighbours tell. So at step n a training sees a *stretch* of v latent frames, and v grows: v^ is drawn
