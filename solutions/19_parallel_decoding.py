@@ -505,7 +505,7 @@ for name, sampling in ways.items():
     print(f"{name:<22} {mean[0]:.0%} ± {spread[0]:.0%}, distance {mean[1]:.1f} ± {spread[1]:.1f}")
 
 # %% [markdown]
-# Differences within the spread mean nothing. (The paper says that it helps, and gives no numbers without it.)
+# The distance falls by more than the spread; four more passes of draft do not do that. (The paper has no such row.)
 # ## 6. Any part of a clip
 # The transformer has learned to guess any hidden codes from any others. So what is given is another mask, and nothing
 # else changes: *prediction* from first frames, *infilling* between first and last, *interpolation* between every other
@@ -667,7 +667,7 @@ show(fig, alt="Bars of bits a clip after equal numbers of steps, without a curri
               "gaussian, with three seeds each as dots and their standard deviation.")
 
 # %% [markdown]
-# Here it does not help: in two of three seeds the model without a curriculum is the best, and (4) scatters least. These
+# Here it does not help: in each of the three seeds the model without a curriculum is the best, or near it. These
 # clips are short, and so is the training. In the paper's Table 4, with 128 frames of Sky Time-lapse, it does: FVD is
 # 276 ± 10.9 without, 253 ± 4.6 with uniform lengths, 239 ± 3.6 with (4).
 #

@@ -85,7 +85,7 @@ def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) ->
     Of several losses the one that keeps most counts.
     """
     model.eval()  # the codebooks' updates read values, and there are none here
-    random.seed(0)  # MeBT draws how much it hides: the same each time
+    random.seed(0)  # of models that draw how much they hide: the same each time
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 

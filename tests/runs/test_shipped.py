@@ -13,6 +13,7 @@ from lvlib.evaluation.digits import digit_pictures, judge, locate, position_erro
 from lvlib.evaluation.flow import horizontal_shift
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.prior import LVTSampling
+from lvlib.models.mebt.decoding import MeBTSampling
 from lvlib.models.tats.equivariance import equivariance_score
 from lvlib.models.videogpt.prior import VideoGPTSampling
 from lvlib.runs import load_checkpoint, load_pipeline
@@ -137,6 +138,24 @@ def test_tats_has_the_figures_of_its_row(name):
     extra = prior.nll(middle, label).mean().item() - bits * math.log(2)
     assert extra == pytest.approx(float(re.search(r"([\d.]+) nats a code more", row)[1]), abs=0.02)
     assert extra > 1.5 if name == "tats-course-zero" else extra < 0.8
+
+
+@pytest.mark.slow
+def test_mebt_has_the_figures_of_its_row():
+    """It fills what is hidden, so its bits are a bound, drawn at random; its samples are few that are read right."""
+    pipeline, row = load_pipeline("mebt-course"), recorded("mebt-course")
+    batch = MovingDigits(100, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, 100))
+    label = {"label": torch.tensor(batch["label"])}
+    codes = pipeline.autoencoder.encode(to_video(torch.tensor(batch["video"])))
+    torch.manual_seed(0)
+    bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
+    assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.1)
+    labels = torch.arange(60) % 10
+    sampling = MeBTSampling(steps=16, noise=16.0, revise_rounds=2)
+    made = pipeline.autoencoder.decode(pipeline.prior.sample(60, {"label": labels}, None, sampling))
+    read = (recognise(made, 20, train_digit_classifier(20)) == labels[:, None]).float().mean().item()
+    low, _, high = sorted(int(share) for share in re.search(r"in (\d+), (\d+), (\d+)% of frames", row).groups())
+    assert low / 100 - 0.1 < read < high / 100 + 0.1
 
 
 def test_every_checkpoint_has_a_row_and_a_command():
