@@ -47,7 +47,7 @@ doom = {name: load_checkpoint(f"{run}/autoencoder")
         for name, run in {"before": "videogpt-doom-course", "after": "tats-doom-course"}.items()}
 walks = to_video(doom_walks({"smoke": 1, "course": 4}[profile], 16, split="test")[0])
 walked = {"real": walks} | {name: one.decode(one.encode(walks)) for name, one in doom.items()}
-show(strip([video[0] for video in walked.values()], frames=6, titles=list(walked)), limit=100_000,
+show(strip([video[0] for video in walked.values()], frames=6, titles=list(walked)),
      alt="Six frames of a walk. Before: fog. After: bricks with joints, and grass.")
 
 # %% [markdown]

@@ -141,6 +141,23 @@ def test_tats_has_the_figures_of_its_row(name):
 
 
 @pytest.mark.slow
+def test_tats_in_doom_has_the_bits_of_its_row():
+    """The buttons of another clip cost it some, if not many."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    pipeline = load_pipeline("tats-doom-course")
+    bits, others = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code .* buttons: ([\d.]+)\)", recorded("tats-doom-course")).groups())
+    clips = list(ClipSet(data_home() / "doom", "test", 24))
+    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
+    codes = torch.cat([pipeline.autoencoder.encode(to_video(part[:, :8])) for part in video.split(10)])
+    own = pipeline.prior.scores(codes, {"actions": held[:, :8]}, 0)["bits_per_dim"].mean().item()
+    exchanged = pipeline.prior.scores(codes, {"actions": held[:, :8].roll(1, 0)}, 0)["bits_per_dim"].mean().item()
+    assert own == pytest.approx(bits, abs=0.01) and exchanged == pytest.approx(others, abs=0.01)
+    assert exchanged > own + 0.01
+
+
+@pytest.mark.slow
 def test_mebt_has_the_figures_of_its_row():
     """It fills what is hidden, so its bits are a bound, drawn at random; its samples are few that are read right."""
     pipeline, row = load_pipeline("mebt-course"), recorded("mebt-course")
