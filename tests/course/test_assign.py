@@ -121,6 +121,7 @@ NOT_GRADED = {
     "8.2": {"the error should name the axis", "the error should tell a size that is fine",  # the words of an error
             "for width 63 the nearest fine sizes are 60 and 66, not 72"},
     "10.2": {"of equal codes top_p keeps the fewest that reach it"},  # which of them, is left open
+    "18.2": {"dropout comes before each sum"},  # what it drops is drawn: no two answers can be compared
     "12.1": {"Moments are asked for"},  # a plain tuple of the same values: values are graded
 }
 

@@ -25,7 +25,7 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """x (b, n, dim), memory (b, m, dim) or None for x itself -> (b, n, dim). A memory of no
-        tokens adds nothing but a bias."""
+        tokens adds nothing but a bias (attention sees to that)."""
         query = self.norm(x)
         seen = query if memory is None else self.norm(memory)
         attended = self.attention(query, self.attention.memory_kv(seen))

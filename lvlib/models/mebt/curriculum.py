@@ -15,8 +15,8 @@ def interval_probs(curriculum: Curriculum, frames: int, step: int, alpha: float,
     (frames,). Eq. (4).
 
     none: all frames always. uniform: each as likely. gaussian: the paper's, a real number of mean
-    1 + step / alpha and deviation beta, rounded up and truncated. renormalised: the official
-    code's, the density at whole numbers, divided by its sum. Finite at every step.
+    1 + step / alpha and deviation beta, rounded up; what lies beyond an end counts as that end.
+    renormalised: the official code's, the density at whole numbers, divided by its sum. Finite.
     """
     lengths = torch.arange(1, frames + 1, dtype=torch.float64)
     distance = (lengths - 1 - step / alpha) / beta

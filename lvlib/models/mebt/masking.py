@@ -17,7 +17,7 @@ def hide_smallest(scores: Tensor, count: int) -> Tensor:
 
 def places_of(hidden: Tensor) -> tuple[Tensor, Tensor]:
     """The places of the context and the hidden places, each in order: bool (b, n) -> int64
-    (b, n - m), (b, m). Raises ValueError unless all clips hide as many."""
+    (b, n - m), (b, m). Raises ValueError unless all clips hide the same number."""
     counts = hidden.sum(1)
     if counts.min() != counts.max():
         raise ValueError("all clips must hide the same number of codes, not "
