@@ -155,9 +155,9 @@ class Prior(Protocol):
         """What training lowers, (), and its parts by name.
 
         condition: of each clip, or of one for all, (1 or b, ...). `describe` asks with fake tensors, which have no
-        contents, except for a class, the last one for all clips, and tokens, which are zeros: a single number that is
-        made of these in one operation, such as their largest, can be looked at. Look at other values only where that
-        cannot be.
+        contents, except for a class, the last one for all clips, and tokens and per-frame numbers, which are zeros: a
+        single number that is made of these in one operation, such as their largest, can be looked at. Look at other
+        values only where that cannot be.
         """
 
     def sample(self, n: int, condition: Condition, given: Tensor | None, sampling: Any,

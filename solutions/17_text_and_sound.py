@@ -393,8 +393,8 @@ class SoundWords(ConditionWords):
 class ActionWords(ConditionWords):
     """The buttons of each video frame that a window shows, a word a frame: they slide along.
 
-    actions: buttons. Pressed or not, 1 or 0, they are the digits of the word's binary number, the
-    first button its highest. frames: video frames of a latent frame.
+    actions: buttons. Pressed, above 0.5, or not, they are the digits of the word's binary number,
+    the first button its highest. frames: video frames of a latent frame.
     """
 
     def __init__(self, actions: int, window: int, frames: int):
@@ -406,11 +406,11 @@ class ActionWords(ConditionWords):
         if value.ndim != 3 or not value.shape[1] or value.shape[2] != self.actions:
             raise ValueError(f"actions must be (b, frames, {self.actions}), {self.actions} buttons "
                              f"for each frame, not {tuple(value.shape)}")
-        wrong = value[(value != 0) & (value != 1)]
-        if len(wrong):
-            raise ValueError(f"actions must be 0, not pressed, or 1, pressed; got {wrong[0]:g}")
+        if not (value.min() >= 0 and value.max() <= 1):
+            raise ValueError("actions must be from 0, not pressed, to 1, pressed; got "
+                             f"{value.min():g} to {value.max():g}")
         digits = 2 ** torch.arange(self.actions, device=value.device).flip(0)
-        words = (value.long() * digits).sum(2)
+        words = ((value > 0.5) * digits).sum(2)
         shown = torch.arange(self.length, device=value.device) + start * self.frames
         return words[:, shown.clamp(max=words.shape[1] - 1)]
 
@@ -439,8 +439,7 @@ from lvlib.stages import ConditionSpec, GivenFrames, LatentSpec, VideoShape
 # %% tags=["export:models.tats.prior"]
 @dataclass(frozen=True)
 class TATSConfig:
-    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
-    together."""
+    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError where they do not fit."""
 
     Sampling: ClassVar[type] = TATSSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
@@ -453,13 +452,11 @@ class TATSConfig:
     """Width between the two linear layers of a block."""
     dropout: float = 0.0
     every: int = 1
-    """Of how many latent frames one is written: 1, or 4 where a second transformer writes those in
-    between (2.3)."""
+    """One of so many latent frames is written: of 1, or of 4, where a second model adds others."""
     classes: int = 0
     """Classes of the label that the model is conditioned on; 0 for none."""
     text: int = 0
-    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, those of the stories
-    16."""
+    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, the stories 16."""
     tokenizer: Tokenizer = "clip"
     """How a text is written: clip, or stories, the course's own."""
     audio: int = 0
@@ -470,10 +467,9 @@ class TATSConfig:
     """Buttons, each 0 or 1 in each frame of video, that it is told; 0 for none, and 16 at most."""
 
     def __post_init__(self):
-        check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
+        check_numbers(self, "dim", "heads", "layers", "hidden", "every", "audio_codes", least=1)
         check_numbers(self, "classes", "text", "audio", least=0)
-        check_numbers(self, "audio_codes", least=1)
-        check_numbers(self, "actions", least=0, below=17)  # 2**16 words are more than CLIP's
+        check_numbers(self, "actions", least=0, below=17)  # a row of the embedding for each word
         check_choice(self, "tokenizer", get_args(Tokenizer))
         check_numbers(self, "dropout", least=0, below=1)
         if self.dim % self.heads:

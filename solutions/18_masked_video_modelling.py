@@ -47,11 +47,10 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
 def covered(video: Tensor, hidden: Tensor) -> Tensor:
-    """A clip (b, 1, t, h, w) with what hidden codes stand for in grey; hidden: bool (b, t', h', w')."""
+    """A clip (b, 1, t, h, w) with what hidden codes, bool (b, t', h', w'), stand for in grey."""
     for axis in 1, 2, 3:
         hidden = hidden.repeat_interleave(video.shape[axis + 1] // hidden.shape[axis], axis)
     return video.masked_fill(hidden[:, None], 0.0)
-
 
 autoencoder = load_pipeline("tats-course").autoencoder
 digits = MovingDigits(2, frames=16, size=32, digits=1, seed=3, split="test")
@@ -63,7 +62,7 @@ torch.manual_seed(0)
 hidden = (torch.rand(codes.shape).flatten(1).argsort(1) < 192).view_as(codes)
 show(strip([video[i] for i in range(2) for video in (covered(rebuilt, hidden), rebuilt)], frames=8,
            titles=["a quarter seen", "all codes"] * 2),
-     alt="Two pairs of rows of eight frames. Above, three of four squares of 4 x 4 pixels are grey, "
+     alt="Two pairs of rows of eight frames. Above, three of four squares of 4 x 4 are grey, "
          "and the rest shows bits of a digit; below, the whole digit moves across the picture.")
 
 # %% [markdown]
@@ -83,7 +82,7 @@ hidden = torch.tensor([0, 1, 1, 0, 0, 1, 0, 0]).bool()
 show(maps({"causal: 8 predictions": place < place[:, None],
            "masked: 3 predictions": hidden[:, None] & ~hidden}, columns=2,
           xlabel="is seen", ylabel="is predicted"),
-     alt="Two maps of 8 x 8. Causal: row i sees the columns before i, a triangle. Masked: rows 1, 2 "
+     alt="Two maps of 8 x 8. Causal: row i sees the columns before i. Masked: rows 1, 2 "
          "and 5 see the columns 0, 3, 4, 6 and 7; all other rows are empty.")
 
 # %% [markdown]
@@ -173,7 +172,6 @@ def in_two_steps(tokens: int, first: int, draws: int) -> float:
     drawn = torch.randint(2, (draws, tokens))
     drawn[:, first:] = drawn[:, :1]
     return (drawn != drawn[:, :1]).any(1).float().mean().item()
-
 
 torch.manual_seed(0)
 group = 6
@@ -394,7 +392,7 @@ from lvlib.models.mebt.attention import AttentionLayer
 
 # %% tags=["export:models.mebt.sparse"]
 def boxes(grid: tuple[int, int, int], attention: str, layer: int) -> tuple[int, int, int]:
-    """The sides (t, h, w) of the boxes into which a layer cuts the grid: a token attends to its box.
+    """The sides (t, h, w) of the boxes into which a layer cuts the grid. A token sees its own.
 
     full: the whole grid. axial: a row along time, height and width in turn. window: a frame, then
     4 x 4 places of all frames, as MaskViT has them (or of as many as divide the sides).
@@ -445,7 +443,7 @@ from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
 MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
-LOGITS_AT_ONCE = 16777216  # a loss over more is worked out piece by piece
+LOGITS_AT_ONCE = 16777216  # 64 MiB: of 8,192 codes of 16,384 they would be 512
 
 
 # %% tags=["export:models.mebt.transformer"]
@@ -481,11 +479,11 @@ class TransformerConfig:
 
 
 # %% tags=["export:models.mebt.transformer"]
-class MeBTTransformer(nn.Module):
-    """Hidden codes from those that are seen. Section 3.
+class HiddenFeatures(nn.Module):
+    """What is known of hidden codes from those that are seen. Section 3.
 
-    latents: codes (t, h, w) of the longest clips. Positions are learned, one for each place of
-    theirs; shorter clips are stretches of whole latent frames of them.
+    latents: codes (t, h, w) of the longest clips, each place of which has a learned position;
+    shorter clips are stretches of whole latent frames of them.
     """
 
     def __init__(self, config: TransformerConfig, latents: LatentSpec):
@@ -514,7 +512,7 @@ class MeBTTransformer(nn.Module):
         """What `out` makes logits of, of each hidden code: (b, m, dim).
 
         codes: int64 (b, n), of which those at the places `context` (b, c) are seen, c may be 0.
-        masked: the hidden places, int64 (b, m). told: what is known of each place, (b, n, dim).
+        masked: the hidden ones, int64 (b, m). told: what is known of each latent frame (b, t, dim).
         """
         seen = self.embedding(codes.gather(1, context)) + self.at(context, told)
         masks = self.mask + self.at(masked, told)
@@ -522,6 +520,29 @@ class MeBTTransformer(nn.Module):
             return self.norm(self.through_grid(seen, masks, context, masked))
         latents = self.encoder(self.bottleneck.expand(len(codes), -1, -1), seen)
         return self.norm(self.decoder(latents, masks))
+
+    def at(self, places: Tensor, told: Tensor | None) -> Tensor:
+        """What is known of places (b, m) beside their code: (b, m, dim)."""
+        vectors = self.positions(places)
+        if told is None:
+            return vectors
+        frames = places // (self.spec.tokens // self.spec.shape[0])
+        return vectors + told.gather(1, frames[..., None].expand(-1, -1, told.shape[2]))
+
+    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
+                     masked: Tensor) -> Tensor:
+        """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
+        order = torch.cat([context, masked], 1).argsort(1)
+        tokens = torch.cat([seen, masks], 1)
+        _, h, w = self.spec.shape
+        index = order[..., None].expand_as(tokens)
+        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
+        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
+        return x.gather(1, back)
+
+# %% tags=["export:models.mebt.transformer"]
+class MeBTTransformer(HiddenFeatures):
+    """Hidden codes from those that are seen. Section 3."""
 
     def forward(self, codes: Tensor, context: Tensor, masked: Tensor,
                 told: Tensor | None = None) -> Tensor:
@@ -544,24 +565,6 @@ class MeBTTransformer(nn.Module):
     def nats_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Of features (m, dim) and codes (m,): (m,)."""
         return F.cross_entropy(self.out(features).float(), targets, reduction="none")
-
-    def at(self, places: Tensor, told: Tensor | None) -> Tensor:
-        """What is known of places (b, m) beside their code: (b, m, dim)."""
-        vectors = self.positions(places)
-        if told is None:
-            return vectors
-        return vectors + told.gather(1, places[..., None].expand(-1, -1, told.shape[2]))
-
-    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
-                     masked: Tensor) -> Tensor:
-        """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
-        order = torch.cat([context, masked], 1).argsort(1)
-        tokens = torch.cat([seen, masks], 1)
-        _, h, w = self.spec.shape
-        index = order[..., None].expand_as(tokens)
-        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
-        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
-        return x.gather(1, back)
 
 # %% [markdown]
 # Does a prediction depend on what stands under a mask? As in notebook 16 we ask the model.
@@ -603,12 +606,11 @@ def jacobian(decoder: nn.Module, latents: int, dim: int = 8) -> Tensor:
 
     return torch.autograd.functional.jacobian(through, masks[:, 12:]).flatten(1)
 
-
 sizes, spectra, ranks = (8, 2, 16), {}, {}
 for name, latents, decoder in (
         ("1 latent", 1, LatentDecoder(2, *sizes)), ("2 latents", 2, LatentDecoder(2, *sizes)),
-        ("4 latents", 4, LatentDecoder(2, *sizes)), ("2 latents, 4 layers", 2, LatentDecoder(4, *sizes)),
-        ("full decoder", 2, FullDecoder(2, *sizes))):
+        ("4 latents", 4, LatentDecoder(2, *sizes)), ("full decoder", 2, FullDecoder(2, *sizes)),
+        ("2 latents, 4 layers", 2, LatentDecoder(4, *sizes))):
     matrix = jacobian(decoder, latents)
     values = torch.linalg.svdvals(matrix)
     spectra[name] = (values / values[0]).clamp(min=1e-18).tolist()
@@ -668,7 +670,6 @@ def step_on(kind: str, n: int) -> tuple:
     codes, places = torch.randint(256, (1, n)), random_split(1, n, n // 2, torch.device("cpu"))
     return model, lambda: model.nats(codes, *places).mean()
 
-
 def seconds(kind: str, n: int) -> float:
     """CPU seconds of a step."""
     times, (_, step) = [], step_on(kind, n)
@@ -678,12 +679,10 @@ def seconds(kind: str, n: int) -> float:
         times.append(time.process_time() - start)
     return statistics.median(times)
 
-
 def slope(line: dict[int, float]) -> float:
     """Of a line on log axes: 1 for what grows with n, 2 for its square."""
     x, y = (torch.tensor(list(part)).double().log() for part in (line.keys(), line.values()))
     return (((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()).item()
-
 
 lengths = {"smoke": (128, 256), "course": (512, 1024, 2048, 4096)}[profile]
 counted = {"latent": {n: latent_scores(n // 2, n // 2, 64, 2, 2) for n in lengths},
@@ -697,7 +696,7 @@ print(f"{n} codes: {counted['full'][n] / counted['latent'][n]:.0f} times fewer s
       f"{measured['full'][n] / measured['latent'][n]:.1f} times fewer seconds")
 fig = curves(measured, xlabel="codes", ylabel="CPU seconds a step", title="one clip", log=True)
 fig.axes[0].set_xscale("log", base=2)
-show(fig, alt="CPU seconds of a step against the number of codes, both on log axes. The line of full "
+show(fig, alt="CPU seconds of a step against the number of codes, on log axes. The line of full "
               "attention is above and steeper than that of the latent bottleneck.")
 assert slope(counted["full"]) > 1.99 and slope(counted["latent"]) < 1.01
 
@@ -708,7 +707,7 @@ assert slope(counted["full"]) > 1.99 and slope(counted["latent"]) < 1.01
 
 # %%
 def megabytes(kind: str, n: int, written: bool = False) -> float:
-    """What a step keeps for its backward pass. written: by attention that writes its scores down."""
+    """What a step keeps for its backward pass. written: by attention that writes down scores."""
     kept, (model, step) = {}, step_on(kind, n)
 
     def keep(x: Tensor) -> Tensor:
@@ -724,10 +723,10 @@ def megabytes(kind: str, n: int, written: bool = False) -> float:
 
 
 short = lengths[:3]
-memory = {name: {n: megabytes(kind, n, written) for n in short} for name, kind, written in (
-    ("latent", "latent", False), ("full, fused", "full", False), ("full, scores written", "full", True))}
+ways = ("latent", "latent", False), ("full, fused", "full", False), ("full, written", "full", True)
+memory = {name: {n: megabytes(kind, n, written) for n in short} for name, kind, written in ways}
 for name, line in memory.items():
-    print(f"{name:<21}", *(f"{n}: {mb:.1f} MB" for n, mb in line.items()), f"| slope {slope(line):.2f}")
+    print(f"{name:<14}", {n: f"{mb:.0f} MB" for n, mb in line.items()}, f"slope {slope(line):.1f}")
 
 # %% [markdown]
 # With scores written down full attention grows faster than the number of codes; with a fused kernel it is linear, as
@@ -800,8 +799,8 @@ smooth = {name: {i + each // 2: statistics.fmean(line[i:i + each]) for i in rang
           for name, line in lines.items()}
 show(curves(smooth, xlabel="step", ylabel="nats a hidden code",
             title="how narrow may the passage be?"),
-     alt="Three losses against the step. All begin at five nats and fall; the more latents, the sooner. "
-         "One latent ends above three nats, four below three, sixteen below two and a half.")
+     alt="Three losses against the step. All begin at five nats; the more latents, the lower: "
+         "one latent ends above three nats, four below three, sixteen below two and a half.")
 for name, each in found.items():
     print(f"{name:<11} {each:.2f} nats a hidden code of test clips")
 if profile != "smoke":
@@ -857,17 +856,17 @@ for kind in get_args(MeBTAttention):
           f"{scores_of(kind, 256, (32, 16, 16)):>28,}  {found[name]:.2f}")
 
 # %% [markdown]
-# Here the two with latents come last. The task is made for the grids: what a hidden code repeats stands on its own time axis,
-# where axial attention looks at once. Through latents a model must learn to write down each place, and to find it
+# Here the two with latents come last. The task is made for the grids: what a hidden code repeats stands on its own time
+# axis, where axial attention looks at once. Through latents a model must learn to write down each place, and to find it
 # again. A full decoder does no better: masks have nothing to tell each other here. (With another seed, in the order of
 # the table: 2.60, 2.88, 0.83, 0.47, 0.51.)
 #
 # The count for a long clip says what the passage is for. Axial attention has fewer scores still, but all 8,192 tokens
 # go through each of its layers; in MeBT's encoder only the latents do.
 #
-# The paper's own numbers, on Sky Time-lapse at 128 x 128 (FVD, and memory in training):
+# The paper's own numbers, on Sky Time-lapse at 128 x 128 (FVD, and memory in training for so many clips):
 #
-# | Table 3, 16 frames | N_L | memory, 4 clips | FVD | | Table 4, 128 frames, curriculum | memory, 1 clip | FVD |
+# | Table 3, 16 frames | N_L | 4 clips | FVD | | Table 4, 128 frames, curriculum | 1 clip | FVD |
 # |---|---|---|---|---|---|---|---|
 # | full decoder | 128 | 18.2 GB | 92.2 | | window | 34.9 GB | 458 |
 # | MeBT | 32 | 6.0 GB | 110.8 | | axial | 21.2 GB | 377 |

@@ -84,9 +84,9 @@ show(strip(torch.cat([veiled(*states[i - 1]) for i in after]), frames=16,
 #
 # ## 1. Why not in one pass?
 # The transformer gives each hidden code its own probabilities, given what is seen, eq. (3). It does not say which codes
-# go *together*: drawn at once, two that must agree do so by chance (notebook 18, section 2). In as many passes as codes,
-# each knows all that came before, and nothing is lost; one pass is cheap. How many codes should a pass accept? Section 4
-# measures.
+# go *together*: drawn at once, two that must agree do so by chance (notebook 18, section 2). In as many passes as
+# codes, each knows all that came before, and nothing is lost; one pass is cheap. How many codes should a pass accept?
+# Section 4 measures.
 #
 # ## 2. The schedule
 # MeBT takes a function gamma that falls from 1 to 0: the share that is still hidden after a share of the passes. In
@@ -219,8 +219,8 @@ from lvlib.models.mebt.transformer import LOGITS_AT_ONCE, MeBTTransformer
 class MeBTSampling:
     """How to fill hidden codes. Raises ValueError for values that are not allowed."""
 
-    steps: int = 32
-    """Passes of the draft, S (official code)."""
+    steps: int | None = None
+    """Passes of the draft, S; None for 32 (official code), or as many as there are codes."""
     schedule: Schedule = "cosine"
     """How many codes a pass accepts, gamma: cosine, linear or square."""
     temperature: float = 1.0
@@ -240,7 +240,9 @@ class MeBTSampling:
     """Of these draws (official code)."""
 
     def __post_init__(self):
-        check_numbers(self, "steps", "revise_parts", least=1)
+        check_numbers(self, "revise_parts", least=1)
+        if self.steps is not None:
+            check_numbers(self, "steps", least=1)
         check_numbers(self, "noise", "one_by_one", "revise_rounds", least=0)
         check_numbers(self, "revise_temperature", least=1e-6)
         check_choice(self, "schedule", get_args(Schedule))
@@ -301,11 +303,12 @@ def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTS
     hidden: bool (b, n), as many of each clip. Raises ValueError for more passes than hidden codes.
     """
     n = int(hidden[0].sum())
-    if not 1 <= sampling.one_by_one + sampling.steps <= n:
+    steps = sampling.steps or max(min(32, n - sampling.one_by_one), 1)
+    if steps + sampling.one_by_one > n:
         raise ValueError(f"steps and one_by_one must be {n} or less together, the codes that are "
-                         f"hidden, not {sampling.steps + sampling.one_by_one}")
+                         f"hidden, not {steps + sampling.one_by_one}")
     counts = [1] * sampling.one_by_one
-    counts += fill_counts(sampling.schedule, sampling.steps, n - sampling.one_by_one)
+    counts += fill_counts(sampling.schedule, steps, n - sampling.one_by_one)
     for i, count in enumerate(counts, 1):
         places, drawn, log_probs = draw_hidden(model, codes, hidden, told, sampling.temperature,
                                                sampling.top_k)
@@ -325,11 +328,11 @@ for noise, steps in watched.items():
     print(f"noise {noise}: {share[0]:.0%} are black after pass 3, {share[1]:.0%} at last")
 
 # %% [markdown]
-# The maps are blue where codes are still hidden: without noise the black border is filled first. Now passes against quality: clips of all ten digits, with each number
-# of passes, and by the prior of notebook 15, on the same codes. **right**: the share of frames in which a small
-# classifier reads the digit that was asked for. **distance**: the Frechet distance in the features of the course's
-# video network (notebook 12); of so few clips it is far too large, for all alike. **differ**: the share of codes in
-# which two clips of a digit differ.
+# The maps are blue where codes are still hidden: without noise the black border is filled first. Now passes against
+# quality: clips of all ten digits, with each number of passes, and by the prior of notebook 15, on the same codes.
+# **right**: the share of frames in which a small classifier reads the digit that was asked for. **distance**: the
+# Frechet distance in the features of the course's video network (notebook 12); of so few clips it is far too large, for
+# all alike. **differ**: the share of codes in which two clips of a digit differ.
 
 # %%
 classifier = train_digit_classifier(20, steps={"smoke": 3, "course": 400}[profile])
@@ -384,10 +387,11 @@ show(fig, alt="Against the number of passes, 1 to 32: the share of frames read a
 
 # %% [markdown]
 # Chance is 10%. Up to 4 or 8 passes the distance falls, after that little happens. One code after another is ahead: its
-# model needs 1.34 bits a code (after 2,000 steps of 16 clips), this one 2.5 at most (8,000 of 8): it learns more slowly.
-# As to time: a pass of MeBT goes through all codes, while a cache (notebook 10) computes each place once. So one clip
-# alone gains from few passes, and in a batch on one CPU core the cache is cheaper than 8. On a GPU it is the waiting
-# that counts: 1.10 seconds against TATS's 14.3 in Table 1 (Sky Time-lapse, a batch of 4). And the noise? Above it is 4.
+# model needs 1.34 bits a code (after 2,000 steps of 16 clips), this one 2.5 at most (8,000 of 8): it learns more
+# slowly. As to time: a pass of MeBT goes through all codes, while a cache (notebook 10) computes each place once. So
+# one clip alone gains from few passes, and in a batch on one CPU core the cache is cheaper than 8. On a GPU it is the
+# waiting that counts: 1.10 seconds against TATS's 14.3 in Table 1 (Sky Time-lapse, a batch of 4). And the noise? Above
+# it is 4.
 
 # %%
 for noise in {"smoke": (0.0,), "course": (0.0, 1.0, 16.0)}[profile]:
@@ -538,8 +542,8 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "filled", "crossfade"] 
 # ## 7. From short to long
 # In long clips the codes that are seen are often far away in time, and far codes tell little to a model that does not
 # yet know what neighbours tell. So at step n a training sees a *stretch* of v latent frames, and v grows: v^ is drawn
-# from a normal distribution with mean 1 + n/alpha and deviation beta, eq. (4), and v = min(max(1, ceil(v^)), t). Such an
-# order of lessons is a **curriculum**.
+# from a normal distribution with mean 1 + n/alpha and deviation beta, eq. (4), and v = min(max(1, ceil(v^)), t). Such
+# an order of lessons is a **curriculum**.
 #
 # ### Exercise 19.5 · the probability of each length (about 15 min)
 #
@@ -654,12 +658,12 @@ show(fig, alt="Bars of bits a clip after equal numbers of steps, without a curri
 
 # %% [markdown]
 # Here it does not help: with each seed the model without a curriculum is the best, and all are far from the rule. There
-# are as many latent frames as the paper's, but of one code each, and 240 steps. In Table 4, Sky Time-lapse, it does: FVD
-# is 276 ± 10.9 without, 253 ± 4.6 with uniform lengths, 239 ± 3.6 with (4).
+# are as many latent frames as the paper's, but of one code each, and 240 steps. In Table 4, Sky Time-lapse, it does:
+# FVD is 276 ± 10.9 without, 253 ± 4.6 with uniform lengths, 239 ± 3.6 with (4).
 #
 # ## 8. The prior
-# `scores` is a **bound** in bits a code. In a random order, code k + 1 is predicted from k random others. So the mean
-# over orders is the mean over how many are hidden, 1 to n. We take eight such numbers, evenly spread.
+# `scores` estimates a **bound** in bits a code. In a random order, code k + 1 is predicted from k random others. So the
+# mean over orders is the mean over how many are hidden, 1 to n. We take eight such numbers, evenly spread.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.prior"]
 """MeBT's prior: masked codes of clips, short to long. MeBT, section 3.3."""
@@ -700,9 +704,9 @@ class MaskedCodes(nn.Module):
             nn.init.normal_(self.to_places.weight, std=0.02)
 
     def told(self, condition: Condition | None, clips: int) -> Tensor | None:
-        """What the condition says of each place: (clips, n, dim), or None. Raises ValueError for a
-        missing or a needless one, and for one that does not fit."""
-        vectors, _ = condition_tensors(self.conditioner, condition, clips, self.spec.tokens)
+        """What the condition says of each latent frame: (clips, t, dim), or None. Raises ValueError
+        for a missing or a needless one, and for one that does not fit."""
+        vectors, _ = condition_tensors(self.conditioner, condition, clips, self.spec.shape[0])
         return None if vectors is None else self.to_places(vectors)
 
     def optimizers(self) -> dict[str, list[nn.Parameter]]:
@@ -738,9 +742,9 @@ class MeBT(MaskedCodes):
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
                given_latents: int) -> dict[str, Tensor]:
-        """{"bits_per_dim": (b,)}: an upper bound of the bits a code, those of the first
-        `given_latents` frames given. Of codes that come in a random order each is predicted from
-        those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
+        """{"bits_per_dim": (b,)}: an estimate of an upper bound of the bits a code, those of the
+        first `given_latents` frames given. Of codes that come in a random order each is predicted
+        from those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
         torch's global random numbers. Raises ValueError for what does not fit."""
         checks.check_given_latents(given_latents, 0, self.spec)
         checks.check_shape(latents, self.spec)
@@ -790,16 +794,12 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
     if given is None and places is not None:
         raise ValueError(f"places {places} are of given codes: give them, too")
     if given is not None:
-        places = list(range(given.shape[1])) if places is None else places
-        if given.shape[1:] != (len(places), h, w) or not 0 < len(places) < t:
-            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {h}, {w}), one "
-                             f"latent frame for each place, not {tuple(given.shape)}")
-        if sorted(set(places)) != sorted(places) or min(places) < 0 or max(places) >= t:
-            raise ValueError(f"places must be different ones of 0 to {t - 1}, not {places}")
-        if len(given) not in (1, n):
-            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of "
-                             f"{len(given)}")
-        checks.check_codes(given, latents)
+        checks.check_given(given, n, latents)
+        number = given.shape[1]
+        places = list(range(number)) if places is None else places
+        if len(places) != number or len(set(places) & set(range(t))) != number:
+            raise ValueError(f"places must be {number} different ones of 0 to {t - 1}, one for "
+                             f"each given latent frame, not {places}")
         codes[:, places], hidden[:, places] = given.cpu(), False
     return codes.flatten(1), hidden.flatten(1)
 

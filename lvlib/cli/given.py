@@ -58,7 +58,8 @@ def given_frames_of(config: "Config", requested: int | None) -> int:
 
 
 def video_clip(path: Path, config: "Config", stride: int, given_frames: int, given_last: int) -> Clips:
-    """The start of a video, resized as for training. Raises UserError where it cannot be read, or is too short."""
+    """The start of a video, resized as for training; as long as a clip, where its last frames are given, too. Raises
+    UserError where it cannot be read, or is too short."""
     from lvlib.data import to_video
     from lvlib.data.tensors import as_channels
     from lvlib.data.video_files import decode, probe

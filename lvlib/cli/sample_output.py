@@ -41,7 +41,7 @@ def print_scores(samples: Samples) -> None:
 
     clips, given, end = samples.clips, samples.given, samples.video.shape[2] - samples.given_last
     if not clips.true:
-        print(f"{clips.names[0]} has too few frames to compare: {end} make a clip")
+        print(f"{clips.names[0]} has too few frames to compare: {samples.video.shape[2]} make a clip")
         return
     if given == end:
         return

@@ -1,24 +1,25 @@
 """Makes a trained run one of those that ship: the newest weights of each of its stages, without what training needs.
 
-The weights of an autoencoder stay in fp32, for a prior learned the codes that they make. Those of a prior or a refiner
-become fp16, which takes half the room; a model that loads them computes in fp32.
+The weights of a prior or a refiner become fp16, which takes half the room; a model that loads them computes in fp32.
+Those of what it stands on stay as they are: it knows them by their checksum, and learned what they make.
 
     python -m lvlib.cli.ship RUN NAME
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser
-from lvlib.configs import Config
 from lvlib.data import new_folder
+from lvlib.errors import UserError
 from lvlib.runs.load import runs_down_from
 from lvlib.runs.shipped import FOLDER
-from lvlib.training.checkpoint import MANIFEST, MODEL, STATE, Checkpoint, folder_of, load_tensors, save_checkpoint
-from lvlib.training.run import newest_weights
+from lvlib.training.checkpoint import MANIFEST, Checkpoint, folder_of, load_tensors, save_checkpoint
+from lvlib.training.run import is_finite, newest_weights
 
 
 def main(argv: list[str] | None = None, folder: Path = FOLDER) -> None:
@@ -26,30 +27,35 @@ def main(argv: list[str] | None = None, folder: Path = FOLDER) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that `lvlib train` wrote")
     parser.add_argument("name", metavar="NAME", help="what the model is called among those that ship")
     options = parser.parse_args(argv)
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", options.name):
+        raise UserError(f"NAME must be small letters and digits, with - between words, not {options.name!r}")
     stages = list(runs_down_from(options.run))
+    log = options.run / "metrics.jsonl"
+    if not log.is_file():
+        raise UserError(f"{options.run} has no {log.name}, which ships with it")
+    metrics = log.read_bytes()
     with new_folder(folder / options.name) as draft:
         for run, config in stages:
             to = draft / run.relative_to(options.run)
             to.mkdir(exist_ok=True)
-            write_stage(run, config, to)
-        shutil.copy(options.run / "metrics.jsonl", draft)
+            write_stage(run, to, half=run == options.run and config.stage != "autoencoder")
+        (draft / "metrics.jsonl").write_bytes(metrics)
+        list(runs_down_from(draft))  # it must load
     print(f"{folder / options.name}: {' and '.join(config.stage for _, config in stages)}")
 
 
-def write_stage(run: Path, config: Config, to: Path) -> None:
-    """config.json and the newest weights of one stage, the EMA where one is kept."""
+def write_stage(run: Path, to: Path, half: bool) -> None:
+    """config.json and the newest weights of one stage, the EMA where one is kept. Raises UserError where fp16 cannot
+    hold them."""
     weights = newest_weights(run)
     tensors = load_tensors(run, weights.step, weights.name)
-    if config.stage != "autoencoder":
+    if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        if not all(map(is_finite, tensors.values())):
+            raise UserError(f"{run} holds weights above 65,504, which fp16 does not have")
     metrics = json.loads((folder_of(run, weights.step) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
     shutil.copy(run / "config.json", to)
-    save_checkpoint(to, Checkpoint(weights.step, tensors, None, {}, metrics), keep=1)
-    saved = folder_of(to, weights.step)
-    (saved / STATE).unlink()
-    manifest = json.loads((saved / MANIFEST).read_text(encoding="utf-8"))
-    manifest["files"] = {MODEL: manifest["files"][MODEL]}
-    (saved / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    save_checkpoint(to, Checkpoint(weights.step, tensors, None, None, metrics), keep=1)
 
 
 if __name__ == "__main__":

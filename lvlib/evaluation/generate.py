@@ -75,8 +75,11 @@ class Pipeline:
         if given is not None and as_condition:
             condition = {**condition, **dict.fromkeys(as_condition, given)}
         elif given_last:
-            ends = given.split([given.shape[2] - given_last, given_last], 2)
-            first, last = (self.autoencoder.encode_start(end, clip_frames) for end in ends)
+            first, last = given.split([given.shape[2] - given_last, given_last], 2)
+            before = last[:, :, :1].expand(-1, -1, clip_frames - given_last, -1, -1)  # stands in for what is not known
+            first = self.autoencoder.encode_start(first, clip_frames)
+            last = self.autoencoder.encode(torch.cat([before, last], 2))
+            last = last[:, -(given_last // config.latents.frames_per_latent):]
             given_latents, t = torch.cat([first, last], 1), config.latents.shape[0]
             between["places"] = [*range(first.shape[1]), *range(t - last.shape[1], t)]
         elif given is not None:

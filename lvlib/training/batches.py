@@ -162,7 +162,8 @@ def _load(data: Clips, config: TrainingConfig, batches: Sampler | list, pieces: 
                         worker_init_fn=_quiet_worker, generator=torch.Generator())
     others = set(active_children())
     with _no_child_handler():
-        iterator = iter(loader)
+        with _no_child_handler():  # the first loader of a process sets torch's
+            iterator = iter(loader)
         workers = set(active_children()) - others
         try:
             while True:

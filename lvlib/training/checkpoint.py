@@ -36,12 +36,13 @@ _STEP = "[0-9]{8}|[1-9][0-9]{8,}"  # as `folder_of` writes it
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is saved: the step, tensors by name, `load_state`'s dict, the last logged metrics."""
+    """What is saved: the step, tensors by name, `load_state`'s dict (None: it can only be used), the last logged
+    metrics."""
 
     step: int
     model: dict[str, Tensor]
     ema: dict[str, Tensor] | None
-    state: dict
+    state: dict | None
     metrics: dict[str, float]
 
 
@@ -63,7 +64,9 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
     """
     target = folder_of(run, checkpoint.step)
     partial = target.with_name(f"tmp-{target.name}")
-    contents = {MODEL: _safetensors(checkpoint.model), STATE: _pickled(checkpoint.state)}
+    contents = {MODEL: _safetensors(checkpoint.model)}
+    if checkpoint.state is not None:
+        contents[STATE] = _pickled(checkpoint.state)
     if checkpoint.ema is not None:
         contents[EMA] = _safetensors(checkpoint.ema)
     files = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}

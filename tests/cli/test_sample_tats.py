@@ -45,11 +45,11 @@ def test_buttons_have_a_row_for_each_frame_however_many(told_buttons, lvlib, tmp
     assert made[0].shape == (2, frames, 32, 32, 3) and (made[0] != made[1]).any()
 
 
-def test_buttons_that_are_half_pressed_or_missing_are_refused(told_buttons, refused, tmp_path):
+def test_buttons_that_are_more_than_pressed_or_missing_are_refused(told_buttons, refused, tmp_path):
     out = "--out", tmp_path / "out.npy"
-    half = save(tmp_path / "half.npy", [[0.5, 0]] * 4)
-    message = refused("sample", told_buttons, "--condition.actions", half, *out)
-    assert "actions must be 0, not pressed, or 1, pressed; got 0.5" in message
+    twice = save(tmp_path / "twice.npy", [[2, 0]] * 4)
+    message = refused("sample", told_buttons, "--condition.actions", twice, *out)
+    assert "actions must be from 0, not pressed, to 1, pressed; got 0 to 2" in message
     few = save(tmp_path / "few.npy", [[1, 0]] * 3)
     assert "must be 4 x 2: a row for each of the video's 4 frames" in refused(
         "sample", told_buttons, "--condition.actions", few, *out)

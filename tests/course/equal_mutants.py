@@ -216,6 +216,33 @@ EQUAL: dict[str, dict[str, str]] = {
         "rise, kick = (height.diff(), kick[:, :-1])": "the last axis is axis 1",
         "return F.cosine_similarity(rise, kick).mean()": "axis 1 is the default",
     },
+    "18.1": {
+        "order = hidden.byte().argsort(stable=True)": "the last axis is axis 1",
+        "order = hidden.argsort(dim=1, stable=True)": "bool sorts as its bytes do",
+        "raise ValueError()": "the words of an error",
+        "return order.split([hidden.shape[1] - int(counts[0]), counts[0]], 1)": "a tensor of one number will do",
+        "return order.split([hidden.shape[1] - counts[0], int(counts[0])], 1)": "a tensor of one number will do",
+    } | {
+        f"raise ValueError(f'all clips must hide the same number of codes, not {{{a}}} to {{{b}}}')": "the words of an error"
+        for a, b in (("counts", "counts.max()"), ("counts.min()", "counts"), ("counts.max()", "counts.max()"),
+                     ("counts.min()", "counts.min()"))
+    } | {
+        f"return order.split([hidden.shape[1] - int({a}), int({b})], 1)": "all counts are equal"
+        for a, b in (("counts[0]", "counts[-1]"), ("counts[-1]", "counts[0]"),
+                     ("counts[:1].expand_as(counts)[0]", "counts[0]"), ("counts[0]", "counts[:1].expand_as(counts)[0]"))
+    },
+    "18.4": {
+        "if (len(self.layers) + i) % 2 == 0:": "a sum is as even as the difference",
+        "if (i - len(self.layers)) % 2 == 0:": "a difference is as even either way round",
+        "latents = layer(latents, torch.cat([masks, latents], 1))": "the order of what is looked at is nothing",
+    },
+    "18.5": {
+        "return int(sum(encoder) + sum(decoder))": "they are ints",
+        "encoder = [latents * (latents if i % 2 else context) for i in list(range(encoder_layers))[::-1]]":
+            "a sum in another order",
+        "decoder = [latents * (latents + masks if i % 2 else masks) for i in list(range(decoder_layers))[::-1]]":
+            "a sum in another order",
+    },
     "19.1": {
         "there = [max(s + 1, count) for s, count in enumerate(there)]": "the larger of two",
         "return [after - before for before, after in zip([0, *there], there)]": "the last total is no start",

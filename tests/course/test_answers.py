@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -95,4 +96,5 @@ def test_neither_stubs_nor_right_answers_break_a_later_cell(source, tmp_path, mo
         assert re.fullmatch(rf"{id} \w+  NOT YET: not written yet\. \(going on with lvlib's\)\n", line), line
     for id, line in said[len(exercises):]:
         assert re.fullmatch(rf"{id} \w+  OK\n", line), line
-    assert [id for id, _ in said] == exercises * (len(said) // (len(exercises) or 1))
+    each = Counter(exercise.id for exercise, _ in answers(source.number, "right")) if source.number in MODULES else {}
+    assert [id for id, _ in said] == exercises * (1 + max(each.values(), default=0))

@@ -72,6 +72,7 @@ def _places_cases(draw):
     yield case(f"{n} places", draw.size(2, 5), n, draw.size(1, n - 1))
     uneven = torch.tensor([[True, False, False], [True, True, False]])
     yield Case("clips that hide different numbers", (uneven,), raises=ValueError)
+    yield Case("the first hides the most", (uneven.flip(0),), raises=ValueError)
 
 
 @exercise("18.1", reference=masking.places_of, wrong={

@@ -19,8 +19,8 @@ from lvlib.models.mebt.transformer import LOGITS_AT_ONCE, MeBTTransformer
 class MeBTSampling:
     """How to fill hidden codes. Raises ValueError for values that are not allowed."""
 
-    steps: int = 32
-    """Passes of the draft, S (official code)."""
+    steps: int | None = None
+    """Passes of the draft, S; None for 32 (official code), or as many as there are codes."""
     schedule: Schedule = "cosine"
     """How many codes a pass accepts, gamma: cosine, linear or square."""
     temperature: float = 1.0
@@ -40,7 +40,9 @@ class MeBTSampling:
     """Of these draws (official code)."""
 
     def __post_init__(self):
-        check_numbers(self, "steps", "revise_parts", least=1)
+        check_numbers(self, "revise_parts", least=1)
+        if self.steps is not None:
+            check_numbers(self, "steps", least=1)
         check_numbers(self, "noise", "one_by_one", "revise_rounds", least=0)
         check_numbers(self, "revise_temperature", least=1e-6)
         check_choice(self, "schedule", get_args(Schedule))
@@ -89,11 +91,12 @@ def draft(model: MeBTTransformer, codes: Tensor, hidden: Tensor, sampling: MeBTS
     hidden: bool (b, n), as many of each clip. Raises ValueError for more passes than hidden codes.
     """
     n = int(hidden[0].sum())
-    if not 1 <= sampling.one_by_one + sampling.steps <= n:
+    steps = sampling.steps or max(min(32, n - sampling.one_by_one), 1)
+    if steps + sampling.one_by_one > n:
         raise ValueError(f"steps and one_by_one must be {n} or less together, the codes that are "
-                         f"hidden, not {sampling.steps + sampling.one_by_one}")
+                         f"hidden, not {steps + sampling.one_by_one}")
     counts = [1] * sampling.one_by_one
-    counts += fill_counts(sampling.schedule, sampling.steps, n - sampling.one_by_one)
+    counts += fill_counts(sampling.schedule, steps, n - sampling.one_by_one)
     for i, count in enumerate(counts, 1):
         places, drawn, log_probs = draw_hidden(model, codes, hidden, told, sampling.temperature,
                                                sampling.top_k)

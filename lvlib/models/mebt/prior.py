@@ -36,9 +36,9 @@ class MaskedCodes(nn.Module):
             nn.init.normal_(self.to_places.weight, std=0.02)
 
     def told(self, condition: Condition | None, clips: int) -> Tensor | None:
-        """What the condition says of each place: (clips, n, dim), or None. Raises ValueError for a
-        missing or a needless one, and for one that does not fit."""
-        vectors, _ = condition_tensors(self.conditioner, condition, clips, self.spec.tokens)
+        """What the condition says of each latent frame: (clips, t, dim), or None. Raises ValueError
+        for a missing or a needless one, and for one that does not fit."""
+        vectors, _ = condition_tensors(self.conditioner, condition, clips, self.spec.shape[0])
         return None if vectors is None else self.to_places(vectors)
 
     def optimizers(self) -> dict[str, list[nn.Parameter]]:
@@ -74,9 +74,9 @@ class MeBT(MaskedCodes):
     @torch.no_grad()
     def scores(self, latents: Tensor, condition: Condition,
                given_latents: int) -> dict[str, Tensor]:
-        """{"bits_per_dim": (b,)}: an upper bound of the bits a code, those of the first
-        `given_latents` frames given. Of codes that come in a random order each is predicted from
-        those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
+        """{"bits_per_dim": (b,)}: an estimate of an upper bound of the bits a code, those of the
+        first `given_latents` frames given. Of codes that come in a random order each is predicted
+        from those before it: their mean is that of `BOUND_DRAWS` shares of hidden codes, drawn from
         torch's global random numbers. Raises ValueError for what does not fit."""
         checks.check_given_latents(given_latents, 0, self.spec)
         checks.check_shape(latents, self.spec)
@@ -126,16 +126,12 @@ def begin(latents: LatentSpec, n: int, given: Tensor | None,
     if given is None and places is not None:
         raise ValueError(f"places {places} are of given codes: give them, too")
     if given is not None:
-        places = list(range(given.shape[1])) if places is None else places
-        if given.shape[1:] != (len(places), h, w) or not 0 < len(places) < t:
-            raise ValueError(f"given codes must be of shape (b, 1 to {t - 1}, {h}, {w}), one "
-                             f"latent frame for each place, not {tuple(given.shape)}")
-        if sorted(set(places)) != sorted(places) or min(places) < 0 or max(places) >= t:
-            raise ValueError(f"places must be different ones of 0 to {t - 1}, not {places}")
-        if len(given) not in (1, n):
-            raise ValueError(f"give the codes of one clip, or of each of the {n}, not of "
-                             f"{len(given)}")
-        checks.check_codes(given, latents)
+        checks.check_given(given, n, latents)
+        number = given.shape[1]
+        places = list(range(number)) if places is None else places
+        if len(places) != number or len(set(places) & set(range(t))) != number:
+            raise ValueError(f"places must be {number} different ones of 0 to {t - 1}, one for "
+                             f"each given latent frame, not {places}")
         codes[:, places], hidden[:, places] = given.cpu(), False
     return codes.flatten(1), hidden.flatten(1)
 

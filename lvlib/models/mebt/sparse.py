@@ -11,7 +11,7 @@ from lvlib.models.mebt.attention import AttentionLayer
 
 
 def boxes(grid: tuple[int, int, int], attention: str, layer: int) -> tuple[int, int, int]:
-    """The sides (t, h, w) of the boxes into which a layer cuts the grid: a token attends to its box.
+    """The sides (t, h, w) of the boxes into which a layer cuts the grid. A token sees its own.
 
     full: the whole grid. axial: a row along time, height and width in turn. window: a frame, then
     4 x 4 places of all frames, as MaskViT has them (or of as many as divide the sides).

@@ -16,7 +16,7 @@ from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
 MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
-LOGITS_AT_ONCE = 16777216  # a loss over more is worked out piece by piece
+LOGITS_AT_ONCE = 16777216  # 64 MiB: of 8,192 codes of 16,384 they would be 512
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class TransformerConfig:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
 
-class MeBTTransformer(nn.Module):
-    """Hidden codes from those that are seen. Section 3.
+class HiddenFeatures(nn.Module):
+    """What is known of hidden codes from those that are seen. Section 3.
 
-    latents: codes (t, h, w) of the longest clips. Positions are learned, one for each place of
-    theirs; shorter clips are stretches of whole latent frames of them.
+    latents: codes (t, h, w) of the longest clips, each place of which has a learned position;
+    shorter clips are stretches of whole latent frames of them.
     """
 
     def __init__(self, config: TransformerConfig, latents: LatentSpec):
@@ -83,7 +83,7 @@ class MeBTTransformer(nn.Module):
         """What `out` makes logits of, of each hidden code: (b, m, dim).
 
         codes: int64 (b, n), of which those at the places `context` (b, c) are seen, c may be 0.
-        masked: the hidden places, int64 (b, m). told: what is known of each place, (b, n, dim).
+        masked: the hidden ones, int64 (b, m). told: what is known of each latent frame (b, t, dim).
         """
         seen = self.embedding(codes.gather(1, context)) + self.at(context, told)
         masks = self.mask + self.at(masked, told)
@@ -91,6 +91,29 @@ class MeBTTransformer(nn.Module):
             return self.norm(self.through_grid(seen, masks, context, masked))
         latents = self.encoder(self.bottleneck.expand(len(codes), -1, -1), seen)
         return self.norm(self.decoder(latents, masks))
+
+    def at(self, places: Tensor, told: Tensor | None) -> Tensor:
+        """What is known of places (b, m) beside their code: (b, m, dim)."""
+        vectors = self.positions(places)
+        if told is None:
+            return vectors
+        frames = places // (self.spec.tokens // self.spec.shape[0])
+        return vectors + told.gather(1, frames[..., None].expand(-1, -1, told.shape[2]))
+
+    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
+                     masked: Tensor) -> Tensor:
+        """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
+        order = torch.cat([context, masked], 1).argsort(1)
+        tokens = torch.cat([seen, masks], 1)
+        _, h, w = self.spec.shape
+        index = order[..., None].expand_as(tokens)
+        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
+        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
+        return x.gather(1, back)
+
+
+class MeBTTransformer(HiddenFeatures):
+    """Hidden codes from those that are seen. Section 3."""
 
     def forward(self, codes: Tensor, context: Tensor, masked: Tensor,
                 told: Tensor | None = None) -> Tensor:
@@ -113,21 +136,3 @@ class MeBTTransformer(nn.Module):
     def nats_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Of features (m, dim) and codes (m,): (m,)."""
         return F.cross_entropy(self.out(features).float(), targets, reduction="none")
-
-    def at(self, places: Tensor, told: Tensor | None) -> Tensor:
-        """What is known of places (b, m) beside their code: (b, m, dim)."""
-        vectors = self.positions(places)
-        if told is None:
-            return vectors
-        return vectors + told.gather(1, places[..., None].expand(-1, -1, told.shape[2]))
-
-    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
-                     masked: Tensor) -> Tensor:
-        """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
-        order = torch.cat([context, masked], 1).argsort(1)
-        tokens = torch.cat([seen, masks], 1)
-        _, h, w = self.spec.shape
-        index = order[..., None].expand_as(tokens)
-        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
-        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
-        return x.gather(1, back)

@@ -138,8 +138,8 @@ class SoundWords(ConditionWords):
 class ActionWords(ConditionWords):
     """The buttons of each video frame that a window shows, a word a frame: they slide along.
 
-    actions: buttons. Pressed or not, 1 or 0, they are the digits of the word's binary number, the
-    first button its highest. frames: video frames of a latent frame.
+    actions: buttons. Pressed, above 0.5, or not, they are the digits of the word's binary number,
+    the first button its highest. frames: video frames of a latent frame.
     """
 
     def __init__(self, actions: int, window: int, frames: int):
@@ -151,10 +151,10 @@ class ActionWords(ConditionWords):
         if value.ndim != 3 or not value.shape[1] or value.shape[2] != self.actions:
             raise ValueError(f"actions must be (b, frames, {self.actions}), {self.actions} buttons "
                              f"for each frame, not {tuple(value.shape)}")
-        wrong = value[(value != 0) & (value != 1)]
-        if len(wrong):
-            raise ValueError(f"actions must be 0, not pressed, or 1, pressed; got {wrong[0]:g}")
+        if not (value.min() >= 0 and value.max() <= 1):
+            raise ValueError("actions must be from 0, not pressed, to 1, pressed; got "
+                             f"{value.min():g} to {value.max():g}")
         digits = 2 ** torch.arange(self.actions, device=value.device).flip(0)
-        words = (value.long() * digits).sum(2)
+        words = ((value > 0.5) * digits).sum(2)
         shown = torch.arange(self.length, device=value.device) + start * self.frames
         return words[:, shown.clamp(max=words.shape[1] - 1)]

@@ -169,8 +169,7 @@ def check_window(model: TATS, sampling: TATSSampling, latent_frames: int) -> Non
 # Introduced in solutions/17_text_and_sound.py
 @dataclass(frozen=True)
 class TATSConfig:
-    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError for sizes that do not fit
-    together."""
+    """Sizes of a `TATS`; the defaults are those of B.2. Raises ValueError where they do not fit."""
 
     Sampling: ClassVar[type] = TATSSampling
     likelihood: ClassVar[Literal["exact", "bound"] | None] = "exact"
@@ -183,13 +182,11 @@ class TATSConfig:
     """Width between the two linear layers of a block."""
     dropout: float = 0.0
     every: int = 1
-    """Of how many latent frames one is written: 1, or 4 where a second transformer writes those in
-    between (2.3)."""
+    """One of so many latent frames is written: of 1, or of 4, where a second model adds others."""
     classes: int = 0
     """Classes of the label that the model is conditioned on; 0 for none."""
     text: int = 0
-    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, those of the stories
-    16."""
+    """Tokens of the text that it is told; 0 for none. CLIP's texts have 77, the stories 16."""
     tokenizer: Tokenizer = "clip"
     """How a text is written: clip, or stories, the course's own."""
     audio: int = 0
@@ -200,10 +197,9 @@ class TATSConfig:
     """Buttons, each 0 or 1 in each frame of video, that it is told; 0 for none, and 16 at most."""
 
     def __post_init__(self):
-        check_numbers(self, "dim", "heads", "layers", "hidden", "every", least=1)
+        check_numbers(self, "dim", "heads", "layers", "hidden", "every", "audio_codes", least=1)
         check_numbers(self, "classes", "text", "audio", least=0)
-        check_numbers(self, "audio_codes", least=1)
-        check_numbers(self, "actions", least=0, below=17)  # 2**16 words are more than CLIP's
+        check_numbers(self, "actions", least=0, below=17)  # a row of the embedding for each word
         check_choice(self, "tokenizer", get_args(Tokenizer))
         check_numbers(self, "dropout", least=0, below=1)
         if self.dim % self.heads:

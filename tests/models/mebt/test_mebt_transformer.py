@@ -12,6 +12,7 @@ from torch import nn
 from lvlib.models.mebt import transformer
 from lvlib.models.mebt.masking import random_split
 from lvlib.models.mebt.transformer import MeBTAttention, MeBTTransformer, TransformerConfig
+from lvlib.reports.bench import count_flops
 from lvlib.stages import LatentSpec
 
 KINDS = get_args(MeBTAttention)
@@ -123,13 +124,13 @@ def test_a_stretch_of_whole_frames_keeps_its_positions(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_told_of_a_place_is_added_there(kind):
+def test_what_is_told_of_a_latent_frame_is_added_to_its_places(kind):
     model = made(kind)
     codes, context, masked = clips(10)
-    told = torch.randn(2, 24, 12, dtype=torch.float64)
+    told = torch.randn(2, 3, 12, dtype=torch.float64)
     both = made(kind)
     with torch.no_grad():
-        both.positions.weight += told[0]
+        both.positions.weight += told[0].repeat_interleave(8, 0)
     torch.testing.assert_close(model(codes[:1], context[:1], masked[:1], told[:1]),
                                both(codes[:1], context[:1], masked[:1]))
 
@@ -174,6 +175,19 @@ def test_what_is_kept_grows_with_the_number_of_codes_and_no_faster():
     (a, _), (b, _), (c, largest) = (kept("latent", frames) for frames in (16, 32, 64))
     assert 1.9 < (c - b) / (b - a) < 2.1
     assert largest < 1024 * 64 < 512 * 512
+
+
+@pytest.mark.parametrize("kind, least, most", [("latent", 1.9, 2.1), ("full-decoder", 2.5, 4), ("full", 2.5, 4)])
+def test_twice_the_codes_are_twice_the_work_through_latents_and_more_in_full_attention(kind, least, most):
+    """Floating point operations of a step, half of the codes hidden."""
+    work = []
+    for frames in (64, 128):
+        spec = LatentSpec((frames, 4, 4), 11, 4)
+        model = MeBTTransformer(replace(SMALL, attention=kind), spec)
+        places = random_split(1, spec.tokens, spec.tokens // 2, CPU)
+        codes = torch.randint(11, (1, spec.tokens))
+        work.append(count_flops(lambda: model.nats(codes, *places).sum().backward()))  # noqa: B023
+    assert least < work[1] / work[0] < most
 
 
 @pytest.mark.parametrize("fields, line", [

@@ -87,9 +87,9 @@ def test_buttons_slide_frame_by_frame_and_the_last_ones_stay(frames):
 
 
 @pytest.mark.parametrize(("value", "message"), [
-    (torch.full((1, 8, 3), 0.5), "actions must be 0, not pressed, or 1, pressed; got 0.5"),
-    (torch.full((1, 8, 3), -1), "actions must be 0, not pressed, or 1, pressed; got -1"),
-    (torch.full((1, 8, 3), torch.nan), "actions must be 0, not pressed, or 1, pressed; got nan"),
+    (torch.full((1, 8, 3), 1.5), "actions must be from 0, not pressed, to 1, pressed; got 1.5 to 1.5"),
+    (torch.full((1, 8, 3), -1), "actions must be from 0, not pressed, to 1, pressed; got -1 to -1"),
+    (torch.full((1, 8, 3), torch.nan), "actions must be from 0, not pressed, to 1, pressed; got nan"),
     (torch.zeros(1, 8, 2), r"actions must be \(b, frames, 3\), 3 buttons for each frame, not \(1, 8, 2\)"),
     (torch.zeros(1, 0, 3), r"not \(1, 0, 3\)"),
     (torch.zeros(8, 3), r"not \(8, 3\)"),
