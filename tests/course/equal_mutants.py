@@ -223,7 +223,8 @@ EQUAL: dict[str, dict[str, str]] = {
         "return order.split([hidden.shape[1] - int(counts[0]), counts[0]], 1)": "a tensor of one number will do",
         "return order.split([hidden.shape[1] - counts[0], int(counts[0])], 1)": "a tensor of one number will do",
     } | {
-        f"raise ValueError(f'all clips must hide the same number of codes, not {{{a}}} to {{{b}}}')": "the words of an error"
+        f"raise ValueError(f'all clips must hide the same number of codes, not {{{a}}} to {{{b}}}')":
+            "the words of an error"
         for a, b in (("counts", "counts.max()"), ("counts.min()", "counts"), ("counts.max()", "counts.max()"),
                      ("counts.min()", "counts.min()"))
     } | {

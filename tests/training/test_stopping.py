@@ -195,8 +195,8 @@ def test_the_first_loader_of_a_process_leaves_no_handler_either(tmp_path):
     """Torch sets its own then, once a process."""
     script = ("import signal\nfrom toys import Clips, config\nfrom lvlib.training.batches import training_batches\n"
               "batches = training_batches(Clips(), config(workers=1), range(1, 4), 0, 1)\nnext(batches)\n"
-              "assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL\n")
-    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, check=True)
+              "assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL\nbatches.close()\n")
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, check=True, timeout=120)
 
 
 def test_a_mistake_in_a_model_or_a_data_set_is_shown_as_what_it_is(tmp_path):
