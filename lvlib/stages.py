@@ -216,6 +216,8 @@ class PriorConfig(Protocol):
     """What the bits_per_dim of `scores` are."""
     extends: ClassVar[bool]
     """It makes clips longer than those it learned from."""
+    clips: int
+    """How many clips in a row its `loss` takes at a time, as the latents of one longer clip. May be left out: 1."""
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """What it is conditioned on."""

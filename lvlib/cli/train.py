@@ -51,16 +51,17 @@ def main(arguments: list[str]) -> None:
     check_training(config, math.prod(world))
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
-    data = _open_data(config)
+    learned = config.learned
+    data = _open_data(learned)
     about = {"name": options.config, **config.to_dict()}
     run = {"may_change": ("data.root",), "read_settings": load_settings}
     if config.stands_on:
-        check_data(data, config.conditions)
-        about |= {"fps": data["train"].fps, "latents": made_from(below, data, config)}
+        check_data(data, learned.conditions)
+        about |= {"fps": data["train"].fps, "latents": made_from(below, data, learned)}
         if any(spec.kind == "class" for spec in config.up_to("prior").conditions):
             about["classes"] = data["train"].classes
         check_agrees(options.out, about | {"clips": len(data["train"])}, **run)  # before hours of encoding
-        data = latents_of(data, below, options.out, config)
+        data = latents_of(data, below, options.out, learned)
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"), device=options.device,
                   devices=options.devices, nodes=options.nodes, describe=about, renamed=renamed_tensors(config),
                   progress=True, **run)

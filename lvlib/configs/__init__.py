@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lvlib.configs import lvt, mebt, stored, tats, videogpt
+from lvlib.configs import lvt, mebt, pvdm, stored, tats, videogpt
 from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.errors import unknown
 
@@ -14,6 +14,7 @@ CONFIGS: dict[str, Named] = {
     **videogpt.CONFIGS,
     **tats.CONFIGS,
     **mebt.CONFIGS,
+    **pvdm.CONFIGS,
 }
 
 

@@ -88,6 +88,13 @@ class Config:
         return said_plainly(lambda: self.autoencoder.latents(self.video_shape))
 
     @property
+    def learned(self) -> "Config":
+        """The same with as many frames as one item of its training data has: those of several clips in a row, where the
+        prior learns from so many at a time."""
+        clips = getattr(self.prior, "clips", 1) if self.stage == "prior" else 1
+        return replace(self, data=replace(self.data, frames=self.data.frames * clips))
+
+    @property
     def conditions(self) -> tuple[ConditionSpec, ...]:
         """What the trained stage is conditioned on; nothing, of an autoencoder."""
         if self.stage == "autoencoder":

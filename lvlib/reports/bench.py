@@ -112,7 +112,7 @@ def count_flops(work: Callable[[], None]) -> int:
 
 def random_inputs(config: Config) -> tuple:
     """What the loss takes: clips; or latents, with their condition. As many as go through at a time."""
-    clips = config.training.batch // config.training.accumulate
+    clips, config = config.training.batch // config.training.accumulate, config.learned
     if config.stage != "autoencoder":
         return config.latents.example(clips), {spec.name: spec.example(clips) for spec in config.conditions}
     channels, *thw = config.video_shape

@@ -44,7 +44,7 @@ def describe(config: Config) -> dict:
         # torch says so of each fake that is copied, as layers of nn.TransformerEncoder are.
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         stages = {stage: config.up_to(stage).build() for stage in config.stages}
-        inputs = example_inputs(config, config.training.batch // config.training.accumulate)
+        inputs = example_inputs(config.learned, config.training.batch // config.training.accumulate)
         memory = training_bytes(stages[config.stage], inputs, config.training)
     parameters = {}
     for stage, model in stages.items():

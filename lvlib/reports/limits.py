@@ -16,7 +16,7 @@ def check_training(config: Config, processes: int = 1) -> None:
     the optimizers keep of them, and what goes through at a time."""
     with torch.device("meta"):
         model = config.build()
-    training, spec = config.training, config.latents
+    training, spec = config.training, config.learned.latents
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     learned = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     copies = 3 + bool(training.ema_decay)  # gradients, two running means, EMA

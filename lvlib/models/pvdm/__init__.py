@@ -1,0 +1,1 @@
+"""pvdm: extracted from notebooks 20, 21, 22."""
