@@ -32,7 +32,7 @@ l_sky = replace(l_ucf101, prior=replace(l_ucf101.prior, conditional=0.2))
 ae_course = Config(
     DataConfig(size=32),
     TriplaneConfig(channels=1, size=32, patch=4, width=64, layers=2, heads=4, head_dim=16, projection="pooled",
-                   projection_heads=4, perceptual=None, gan_start=None),
+                   projection_heads=4, error="l2", perceptual=None, gan_start=None),
     TrainingConfig(steps=4000, batch=8, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
                    gradient_clip=1.0, schedule="cosine", warmup=50))
 course = Config(

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ from lvlib.models.tats import discriminators as gan
 from lvlib.models.tats.vqgan import random_frame, verdict, wishes
 from lvlib.pretrained import perceptual_distance
 from lvlib.stages import LatentSpec, Metrics, VideoShape
+
+PixelError = Literal["l1", "l2"]
 
 
 class TriplaneEncoder(nn.Module):
@@ -83,8 +85,8 @@ class TriplaneAutoencoder(nn.Module):
         return planes if self.quantizer else [plane.tanh() for plane in planes]
 
     def video(self, planes: list[Tensor]) -> Tensor:
-        """Planes -> one clip (b, c, t, h, w) in [-1, 1]."""
-        return self.decoder(planes).tanh()
+        """Planes -> one clip (b, c, t, h, w), not yet kept in [-1, 1]."""
+        return self.decoder(planes)
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ class TriplaneAutoencoder(nn.Module):
         for z in latents.split(spec.shape[1], 2):
             planes = [plane.movedim(1, -1) for plane in
                       (spec.split_planes(z) if spec.planes else [z])]
-            clips.append(self.video(self.quantized(planes)[0]))
+            clips.append(self.video(self.quantized(planes)[0]).clamp(-1, 1))
         return torch.cat(clips, 2)
 
     def quantized(self, planes: list[Tensor]) -> tuple[list[Tensor], Tensor, Metrics]:
@@ -134,7 +136,7 @@ class TriplaneAutoencoder(nn.Module):
         config = self.config
         planes, loss, metrics = self.quantized(self.planes(video))
         rebuilt = self.video(planes)
-        error = F.l1_loss(rebuilt, video)
+        error = (F.l1_loss if config.error == "l1" else F.mse_loss)(rebuilt, video)
         metrics = {"reconstruction_loss": error, **metrics}
         loss = loss + error
         frame = random_frame(step, video.shape[2])
@@ -186,6 +188,8 @@ class TriplaneConfig:
     """Of a codebook for the latents (Table 7); 0: none, tanh instead."""
     commitment: float = 0.25
     """Weight of the commitment loss, where there is a codebook."""
+    error: PixelError = "l1"
+    """l1 (App. A), or l2, for clips that are black nearly everywhere: the least l1 is then black."""
     perceptual: str | None = "efficientnet-lite0"
     """Perceptual network: efficientnet-lite0, or your vgg16.pt for the paper's LPIPS; None."""
     perceptual_weight: float = 1.0
@@ -247,7 +251,8 @@ def check_sizes_of_triplane(config: TriplaneConfig) -> None:
                   "projection_hidden", "disc_hidden", "disc_layers", least=1)
     check_numbers(config, "codes", "commitment", "perceptual_weight", "gan_weight", "match_weight",
                   least=0)
-    kinds = {"projection": Projection, "summary": Summary, "gan_loss": gan.GANLoss}
+    kinds = {"projection": Projection, "summary": Summary, "error": PixelError,
+             "gan_loss": gan.GANLoss}
     for field, allowed in kinds.items():
         check_choice(config, field, get_args(allowed))
     if config.gan_start is not None:
