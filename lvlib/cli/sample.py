@@ -82,7 +82,8 @@ def parser() -> Parser:
     parser.add_argument("--n", type=int, default=4, help="samples (default: 4)")
     parser.add_argument("--given", type=Path, metavar="CLIP", help="begin with the first frames of CLIP: a video file "
                         "or a folder of images, resized as for training; or a data set that `lvlib data` made, of the "
-                        "model's size: then each of its first N test clips is continued once")
+                        "model's size: then each of its first N test clips, each as long as a sample, is "
+                        "continued once")
     parser.add_argument("--given-frames", type=int, metavar="N", help="frames that are given (default: as in training, "
                         "or else those of one latent frame)")
     parser.add_argument("--given-last", type=int, metavar="N", help="of priors that fill any part of a clip: its last "

@@ -1,5 +1,6 @@
 """Writing a video: a file to play, a strip to print, or the bare numbers."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -57,14 +58,21 @@ def write_video(path: str | Path, video: np.ndarray | Tensor, fps: float | Seque
 
 
 def writer_of(path: Path, fps: float | Sequence[float] | np.ndarray = 8) -> Writer:
-    """What writes a file of this name at these rates. Raises UserError, saying what is allowed, if nothing does: ask
-    before the work."""
+    """What writes a file of this name at these rates. Raises UserError, saying what is allowed, if nothing does, or
+    nothing can be written there: ask before the work."""
     if path.suffix.lower() not in _WRITERS:
         raise UserError(f"cannot write {path}: the name must end in one of {' '.join(_WRITERS)}")
     for rate in np.unique(fps):
         if not SLOWEST <= rate <= FASTEST:
             raise UserError(f"cannot write {path}: fps must be above 0 and up to {FASTEST}, at least {SLOWEST}, "
                             f"not {rate:g}")
+    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    if not folder.is_dir():
+        raise UserError(f"cannot write {path}: {folder} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: you may not write into {folder}")
     return _WRITERS[path.suffix.lower()]
 
 

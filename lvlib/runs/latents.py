@@ -75,13 +75,18 @@ def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Con
                             f"{wanted}: give another {part}, or take a configuration that fits it")
     chosen = replace(config, **found.stages)
     if chosen.latents != config.latents:
-        fields = [f"--autoencoder.{field.name} {getattr(chosen.autoencoder, field.name)}"
+        fields = [f"--autoencoder.{field.name} {_as_typed(getattr(chosen.autoencoder, field.name))}"
                   for field in dataclasses.fields(chosen.autoencoder)
                   if getattr(chosen.autoencoder, field.name) != getattr(config.autoencoder, field.name)]
         raise UserError(f"the autoencoder in {source} makes {chosen.latents}; this configuration learns "
                         f"{config.latents}: set {' '.join(fields) or 'data.frames and data.size'}, or give another "
                         f"{stage}")
     return chosen
+
+
+def _as_typed(value: object) -> str:
+    """As an option takes it: (4, 8, 8) is typed 4 8 8."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _fits(config: Config, below: Config) -> bool:

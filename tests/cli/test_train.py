@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from lvlib.configs import named_config
 from lvlib.data import ClipSet, read_video, write_video
+from lvlib.errors import UserError
+from lvlib.runs.latents import standing_on
+from lvlib.runs.shipped import run_folder
 from lvlib.training.checkpoint import load_tensors, steps_saved
 
 SMALL = ["--autoencoder.hidden", "8", "--autoencoder.residual_hidden", "4", "--autoencoder.codes", "16",
@@ -189,3 +193,9 @@ def test_as_a_process(digits, mp4, tmp_path):
     wrong = run("reconstruct", tmp_path / "run", tmp_path / "none.mp4", "--out", tmp_path / "out.mp4")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("lvlib: error: ") and wrong.stderr.count("\n") == 1
+
+
+def test_the_fields_of_another_autoencoder_are_named_as_they_are_typed():
+    config, other = named_config("tats-course"), run_folder("tats-doom-course") / "autoencoder"
+    with pytest.raises(UserError, match="--autoencoder.residual_blocks 1 1 --autoencoder.downsample 2 4 4 "):
+        standing_on(config, other)

@@ -282,3 +282,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_video(tmp_path / "a.npy", numbered(20))
     assert len(np.load(tmp_path / "a.npy")) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize(("out", "why"), [("folder.mp4", "it is a folder"), ("file/a.mp4", "file is no folder"),
+                                          pytest.param("closed/new/a.mp4", "you may not write into .*closed",
+                                                       marks=pytest.mark.posix)])
+def test_a_place_that_nobody_can_write_to_is_known_before_the_work(tmp_path, out, why, monkeypatch):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir()
+    # Whoever runs the tests may write everywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "closed")
+    with pytest.raises(UserError, match=f"cannot write .*{why}"):
+        writer_of(tmp_path / out)
+    assert writer_of(tmp_path / "new" / "a.mp4") and not (tmp_path / "new").exists()
