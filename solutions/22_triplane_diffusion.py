@@ -8,14 +8,78 @@
 
 # %% [markdown]
 # # 22 · Diffusion over three planes
+#
+# **What you will build.** The second stage of PVDM: a network that takes noise out of the three planes of notebook
+# 20, by the steps of notebook 21. It is a plain 2D network, and it makes video: a clip from nothing, a clip after
+# another one, and so a video of any length.
+#
+# **Why it matters.** A diffusion model runs its network again and again for one sample. On a cube of video that is
+# slow, and takes much memory. Three planes are images, and small ones.
+#
+# Below are the first clips that the shipped model makes, with seed 0. None was chosen.
 
 # %% jupyter={"source_hidden": true}
+import copy
 import os
+import time
 
-from lvlib.course import check
+import torch
+
+from lvlib.course import check, progress
+from lvlib.course import plane_diffusion as trials
+from lvlib.metrics.pixels import psnr
+from lvlib.models.pvdm.diffusion import add_noise
+from lvlib.models.pvdm.samplers import DiffusionSampling
+from lvlib.reports.bench import count_flops
+from lvlib.runs import load_pipeline
+from lvlib.viz import curves, maps, set_style, show, show_video, strip
+
+set_style()
 
 # %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %%
+pipeline = load_pipeline("pvdm-course")
+shipped, autoencoder, spec = pipeline.prior, pipeline.autoencoder, pipeline.prior.spec
+smoke = profile == "smoke"
+torch.manual_seed(0)
+first = autoencoder.decode(shipped.sample(2 if smoke else 8, {}, sampling=DiffusionSampling(
+    steps=4 if smoke else 100)))
+show_video(list(first), fps=8, frames=8,
+           alt="Eight made clips of a white shape, most of them like a handwritten digit, which moves "
+               "over black and turns back at the walls.")
+
+# %% [markdown]
+# **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 20 (three planes) and 21
+# (diffusion: noise, the closed form, DDIM).
+#
+# ## 1. What the network sees
+#
+# Three planes of a clip of 16 frames: z_s for what stays, 8 x 8, z_h for frames and columns and z_w for frames and
+# rows, 16 x 8 each, 4 numbers a position. The first of the four, of a true clip, with more and more noise:
+
+# %%
+test_video = trials.digits(4 if smoke else 40, 32, "test", seed=1)
+test = trials.encoded(autoencoder, test_video)  # pairs of clips, (b, 4, 640)
+one, alpha_bars = shipped.standardize(test[:1, :, :320]), shipped.schedule.alpha_bars
+torch.manual_seed(0)
+noisy = {t: add_noise(one, torch.tensor([t]), torch.randn_like(one), alpha_bars)
+         for t in (0, 300, 600)}
+show(maps({f"{name}, t = {t}": plane[0, 0] for t, x in noisy.items()
+           for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(x), strict=True)}, columns=3),
+     alt="Three planes at steps 0, 300 and 600. At 0, z_s shows a smooth pattern, z_h and z_w bands "
+         "that bend along time, as the digit moves. At 300 they can still be made out, at 600 hardly.")
+
+# %% [markdown]
+# ## 2. One network for three planes
+#
+# Three planes, three networks? The paper takes **one 2D U-Net** for all of them (section 3.2): each plane goes through
+# the same weights. And the planes must not go their own ways, since they are of one clip: so after each block there is
+# **attention across the planes**, in which every position of every plane looks at all others.
+#
+# Folded here: the step as a vector of waves; a block of two convolutions that is told the step; attention among
+# positions. All corrections begin at zero.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
 """One 2D U-Net for three planes, and attention across them. PVDM, section 3.2, Table 6."""
@@ -34,8 +98,7 @@ from lvlib.models.pvdm.timesformer import attend_all
 
 Planes = list[Tensor]  # each (b, channels, rows, columns)
 
-
-# %% tags=["export:models.pvdm.unet"]
+# %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
 def step_vector(t: Tensor, dim: int) -> Tensor:
     """Steps (b,) as waves of `dim / 2` lengths: (b, dim). Ho et al. 2020."""
     rates = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
@@ -49,13 +112,10 @@ class TimedBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, dim: int):
         super().__init__()
-        self.into = nn.Sequential(nn.GroupNorm(groups_of(channels), channels), nn.SiLU(),
-                                  nn.Conv2d(channels, width, 3, padding=1))
+        self.into = normed_convolution(channels, width)
         self.told = nn.Sequential(nn.SiLU(), nn.Linear(dim, width))
-        self.out = nn.Sequential(nn.GroupNorm(groups_of(width), width), nn.SiLU(),
-                                 nn.Conv2d(width, width, 3, padding=1))
-        nn.init.zeros_(self.out[-1].weight)
-        nn.init.zeros_(self.out[-1].bias)
+        self.out = normed_convolution(width, width)
+        zero(self.out[-1])
         self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
@@ -69,6 +129,18 @@ def groups_of(channels: int) -> int:
     return max(n for n in (1, 2, 4, 8, 16, 32) if channels % n == 0 and (n == 1 or channels >= 3 * n))
 
 
+def normed_convolution(channels: int, width: int) -> nn.Sequential:
+    """A norm, SiLU and a 3x3 convolution."""
+    return nn.Sequential(nn.GroupNorm(groups_of(channels), channels), nn.SiLU(),
+                         nn.Conv2d(channels, width, 3, padding=1))
+
+
+def zero(layer: nn.Module) -> None:
+    """Sets its weights to zero."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+
+
 class PositionAttention(nn.Module):
     """x plus attention among its positions: (b, channels, n) -> the same. Begins at zero."""
 
@@ -78,14 +150,22 @@ class PositionAttention(nn.Module):
         self.norm = nn.GroupNorm(groups_of(channels), channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.out = nn.Conv1d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = rearrange(self.qkv(self.norm(x)), "b (p m d) n -> p b m n d", p=3, m=self.heads)
         attended = attend_all(*parts)
         return x + self.out(rearrange(attended, "b m n d -> b (m d) n"))
 
+# %% [markdown]
+# ### Exercise 22.1 · attention across planes (about 10 min)
+# Attention takes a row of positions, (b, c, n). Make one row of the positions of all planes, give it to `attention`,
+# and make planes of the result again. `PositionAttention` adds its input itself.
+#
+# <details><summary>Hint</summary>Each plane as a row: <code>plane.flatten(2)</code>. How many positions a plane has,
+# you need once more on the way back.</details>
+# <details><summary>The call</summary><code>torch.cat(rows, 2)</code>, then <code>joined.split(sizes, 2)</code> and
+# <code>part.view_as(plane)</code>.</details>
 
 # %% tags=["exercise", "ex-22.1", "export:models.pvdm.unet"]
 def across_planes(attention: nn.Module, planes: Planes) -> Planes:
@@ -97,9 +177,12 @@ def across_planes(attention: nn.Module, planes: Planes) -> Planes:
     return [part.view_as(plane) for part, plane in zip(parts, planes, strict=True)]
     ### END SOLUTION
 
-
 # %% tags=["check", "ex-22.1"]
 across_planes = check("22.1", across_planes)
+
+# %% [markdown]
+# What stands for one plane alone, such as a convolution, is done with planes of one shape in one batch: the two planes
+# of motion go through together. (The official code takes the three planes one after another.)
 
 # %% tags=["export:models.pvdm.unet"]
 def each_plane(layer: nn.Module, planes: Planes, *others: Planes) -> Planes:
@@ -125,12 +208,10 @@ class UNetLevel(nn.Module):
         planes = each_plane(lambda x: self.within(x.flatten(2)).view_as(x), planes)
         return across_planes(self.across, planes) if len(self.across) else planes
 
-
-# %% tags=["export:models.pvdm.unet"]
+# %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
 def way_down(width: int, widths: list[int], blocks: int,
              level: Callable) -> tuple[nn.ModuleList, list[int]]:
-    """Levels, and between them convolutions that halve rows and columns; and the channels after
-    each layer, the first convolution's among them."""
+    """Levels, between them convolutions that halve the planes; and the channels before each."""
     layers, here, channels = nn.ModuleList(), width, [width]
     for i, there in enumerate(widths):
         for _ in range(blocks):
@@ -144,8 +225,7 @@ def way_down(width: int, widths: list[int], blocks: int,
 
 
 def way_up(widths: list[int], blocks: int, skips: list[int], level: Callable) -> nn.ModuleList:
-    """The same backwards: each level also reads what a layer of the way down has given, of so many
-    channels, the last one first."""
+    """The same backwards: each level also reads what the way down has left, the last first."""
     layers, here, skips = nn.ModuleList(), widths[-1], list(skips)
     for i, there in reversed(list(enumerate(widths))):
         for _ in range(blocks + 1):
@@ -154,7 +234,6 @@ def way_up(widths: list[int], blocks: int, skips: list[int], level: Callable) ->
         if i:
             layers.append(nn.Conv2d(here, here, 3, padding=1))
     return layers
-
 
 # %% tags=["export:models.pvdm.unet"]
 class TriplaneUNet(nn.Module):
@@ -180,8 +259,7 @@ class TriplaneUNet(nn.Module):
         self.middle = level(widths[-1], widths[-1])
         self.last_middle = TimedBlock(widths[-1], widths[-1], dim)
         self.up = way_up(widths, blocks, skips, level)
-        self.out = nn.Sequential(nn.GroupNorm(groups_of(widths[0]), widths[0]), nn.SiLU(),
-                                 nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.out = normed_convolution(widths[0], channels)
 
     def forward(self, planes: Planes, before: Planes, t: Tensor,
                 actions: Tensor | None = None) -> Planes:
@@ -208,6 +286,51 @@ class TriplaneUNet(nn.Module):
                 x = each_plane(layer, x)
         return each_plane(self.out, x)
 
+# %% [markdown]
+# At the paper's sizes (Table 6) this network has about as many parameters as the official one:
+
+# %%
+for name, width, official in (("PVDM-S", 128, 80_469_508), ("PVDM-L", 256, 321_600_516)):
+    with torch.device("meta"):  # shapes alone, no memory
+        ours = sum(p.numel() for p in TriplaneUNet(4, width).parameters())
+    print(f"{name}: {ours:,} parameters, {ours / official - 1:+.2%} from the official {official:,}")
+    assert abs(ours / official - 1) < 0.002
+
+# %% [markdown]
+# ### Which plane is it?
+#
+# z_h and z_w have the same shape and go through the same weights. A network that is told nothing else cannot tell
+# them apart: exchange the two, and its answers are exchanged. But what moves sideways and what moves up and down need
+# not look alike. Ours adds a learned vector for each plane to that of the step. We exchange the planes of noisy clips
+# and look how far the answer is from the exchanged answer; then we take the names away, as in the official code.
+
+# %%
+nameless = copy.deepcopy(shipped.unet)
+with torch.no_grad():
+    nameless.plane.weight.copy_(nameless.plane.weight.mean(0).expand(3, -1))
+x0 = shipped.standardize(test[:, :, :320])
+told, untold = (trials.swap_seen(unet, spec, x0, alpha_bars) for unet in (shipped.unet, nameless))
+print(f"told which plane it is: {told:.1%} off; told nothing: {untold:.6%}")
+assert untold < 1e-3 and told > 10 * untold
+
+# %% [markdown]
+# Told nothing, it cannot see a swap: what is left is rounding. What the names gain in quality we have not measured;
+# our digits bounce the same way in both directions.
+#
+# ## 3. Planes of one size of numbers
+#
+# Noise of deviation 1 is added to all numbers alike. So the latents should have deviation 1, too. They do not, and
+# tanh only keeps them between -1 and 1:
+
+# %%
+for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]), strict=True):
+    print(name, "means", *(f"{mean:+.2f}" for mean in plane.mean((0, 2, 3))),
+          " deviations", *(f"{deviation:.2f}" for deviation in plane.std((0, 2, 3))))
+
+# %% [markdown]
+# A channel of a small deviation would be lost in the noise long before the others. We give each channel of each plane
+# mean 0 and deviation 1, those of the first batch of training, and undo it after sampling. The paper relies on tanh
+# alone.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 """PVDM's prior: diffusion over the planes of a clip, with or without the clip before. PVDM, section
@@ -229,7 +352,6 @@ from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, Metr
 
 Objective = Literal["sum", "coin"]
 PredictAfter = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, its step, the clip before: its noise
-
 
 # %% tags=["export:models.pvdm.prior"]
 class Standardize(nn.Module):
@@ -274,6 +396,24 @@ class Standardize(nn.Module):
             self.std[i, :, 0] = variance.sqrt().clamp(min=1e-3).float()
         self.measured.fill_(True)
 
+# %% [markdown]
+# ## 4. A clip after another, or after none
+#
+# To go on after 16 frames the model must know what was before: p(x2 | x1), the second of two clips given the first.
+# The planes of x1 stand beside those of x2, as more channels. For the beginning of a video one could train a second
+# model for p(x). PVDM trains **one** for both: where there is no clip before, zeros stand for it, the **null clip**
+# (3.3):
+#
+# > λ · error of the noise, given the clip before + (1 - λ) · error of the noise, given zeros.
+#
+# ### Exercise 22.2 · the joint objective (about 10 min)
+# Ask `predict` for the noise in x twice: with the clip before, and with zeros. Return the weighted sum, and each
+# error. Both can be asked in one batch of twice as many clips.
+#
+# <details><summary>Hint</summary>Each error is the mean of the squared difference from <code>noise</code>. λ is
+# <code>weight</code>, and belongs to the first.</details>
+# <details><summary>The call</summary><code>predict(torch.cat([x, x]), torch.cat([t, t]), torch.cat([before,
+# torch.zeros_like(before)])).chunk(2)</code></details>
 
 # %% tags=["exercise", "ex-22.2", "export:models.pvdm.prior"]
 def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
@@ -292,9 +432,13 @@ def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, nois
     return weight * after + (1 - weight) * alone, after, alone
     ### END SOLUTION
 
-
 # %% tags=["check", "ex-22.2"]
 joint_loss = check("22.2", joint_loss)
+
+# %% [markdown]
+# The sum asks the network twice for each clip. The official code tosses a **coin** for the whole batch instead, 0.3
+# (UCF-101) or 0.2 (Sky) for the clip before; the paper gives no λ. A coin for each clip has the same mean, at half the
+# cost:
 
 # %% tags=["export:models.pvdm.prior"]
 def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
@@ -304,6 +448,8 @@ def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise
     known = torch.rand(len(x), 1, 1, device=x.device) < share
     return (predict(x, t, before * known) - noise).square().mean()
 
+# %% [markdown]
+# Now the network with its planes and its two kinds of clips:
 
 # %% tags=["export:models.pvdm.prior"]
 class TriplaneDenoiser(nn.Module):
@@ -347,6 +493,20 @@ class TriplaneDenoiser(nn.Module):
                              f"not {tuple(actions.shape)}")
         return part.float().expand(n, -1, -1)
 
+# %% [markdown]
+# ## 5. Clips appended
+#
+# The first clip is drawn after none, each other after the one before it (Algorithm 1), in **N** steps the first and in
+# **M** the others, which have something to hold on to. The paper writes N/M: PVDM-S is sampled with 100/20.
+#
+# ### Exercise 22.3 · Algorithm 1 (about 10 min)
+# `draw` makes one clip, given the clip before (or None), its number, and its steps. Call it until there are enough. If
+# clips are given, they come first, and the next one is *not* the first of the video.
+#
+# <details><summary>Hint</summary>A list that grows, and its last element. The number of a new clip is the length of
+# the list.</details>
+# <details><summary>The call</summary><code>range(len(made), clips)</code>, and <code>made[-1] if made else
+# None</code>. </details>
 
 # %% tags=["exercise", "ex-22.3", "export:models.pvdm.prior"]
 def append_clips(given: list[Tensor], clips: int, steps: tuple[Any, Any],
@@ -363,9 +523,18 @@ def append_clips(given: list[Tensor], clips: int, steps: tuple[Any, Any],
     return made
     ### END SOLUTION
 
-
 # %% tags=["check", "ex-22.3"]
 append_clips = check("22.3", append_clips)
+
+# %% [markdown]
+# ### Exercise 22.4 · guidance (about 10 min)
+# **Not in the paper** (its code has it, with weight 0). Ask for the noise with and without the clip before, and
+# exaggerate: to the answer with the clip add `weight` times what the clip changed. That is a second pass in each
+# step, so ask for it only where it is used. (The official code runs both passes at weight 0, too.)
+#
+# <details><summary>Hint</summary>Three cases: no clip before; a clip and no weight; a clip and a weight. Only the last
+# one needs two answers, and they can be one batch.</details>
+# <details><summary>The call</summary><code>after + weight * (after - alone)</code></details>
 
 # %% tags=["exercise", "ex-22.4", "export:models.pvdm.prior"]
 def guided(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor | None,
@@ -383,7 +552,6 @@ def guided(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor | None,
                            torch.cat([before, none])).chunk(2)
     return after + weight * (after - alone)
     ### END SOLUTION
-
 
 # %% tags=["check", "ex-22.4"]
 guided = check("22.4", guided)
@@ -443,6 +611,8 @@ class TriplaneDiffusion(TriplaneDenoiser):
                             (first, others), draw)
         return torch.cat([self.standardize.undo(z) for z in made], 2)
 
+# %% [markdown]
+# Sizes, and what is refused, are folded here.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec) -> list[Tensor]:
@@ -489,8 +659,7 @@ def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
     if not 0 < start <= end < 1:
         raise ValueError(f"betas must rise from above 0 to below 1, not {config.betas}")
 
-
-# %% tags=["export:models.pvdm.prior"]
+# %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 @dataclass(frozen=True)
 class PVDMConfig:
     """Sizes of a `TriplaneDiffusion`; the defaults are those of PVDM-S (Table 6). Raises ValueError
@@ -507,20 +676,16 @@ class PVDMConfig:
     """Residual blocks a level."""
     heads: int = 8
     across: int = 2
-    """Layers of attention across the planes after each block; 0 for none. With 2 the model has as
-    many parameters as the official one."""
+    """Layers of attention across the planes after each block; 2 as in the official code."""
     objective: Objective = "sum"
-    """sum: each clip after the one before and alone (section 3.3); coin: one of the two, drawn for
-    each clip (official code: for each batch), at half the cost."""
+    """As in `joint_loss` and `coin_loss`."""
     conditional: float = 0.5
-    """Weight of clips after another, lambda in section 3.3, which gives no value; of a coin, their
-    share. 0 or 1: only one of the two is learned."""
+    """Weight, or share, of clips after another. 0 or 1, of a coin: only one kind is learned."""
     timesteps: int = 1000
     betas: tuple[float, float] = (0.0015, 0.0195)
     """Of the first and the last step."""
     actions: int = 0
-    """Numbers that are known of each video frame, such as buttons; 0 for none. The paper has
-    none."""
+    """Numbers that are known of each frame, such as buttons. The paper has none."""
 
     def __post_init__(self):
         check_sizes_of_pvdm(self)
@@ -532,17 +697,14 @@ class PVDMConfig:
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The actions, if it is told them."""
-        if not self.actions:
-            return ()
-        shape = video_shape[1], self.actions
-        return (ConditionSpec("actions", "per-frame", shape, option="actions"),)
+        spec = ConditionSpec("actions", "per-frame", (video_shape[1], self.actions), option="actions")
+        return (spec,) if self.actions else ()
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         """Whole clips, by default 1; one has to be left to make."""
         frames = latents.frames_per_latent
         most = video_shape[1] - frames
-        least = frames if self.conditional == 1 else 0
-        return GivenFrames(least, most, frames, min(frames, most))
+        return GivenFrames(frames * (self.conditional == 1), most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TriplaneDiffusion:
         """The model, with new weights, for videos of clips in a row. Raises ValueError for latents
@@ -550,7 +712,238 @@ class PVDMConfig:
         clips = video_shape[1] // latents.frames_per_latent
         if len(latents.planes) != 3 * clips:
             raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
-        one = latents if clips == 1 else replace(
-            latents, shape=(latents.shape[0], latents.shape[1] // clips),
-            planes=latents.planes[:3])
-        return TriplaneDiffusion(self, one)
+        shape = latents.shape[0], latents.shape[1] // clips
+        return TriplaneDiffusion(self, replace(latents, shape=shape, planes=latents.planes[:3]))
+
+# %% [markdown]
+# ## 6. Live: with and without attention across planes
+#
+# Two small networks, equal but for that, see the same pairs of clips, whose latents are made once, before.
+
+# %%
+made_of = trials.encoded(autoencoder, trials.digits(8 if smoke else 120, 64, "train", seed=0))
+pairs = trials.neighbours(made_of, 320)
+print(f"{len(pairs)} pairs of clips, {tuple(pairs.shape[1:])} numbers each")
+small, losses = {}, {}
+for name, across in {"with attention across": 1, "without": 0}.items():
+    small[name], losses[name] = trials.small_prior(pairs, spec, 2 if smoke else 250, across=across)
+
+# %%
+each = 1 if smoke else 10
+show(curves({name: {each * i: part.mean().item() for i, part in enumerate(
+    torch.tensor(line).split(each))} for name, line in losses.items()}, xlabel="step",
+            ylabel="mean squared error of the noise", log=True),
+     alt="Two losses against the step, on a scale of logarithms. Both fall fast at first, then slowly. "
+         "That with attention across planes is lower in the end.")
+for name, line in losses.items():
+    start, end = sum(line[:25]) / len(line[:25]), sum(line[-50:]) / len(line[-50:])
+    print(f"{name:<22} loss {start:.3f} in the first 25 steps, {end:.3f} in the last 50: "
+          f"{1 - end / start:.0%} less")
+    assert smoke or end < 0.6 * start
+
+# %% [markdown]
+# To compare, we ask about the *same* noise in clips that neither has seen, at t = 50, 150, ..., 950:
+
+# %%
+error = {name: trials.held_out(prior, test)
+         for name, prior in [*small.items(), ("the shipped model", shipped)]}
+for name, values in error.items():
+    print(f"{name:<22} after none {values['alone']:.4f}, after the clip before {values['after']:.4f}")
+if not smoke:
+    assert error["with attention across"]["alone"] < error["without"]["alone"]
+
+# %% [markdown]
+# ### Do the planes agree?
+#
+# Without attention across, each plane is drawn on its own. Planes that belong together are those of a video: decode
+# them, encode that video, and they come back. Planes that contradict each other cannot: no video has them. So we look
+# how far they move on that way, beside true planes, and true planes of three different clips mixed.
+
+# %%
+count = 2 if smoke else 16
+quick = DiffusionSampling(steps=2 if smoke else 25)
+drawn = {"true planes": test[:count, :, :320]}
+for name, prior in [*small.items(), ("the shipped model", shipped)]:
+    torch.manual_seed(0)
+    drawn[name] = prior.sample(count, {}, sampling=quick)
+s, h, w = (plane.roll(i, 0) for i, plane in enumerate(spec.split_planes(test[:, :, :320])))
+drawn["planes of three clips"] = spec.join_planes([s, h, w])[:count]
+apart = {name: trials.disagreement(autoencoder, shipped, z) for name, z in drawn.items()}
+for name, planes in apart.items():
+    print(f"{name:<22} z_s {planes[0]:.2f}, z_h {planes[1]:.2f}, z_w {planes[2]:.2f}")
+
+# %%
+decoded = {name: autoencoder.decode(z[:2]) for name, z in drawn.items()}
+show(strip([video[i] for video in decoded.values() for i in range(2)], frames=12,
+           titles=[name for name in decoded for _ in range(2)]),
+     alt="Two clips each, in rows of 12 frames: true ones, samples with and without attention across "
+         "planes, of the shipped model, and of planes of three clips mixed.")
+
+# %% [markdown]
+# TODO
+#
+# ## 7. Half the noise
+#
+# What a small model *can* do shows when only part of the noise has to go. We take true clips to t = 300, 450 and 600,
+# ask for the noise once, take it out, and decode:
+
+# %%
+true = test_video[:, :, 16:]
+print(f"decoded from true latents: {psnr(autoencoder.decode(test[:, :, 320:]), true).mean():.1f} dB")
+rows, titles = [true[0]], ["true"]
+for t in (300, 450, 600):
+    for name, prior in (("live", small["with attention across"]), ("shipped", shipped)):
+        noisy, clean = map(autoencoder.decode, trials.half_noised(prior, test[:, :, 320:], t))
+        gain = [psnr(video, true).mean().item() for video in (noisy, clean)]
+        print(f"t = {t}, {name:<8} noisy {gain[0]:.1f} dB, without the noise {gain[1]:.1f} dB")
+        assert smoke or gain[1] > gain[0] + 2
+    rows, titles = [*rows, noisy[0], clean[0]], [*titles, f"t = {t}, noisy", "shipped model"]
+show(strip(rows, frames=12, titles=titles),
+     alt="A true clip; below it for t = 300, 450 and 600 the clip decoded from noisy latents, full of "
+         "flicker and broken shapes, and what the shipped model makes of it.")
+
+# %% [markdown]
+# TODO
+#
+# ## 8. One model or two
+#
+# TODO
+#
+# ## 9. 128 frames
+#
+# The paper's long videos are eight clips of 16 frames. As in notebook 15 we ask: is the last clip as good as the
+# first? By the distance of its features from those of true clips, and by how many frames show the digit of the whole
+# video.
+
+# %%
+clips, videos = (2, 2) if smoke else (8, 16)
+torch.manual_seed(0)
+start = time.process_time()
+long = autoencoder.decode(shipped.sample(videos, {}, sampling=DiffusionSampling(
+    *((2, 2) if smoke else (50, 20))), latent_frames=clips))
+print(f"{videos} videos of {16 * clips} frames: {time.process_time() - start:.0f} CPU seconds")
+show(strip(list(long[:4]), frames=16, titles=[f"video {i}" for i in range(4)][:videos]),
+     alt="Four videos of 128 frames, 16 frames of each: the first that were made.")
+
+# %%
+judge = trials.Judge(smoke)
+true_long = trials.digits(videos, 16 * clips, "test", seed=3)
+far = {name: [judge.distance(clip) for clip in video.split(16, 2)]
+       for name, video in (("true", true_long), ("written", long))}
+kept = {name: judge.same(video).float().unflatten(1, (clips, 16)).mean((0, 2)).tolist()
+        for name, video in (("true", true_long), ("written", long))}
+for name in far:
+    print(f"{name:<8} distance by clip", *(f"{value:.1f}" for value in far[name]))
+    print(f"{name:<8} the digit of the video", *(f"{share:.0%}" for share in kept[name]))
+print(f"within single clips: {judge.same(long[:, :, :16]).float().mean():.0%} of frames agree")
+show(curves(far, xlabel="clip, from 0", ylabel="Frechet distance (course network)"),
+     alt="The distance from true clips, clip by clip, of true and of written videos.")
+
+# %% [markdown]
+# TODO
+#
+# ## 10. Guidance, counted
+#
+# At weight 0 it must cost nothing; with a weight the batch is twice as large. A video of two clips, 3 and 2 steps:
+
+# %%
+sizes = []
+hook = shipped.unet.register_forward_pre_hook(lambda unet, inputs: sizes.append(len(inputs[0][0])))
+for weight in (0.0, 1.0):
+    sizes.clear()
+    shipped.sample(2, {}, sampling=DiffusionSampling(3, 2, guidance=weight), latent_frames=2)
+    print(f"weight {weight:.0f}: clips in each pass {sizes}")
+    assert sizes == [2, 2, 2, *([4, 4] if weight else [2, 2])]
+hook.remove()
+
+# %% [markdown]
+# ## 11. More steps
+#
+# More steps follow the way back more closely. Are the clips better?
+
+# %%
+by_steps = {}
+for steps in (2, 3) if smoke else (5, 10, 25, 50):
+    torch.manual_seed(0)
+    start = time.process_time()
+    video = autoencoder.decode(shipped.sample(videos, {}, sampling=DiffusionSampling(steps)))
+    by_steps[steps] = judge.distance(video)
+    print(f"{steps:3} steps: distance {by_steps[steps]:5.1f}, {judge.same(video).float().mean():.0%} of frames "
+          f"agree with their clip, {time.process_time() - start:.1f} CPU seconds")
+show(curves({"written": by_steps, "true": dict.fromkeys(by_steps, far["true"][0])}, xlabel="steps",
+            ylabel="Frechet distance (course network)"),
+     alt="The distance from true clips against the number of steps, and a line for true clips.")
+
+# %% [markdown]
+# TODO
+#
+# ## 12. What the planes save
+#
+# 16 frames of 8 x 8 patches are 1,024 positions as a cube, and 320 as planes; at the paper's size 16,384 and 2,048.
+# Convolutions cost in proportion (and have 27 weights in a cube, 9 in a plane), attention with the square. We count a
+# level of our network, and one over the cube: as wide, 3 x 3 x 3 convolutions, and as many layers of attention.
+
+# %%
+for about, side in (("the course", 8), ("the paper", 32)):
+    with torch.no_grad():
+        planes, cube = (count_flops(work) / 1e9 for work in trials.level_work(16, side, "meta"))
+    print(f"{about}'s size: planes {planes:.2f} GFLOP, cube {cube:.2f}: {cube / planes:.1f} times")
+seconds = [trials.cpu_seconds(work) for work in trials.level_work(16, 8)]
+ratio = seconds[1] / seconds[0]
+print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {ratio:.1f} times")
+assert smoke or ratio > 2
+
+# %% [markdown]
+# TODO
+#
+# The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and
+# Table 1 (FVD of 16 and of 128 frames, lower is better; N/M as above):
+#
+# | | batch | 16 frames | 128 frames | UCF-101 | Sky |
+# |---|---|---|---|---|---|
+# | VDM (diffusion on the cube of pixels), 100/20 | 0 | 113 s, 11.1 GB | does not fit | | |
+# | StyleGAN-V | | | | 1431.0, 1773.4 | 79.52, 197.0 |
+# | PVDM-S, 100/20 | 7 | 7.88 s, 4.33 GB | 31.3 s | 457.4, 902.2 | 71.46, 159.9 |
+# | PVDM-L, 200/200 | 2 | 20.4 s, 5.22 GB | 166 s | 398.9, 639.7 | 61.70, 137.2 |
+# | PVDM-L, 400/400 | 2 | 40.9 s, 5.22 GB | 328 s | 343.6, 648.4 | 55.41, 125.2 |
+#
+# None of these rows is ours: our model has 1.8M parameters, a core's hour of training, one digit in 32 x 32 pixels,
+# and another distance. What carries over is how it works.
+#
+# ## 13. What you built
+#
+# | name | what it does | in `lvlib.models.pvdm` |
+# |---|---|---|
+# | `across_planes`, `TriplaneUNet` | one network for three planes, and attention across them | `unet` |
+# | `Standardize` | every channel of every plane with deviation 1 | `prior` |
+# | `joint_loss`, `coin_loss` | clips after another and alone, by one model | `prior` |
+# | `append_clips` | Algorithm 1: a video clip by clip | `prior` |
+# | `guided` | guidance, at the price of a second pass where it is used | `prior` |
+# | `TriplaneDiffusion`, `PVDMConfig` | the prior, and its sizes | `prior` |
+#
+# ### Scale it up
+# The paper's small model for UCF-101; `pvdm-l-ucf101`, `pvdm-s-sky` and `pvdm-l-sky` are the others.
+#
+# ```
+# lvlib train pvdm-autoencoder --out runs/planes --data.root UCF101 --devices 8
+# lvlib train pvdm-s-ucf101 --autoencoder runs/planes --out runs/pvdm --data.root UCF101 --devices 8
+# lvlib sample runs/pvdm --frames 128 --sampling.steps 100 --sampling.next_steps 20 --out long.mp4
+# lvlib sample runs/pvdm --given CLIP.mp4 --frames 128 --out goes_on.mp4
+# lvlib evaluate runs/pvdm --protocol pvdm-128 --i3d FILE
+# ```
+#
+# `lvlib describe pvdm-s-ucf101` says 80M parameters in the prior, and about 19 GB for a batch of 64 clips in fp32. The
+# paper trains for 400,000 steps. We have not run it at that size.
+#
+# ### Questions to think about
+# 1. Why can the official code train on the same loss with a coin for the whole batch, and why do we toss one for each
+#    clip?
+#    <details><summary>Answer</summary>The mean is the same: each clip is after another with the same probability. But
+#    a batch that is all of one kind makes the gradient jump from step to step; half and half in each batch is a
+#    little steadier, and costs nothing.</details>
+# 2. The third clip sees the second alone. What can such a video not do, and how did TATS (notebook 15) stand there?
+#    <details><summary>Answer</summary>Remember what was out of sight for a whole clip of 16 frames. TATS keeps 12
+#    frames in its window, so it forgets a little sooner. Both pass on their mistakes.</details>
+
+# %%
+progress()

@@ -272,20 +272,16 @@ class PVDMConfig:
     """Residual blocks a level."""
     heads: int = 8
     across: int = 2
-    """Layers of attention across the planes after each block; 0 for none. With 2 the model has as
-    many parameters as the official one."""
+    """Layers of attention across the planes after each block; 2 as in the official code."""
     objective: Objective = "sum"
-    """sum: each clip after the one before and alone (section 3.3); coin: one of the two, drawn for
-    each clip (official code: for each batch), at half the cost."""
+    """As in `joint_loss` and `coin_loss`."""
     conditional: float = 0.5
-    """Weight of clips after another, lambda in section 3.3, which gives no value; of a coin, their
-    share. 0 or 1: only one of the two is learned."""
+    """Weight, or share, of clips after another. 0 or 1, of a coin: only one kind is learned."""
     timesteps: int = 1000
     betas: tuple[float, float] = (0.0015, 0.0195)
     """Of the first and the last step."""
     actions: int = 0
-    """Numbers that are known of each video frame, such as buttons; 0 for none. The paper has
-    none."""
+    """Numbers that are known of each frame, such as buttons. The paper has none."""
 
     def __post_init__(self):
         check_sizes_of_pvdm(self)
@@ -297,17 +293,14 @@ class PVDMConfig:
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The actions, if it is told them."""
-        if not self.actions:
-            return ()
-        shape = video_shape[1], self.actions
-        return (ConditionSpec("actions", "per-frame", shape, option="actions"),)
+        spec = ConditionSpec("actions", "per-frame", (video_shape[1], self.actions), option="actions")
+        return (spec,) if self.actions else ()
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         """Whole clips, by default 1; one has to be left to make."""
         frames = latents.frames_per_latent
         most = video_shape[1] - frames
-        least = frames if self.conditional == 1 else 0
-        return GivenFrames(least, most, frames, min(frames, most))
+        return GivenFrames(frames * (self.conditional == 1), most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TriplaneDiffusion:
         """The model, with new weights, for videos of clips in a row. Raises ValueError for latents
@@ -315,7 +308,5 @@ class PVDMConfig:
         clips = video_shape[1] // latents.frames_per_latent
         if len(latents.planes) != 3 * clips:
             raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
-        one = latents if clips == 1 else replace(
-            latents, shape=(latents.shape[0], latents.shape[1] // clips),
-            planes=latents.planes[:3])
-        return TriplaneDiffusion(self, one)
+        shape = latents.shape[0], latents.shape[1] // clips
+        return TriplaneDiffusion(self, replace(latents, shape=shape, planes=latents.planes[:3]))

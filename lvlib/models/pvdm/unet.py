@@ -29,13 +29,10 @@ class TimedBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, dim: int):
         super().__init__()
-        self.into = nn.Sequential(nn.GroupNorm(groups_of(channels), channels), nn.SiLU(),
-                                  nn.Conv2d(channels, width, 3, padding=1))
+        self.into = normed_convolution(channels, width)
         self.told = nn.Sequential(nn.SiLU(), nn.Linear(dim, width))
-        self.out = nn.Sequential(nn.GroupNorm(groups_of(width), width), nn.SiLU(),
-                                 nn.Conv2d(width, width, 3, padding=1))
-        nn.init.zeros_(self.out[-1].weight)
-        nn.init.zeros_(self.out[-1].bias)
+        self.out = normed_convolution(width, width)
+        zero(self.out[-1])
         self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
@@ -49,6 +46,18 @@ def groups_of(channels: int) -> int:
     return max(n for n in (1, 2, 4, 8, 16, 32) if channels % n == 0 and (n == 1 or channels >= 3 * n))
 
 
+def normed_convolution(channels: int, width: int) -> nn.Sequential:
+    """A norm, SiLU and a 3x3 convolution."""
+    return nn.Sequential(nn.GroupNorm(groups_of(channels), channels), nn.SiLU(),
+                         nn.Conv2d(channels, width, 3, padding=1))
+
+
+def zero(layer: nn.Module) -> None:
+    """Sets its weights to zero."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+
+
 class PositionAttention(nn.Module):
     """x plus attention among its positions: (b, channels, n) -> the same. Begins at zero."""
 
@@ -58,8 +67,7 @@ class PositionAttention(nn.Module):
         self.norm = nn.GroupNorm(groups_of(channels), channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.out = nn.Conv1d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = rearrange(self.qkv(self.norm(x)), "b (p m d) n -> p b m n d", p=3, m=self.heads)
@@ -101,8 +109,7 @@ class UNetLevel(nn.Module):
 
 def way_down(width: int, widths: list[int], blocks: int,
              level: Callable) -> tuple[nn.ModuleList, list[int]]:
-    """Levels, and between them convolutions that halve rows and columns; and the channels after
-    each layer, the first convolution's among them."""
+    """Levels, between them convolutions that halve the planes; and the channels before each."""
     layers, here, channels = nn.ModuleList(), width, [width]
     for i, there in enumerate(widths):
         for _ in range(blocks):
@@ -116,8 +123,7 @@ def way_down(width: int, widths: list[int], blocks: int,
 
 
 def way_up(widths: list[int], blocks: int, skips: list[int], level: Callable) -> nn.ModuleList:
-    """The same backwards: each level also reads what a layer of the way down has given, of so many
-    channels, the last one first."""
+    """The same backwards: each level also reads what the way down has left, the last first."""
     layers, here, skips = nn.ModuleList(), widths[-1], list(skips)
     for i, there in reversed(list(enumerate(widths))):
         for _ in range(blocks + 1):
@@ -151,8 +157,7 @@ class TriplaneUNet(nn.Module):
         self.middle = level(widths[-1], widths[-1])
         self.last_middle = TimedBlock(widths[-1], widths[-1], dim)
         self.up = way_up(widths, blocks, skips, level)
-        self.out = nn.Sequential(nn.GroupNorm(groups_of(widths[0]), widths[0]), nn.SiLU(),
-                                 nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.out = normed_convolution(widths[0], channels)
 
     def forward(self, planes: Planes, before: Planes, t: Tensor,
                 actions: Tensor | None = None) -> Planes:
