@@ -21,18 +21,16 @@
 # %% jupyter={"source_hidden": true}
 import copy
 import os
-import time
 
 import torch
 
 from lvlib.course import check, progress
 from lvlib.course import plane_diffusion as trials
 from lvlib.metrics.pixels import psnr
-from lvlib.models.pvdm.diffusion import add_noise
 from lvlib.models.pvdm.samplers import DiffusionSampling
 from lvlib.reports.bench import count_flops
 from lvlib.runs import load_pipeline
-from lvlib.viz import curves, maps, set_style, show, show_video, strip
+from lvlib.viz import curves, set_style, show, show_video, strip
 
 set_style()
 
@@ -56,20 +54,15 @@ show_video(list(first), fps=8, frames=8,
 #
 # ## 1. What the network sees
 #
-# Three planes of a clip of 16 frames: z_s for what stays, 8 x 8, z_h for frames and columns and z_w for frames and
-# rows, 16 x 8 each, 4 numbers a position. The first of the four, of a true clip, with more and more noise:
+# Three planes of a clip of 16 frames, with 4 numbers a position: z_s for what stays, 8 x 8; z_h for frames and columns
+# and z_w for frames and rows, 16 x 8 each.
 
 # %%
 test_video = trials.digits(4 if smoke else 40, 32, "test", seed=1)
 test = trials.encoded(autoencoder, test_video)  # pairs of clips, (b, 4, 640)
-one, alpha_bars = shipped.standardize(test[:1, :, :320]), shipped.schedule.alpha_bars
-torch.manual_seed(0)
-noisy = {t: add_noise(one, torch.tensor([t]), torch.randn_like(one), alpha_bars)
-         for t in (0, 300, 600)}
-show(maps({f"{name}, t = {t}": plane[0, 0] for t, x in noisy.items()
-           for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(x), strict=True)}, columns=3),
-     alt="Three planes at steps 0, 300 and 600. At 0, z_s shows a smooth pattern, z_h and z_w bands "
-         "that bend along time, as the digit moves. At 300 they can still be made out, at 600 hardly.")
+for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]), strict=True):
+    print(name, tuple(plane.shape[1:]), "means", *(f"{mean:+.2f}" for mean in plane.mean((0, 2, 3))),
+          " deviations", *(f"{deviation:.2f}" for deviation in plane.std((0, 2, 3))))
 
 # %% [markdown]
 # ## 2. One network for three planes
@@ -98,7 +91,7 @@ from lvlib.models.pvdm.timesformer import attend_all
 
 Planes = list[Tensor]  # each (b, channels, rows, columns)
 
-# %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
+
 def step_vector(t: Tensor, dim: int) -> Tensor:
     """Steps (b,) as waves of `dim / 2` lengths: (b, dim). Ho et al. 2020."""
     rates = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
@@ -161,7 +154,6 @@ class PositionAttention(nn.Module):
 # ### Exercise 22.1 · attention across planes (about 10 min)
 # Attention takes a row of positions, (b, c, n). Make one row of the positions of all planes, give it to `attention`,
 # and make planes of the result again. `PositionAttention` adds its input itself.
-#
 # <details><summary>Hint</summary>Each plane as a row: <code>plane.flatten(2)</code>. How many positions a plane has,
 # you need once more on the way back.</details>
 # <details><summary>The call</summary><code>torch.cat(rows, 2)</code>, then <code>joined.split(sizes, 2)</code> and
@@ -208,7 +200,7 @@ class UNetLevel(nn.Module):
         planes = each_plane(lambda x: self.within(x.flatten(2)).view_as(x), planes)
         return across_planes(self.across, planes) if len(self.across) else planes
 
-# %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
+
 def way_down(width: int, widths: list[int], blocks: int,
              level: Callable) -> tuple[nn.ModuleList, list[int]]:
     """Levels, between them convolutions that halve the planes; and the channels before each."""
@@ -287,49 +279,30 @@ class TriplaneUNet(nn.Module):
         return each_plane(self.out, x)
 
 # %% [markdown]
-# At the paper's sizes (Table 6) this network has about as many parameters as the official one:
-
-# %%
-for name, width, official in (("PVDM-S", 128, 80_469_508), ("PVDM-L", 256, 321_600_516)):
-    with torch.device("meta"):  # shapes alone, no memory
-        ours = sum(p.numel() for p in TriplaneUNet(4, width).parameters())
-    print(f"{name}: {ours:,} parameters, {ours / official - 1:+.2%} from the official {official:,}")
-    assert abs(ours / official - 1) < 0.002
-
-# %% [markdown]
 # ### Which plane is it?
 #
-# z_h and z_w have the same shape and go through the same weights. A network that is told nothing else cannot tell
-# them apart: exchange the two, and its answers are exchanged. But what moves sideways and what moves up and down need
-# not look alike. Ours adds a learned vector for each plane to that of the step. We exchange the planes of noisy clips
-# and look how far the answer is from the exchanged answer; then we take the names away, as in the official code.
+# z_h and z_w go through the same weights. A network that is told nothing else cannot tell them apart: exchange the
+# two, and its answers are exchanged. But what moves sideways and what moves up and down need not look alike. Ours adds
+# a learned vector for each plane to that of the step. How far is the answer to exchanged planes from the exchanged
+# answer? And without these vectors, as in the official code?
 
 # %%
 nameless = copy.deepcopy(shipped.unet)
 with torch.no_grad():
     nameless.plane.weight.copy_(nameless.plane.weight.mean(0).expand(3, -1))
-x0 = shipped.standardize(test[:, :, :320])
+alpha_bars, x0 = shipped.schedule.alpha_bars, shipped.standardize(test[:, :, :320])
 told, untold = (trials.swap_seen(unet, spec, x0, alpha_bars) for unet in (shipped.unet, nameless))
 print(f"told which plane it is: {told:.1%} off; told nothing: {untold:.6%}")
 assert untold < 1e-3 and told > 10 * untold
 
 # %% [markdown]
-# Told nothing, it cannot see a swap: what is left is rounding. What the names gain in quality we have not measured;
-# our digits bounce the same way in both directions.
+# Told nothing, it cannot see a swap: what is left is rounding. What the names gain in quality we have not measured.
 #
-# ## 3. Planes of one size of numbers
+# ## 3. Numbers of one size
 #
-# Noise of deviation 1 is added to all numbers alike. So the latents should have deviation 1, too. They do not, and
-# tanh only keeps them between -1 and 1:
-
-# %%
-for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]), strict=True):
-    print(name, "means", *(f"{mean:+.2f}" for mean in plane.mean((0, 2, 3))),
-          " deviations", *(f"{deviation:.2f}" for deviation in plane.std((0, 2, 3))))
-
-# %% [markdown]
-# A channel of a small deviation would be lost in the noise long before the others. We give each channel of each plane
-# mean 0 and deviation 1, those of the first batch of training, and undo it after sampling. The paper relies on tanh
+# The noise has deviation 1 in all numbers alike; the deviations printed above differ, and tanh only keeps the latents
+# between -1 and 1. What varies little would be lost in the noise long before the rest. So each channel of each plane
+# gets mean 0 and deviation 1, those of the first batch of training; after sampling that is undone. The paper has tanh
 # alone.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
@@ -338,6 +311,7 @@ for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -409,7 +383,6 @@ class Standardize(nn.Module):
 # ### Exercise 22.2 · the joint objective (about 10 min)
 # Ask `predict` for the noise in x twice: with the clip before, and with zeros. Return the weighted sum, and each
 # error. Both can be asked in one batch of twice as many clips.
-#
 # <details><summary>Hint</summary>Each error is the mean of the squared difference from <code>noise</code>. λ is
 # <code>weight</code>, and belongs to the first.</details>
 # <details><summary>The call</summary><code>predict(torch.cat([x, x]), torch.cat([t, t]), torch.cat([before,
@@ -418,12 +391,11 @@ class Standardize(nn.Module):
 # %% tags=["exercise", "ex-22.2", "export:models.pvdm.prior"]
 def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
                weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The squared error of the predicted noise, twice: after the clip before, and with zeros in its
-    place. Section 3.3.
+    """The squared error of the predicted noise, after the clip before and with zeros in its place.
 
-    x, before, noise (b, channels, positions); t int64 (b,); predict(x, t, before) -> as x.
-    weight: of the first error, lambda, 0 to 1; the second has the rest. -> the weighted sum, the
-    first error, the second: each (), means over all numbers.
+    x, before, noise (b, channels, positions); t int64 (b,); predict(x, t, before) -> as x. weight:
+    of the first error, lambda, 0 to 1. -> the weighted sum, the first error, the second: each (),
+    means over all numbers. Section 3.3.
     """
     ### BEGIN SOLUTION
     contexts = torch.cat([before, torch.zeros_like(before)])
@@ -448,9 +420,6 @@ def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise
     known = torch.rand(len(x), 1, 1, device=x.device) < share
     return (predict(x, t, before * known) - noise).square().mean()
 
-# %% [markdown]
-# Now the network with its planes and its two kinds of clips:
-
 # %% tags=["export:models.pvdm.prior"]
 class TriplaneDenoiser(nn.Module):
     """Says what noise is in the planes of a clip, after another clip or after none."""
@@ -465,17 +434,12 @@ class TriplaneDenoiser(nn.Module):
 
     def noise(self, x: Tensor, t: Tensor, before: Tensor, actions: Tensor | None = None) -> Tensor:
         """The noise in x at step t, as predicted: x and before (b, channels, positions), both
-        standardized, before 0 where there is no clip before; t int64 (b,) -> as x."""
+        standardized, before 0 where there is no clip before; t int64 (b,); actions of the clips, or
+        of fewer, which come again -> as x."""
         split = self.spec.split_planes
+        if actions is not None:
+            actions = actions.repeat(len(x) // len(actions), 1, 1)
         return self.spec.join_planes(self.unet(split(x), split(before), t, actions))
-
-    def predictor(self, actions: Tensor | None) -> PredictAfter:
-        """`noise` with these actions, or none; x may be the clips of the actions several times."""
-        def predict(x: Tensor, t: Tensor, before: Tensor) -> Tensor:
-            told = None if actions is None else actions.repeat(len(x) // len(actions), 1, 1)
-            return self.noise(x, t, before, told)
-
-        return predict
 
     def told(self, condition: Condition, n: int, clip: int) -> Tensor | None:
         """The actions of the n clips with this number, (n, frames, a), of those of whole videos;
@@ -502,7 +466,6 @@ class TriplaneDenoiser(nn.Module):
 # ### Exercise 22.3 · Algorithm 1 (about 10 min)
 # `draw` makes one clip, given the clip before (or None), its number, and its steps. Call it until there are enough. If
 # clips are given, they come first, and the next one is *not* the first of the video.
-#
 # <details><summary>Hint</summary>A list that grows, and its last element. The number of a new clip is the length of
 # the list.</details>
 # <details><summary>The call</summary><code>range(len(made), clips)</code>, and <code>made[-1] if made else
@@ -531,7 +494,6 @@ append_clips = check("22.3", append_clips)
 # **Not in the paper** (its code has it, with weight 0). Ask for the noise with and without the clip before, and
 # exaggerate: to the answer with the clip add `weight` times what the clip changed. That is a second pass in each
 # step, so ask for it only where it is used. (The official code runs both passes at weight 0, too.)
-#
 # <details><summary>Hint</summary>Three cases: no clip before; a clip and no weight; a clip and a weight. Only the last
 # one needs two answers, and they can be one batch.</details>
 # <details><summary>The call</summary><code>after + weight * (after - alone)</code></details>
@@ -568,7 +530,7 @@ class TriplaneDiffusion(TriplaneDenoiser):
         if self.training and not self.standardize.measured:
             self.standardize.measure(torch.cat(clips))
         before, x0 = self.standardize(clips[0]), self.standardize(clips[-1])
-        predict = self.predictor(self.told(condition, len(latents), len(clips) - 1))
+        predict = partial(self.noise, actions=self.told(condition, len(latents), len(clips) - 1))
         t = torch.randint(1, config.timesteps + 1, (len(x0),), device=x0.device)
         noise = torch.randn_like(x0)
         x = add_noise(x0, t, noise, self.schedule.alpha_bars)
@@ -602,7 +564,7 @@ class TriplaneDiffusion(TriplaneDenoiser):
         low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
 
         def draw(before: Tensor | None, number: int, times: list[int]) -> Tensor:
-            told = self.predictor(self.told(condition, n, number))
+            told = partial(self.noise, actions=self.told(condition, n, number))
             x = torch.randn(n, *self.spec.shape, device=device)
             return denoise(x, lambda x, t: guided(told, x, t, before, sampling.guidance),
                            alpha_bars, times, sampling, low, high)
@@ -612,7 +574,7 @@ class TriplaneDiffusion(TriplaneDenoiser):
         return torch.cat([self.standardize.undo(z) for z in made], 2)
 
 # %% [markdown]
-# Sizes, and what is refused, are folded here.
+# Sizes and refusals are folded.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec) -> list[Tensor]:
@@ -626,8 +588,7 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
         raise ValueError(f"given latents must be (b, {channels}, k * {positions}) with k from 1 to "
                          f"{clips - 1}, the clips but one, not {tuple(given.shape)}")
     if len(given) not in (1, n):
-        raise ValueError(f"give the latents of one video, or of each of the {n}, not of "
-                         f"{len(given)}")
+        raise ValueError(f"give the latents of one video, or of each of the {n}, not of {len(given)}")
     return list(given.expand(n, -1, -1).split(positions, 2))
 
 
@@ -741,10 +702,8 @@ for name, line in losses.items():
           f"{1 - end / start:.0%} less")
     assert smoke or end < 0.6 * start
 
-# %% [markdown]
-# To compare, we ask about the *same* noise in clips that neither has seen, at t = 50, 150, ..., 950:
-
 # %%
+# The same noise in clips that none of them has seen, at t = 50, 150, ..., 950
 error = {name: trials.held_out(prior, test)
          for name, prior in [*small.items(), ("the shipped model", shipped)]}
 for name, values in error.items():
@@ -755,9 +714,18 @@ if not smoke:
 # %% [markdown]
 # ### Do the planes agree?
 #
-# Without attention across, each plane is drawn on its own. Planes that belong together are those of a video: decode
-# them, encode that video, and they come back. Planes that contradict each other cannot: no video has them. So we look
-# how far they move on that way, beside true planes, and true planes of three different clips mixed.
+# Planes that belong together are those of a video: decode them, encode that video, and they come back. Planes that
+# contradict each other do not. We look how far they move on that way, for samples, for true planes, and for true
+# planes of three different clips mixed. But first: does the noise in z_h depend on what is in z_s?
+
+# %%
+planes, t = spec.split_planes(torch.randn(2, 4, 320)), torch.tensor([300, 600])
+none = [torch.zeros_like(plane) for plane in planes]
+for name, prior in small.items():
+    with torch.no_grad():
+        a, b = (prior.unet([z_s, *planes[1:]], none, t)[1] for z_s in (planes[0], planes[0] + 1))
+    print(f"{name:<22} z_s + 1 changes the noise in z_h by up to {(a - b).abs().max():.4f}")
+    assert smoke or torch.equal(a, b) == (name == "without")
 
 # %%
 count = 2 if smoke else 16
@@ -773,14 +741,14 @@ for name, planes in apart.items():
     print(f"{name:<22} z_s {planes[0]:.2f}, z_h {planes[1]:.2f}, z_w {planes[2]:.2f}")
 
 # %%
-decoded = {name: autoencoder.decode(z[:2]) for name, z in drawn.items()}
-show(strip([video[i] for video in decoded.values() for i in range(2)], frames=12,
-           titles=[name for name in decoded for _ in range(2)]),
-     alt="Two clips each, in rows of 12 frames: true ones, samples with and without attention across "
-         "planes, of the shipped model, and of planes of three clips mixed.")
+show(strip([autoencoder.decode(z[:1])[0] for z in drawn.values()], frames=12, titles=list(drawn)),
+     alt="Five clips in rows of 12 frames: a true one, one of each small network, one of the shipped "
+         "model, and one of planes of three clips.")
 
 # %% [markdown]
-# TODO
+# Without attention across, what is in z_s changes nothing in z_h, to the last digit: each plane is drawn on its own.
+# However long such a network trains, the best it can come to is the last row: three true planes, of three clips. After
+# 250 steps neither small network is there: single planes are not true yet, and the two are close.
 #
 # ## 7. Half the noise
 #
@@ -803,46 +771,37 @@ show(strip(rows, frames=12, titles=titles),
          "flicker and broken shapes, and what the shipped model makes of it.")
 
 # %% [markdown]
-# TODO
+# After 250 steps nobody can expect a digit from nothing, but much of the noise goes.
 #
-# ## 8. One model or two
+# **One model or two?** We also trained a small model for clips alone (`conditional` 0) and one for clips after another
+# (`conditional` 1), as many steps each. TWOFIG
 #
-# TODO
+# ## 8. 128 frames
 #
-# ## 9. 128 frames
-#
-# The paper's long videos are eight clips of 16 frames. As in notebook 15 we ask: is the last clip as good as the
-# first? By the distance of its features from those of true clips, and by how many frames show the digit of the whole
-# video.
+# The paper's long videos are eight clips. As in notebook 15: is the last clip as good as the first? We take the
+# distance of each clip from true ones, and count the frames that show the digit of the whole video.
 
 # %%
 clips, videos = (2, 2) if smoke else (8, 16)
 torch.manual_seed(0)
-start = time.process_time()
 long = autoencoder.decode(shipped.sample(videos, {}, sampling=DiffusionSampling(
     *((2, 2) if smoke else (50, 20))), latent_frames=clips))
-print(f"{videos} videos of {16 * clips} frames: {time.process_time() - start:.0f} CPU seconds")
 show(strip(list(long[:4]), frames=16, titles=[f"video {i}" for i in range(4)][:videos]),
      alt="Four videos of 128 frames, 16 frames of each: the first that were made.")
 
 # %%
-judge = trials.Judge(smoke)
-true_long = trials.digits(videos, 16 * clips, "test", seed=3)
-far = {name: [judge.distance(clip) for clip in video.split(16, 2)]
-       for name, video in (("true", true_long), ("written", long))}
-kept = {name: judge.same(video).float().unflatten(1, (clips, 16)).mean((0, 2)).tolist()
-        for name, video in (("true", true_long), ("written", long))}
-for name in far:
+judge, far = trials.Judge(smoke), {}
+for name, video in (("true", trials.digits(videos, 16 * clips, "test", seed=3)), ("written", long)):
+    far[name] = [judge.distance(clip) for clip in video.split(16, 2)]
+    kept = judge.same(video).float().unflatten(1, (clips, 16)).mean((0, 2)).tolist()
     print(f"{name:<8} distance by clip", *(f"{value:.1f}" for value in far[name]))
-    print(f"{name:<8} the digit of the video", *(f"{share:.0%}" for share in kept[name]))
+    print(f"{name:<8} the digit of the video", *(f"{share:.0%}" for share in kept))
 print(f"within single clips: {judge.same(long[:, :, :16]).float().mean():.0%} of frames agree")
-show(curves(far, xlabel="clip, from 0", ylabel="Frechet distance (course network)"),
-     alt="The distance from true clips, clip by clip, of true and of written videos.")
 
 # %% [markdown]
-# TODO
+# LONGFIG
 #
-# ## 10. Guidance, counted
+# ## 9. Guidance, counted
 #
 # At weight 0 it must cost nothing; with a weight the batch is twice as large. A video of two clips, 3 and 2 steps:
 
@@ -857,7 +816,7 @@ for weight in (0.0, 1.0):
 hook.remove()
 
 # %% [markdown]
-# ## 11. More steps
+# ## 10. More steps
 #
 # More steps follow the way back more closely. Are the clips better?
 
@@ -865,19 +824,15 @@ hook.remove()
 by_steps = {}
 for steps in (2, 3) if smoke else (5, 10, 25, 50):
     torch.manual_seed(0)
-    start = time.process_time()
     video = autoencoder.decode(shipped.sample(videos, {}, sampling=DiffusionSampling(steps)))
     by_steps[steps] = judge.distance(video)
-    print(f"{steps:3} steps: distance {by_steps[steps]:5.1f}, {judge.same(video).float().mean():.0%} of frames "
-          f"agree with their clip, {time.process_time() - start:.1f} CPU seconds")
-show(curves({"written": by_steps, "true": dict.fromkeys(by_steps, far["true"][0])}, xlabel="steps",
-            ylabel="Frechet distance (course network)"),
-     alt="The distance from true clips against the number of steps, and a line for true clips.")
+    print(f"{steps:3} steps: distance {by_steps[steps]:.1f}, {judge.same(video).float().mean():.0%} of "
+          "the frames show the digit of their clip")
 
 # %% [markdown]
-# TODO
+# STEPSFIG In the paper's Table 1 below, too, 400 steps are worse than 200 for 128 frames of UCF-101.
 #
-# ## 12. What the planes save
+# ## 11. What the planes save
 #
 # 16 frames of 8 x 8 patches are 1,024 positions as a cube, and 320 as planes; at the paper's size 16,384 and 2,048.
 # Convolutions cost in proportion (and have 27 weights in a cube, 9 in a plane), attention with the square. We count a
@@ -894,7 +849,7 @@ print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {
 assert smoke or ratio > 2
 
 # %% [markdown]
-# TODO
+# The cube's level costs ten times as much at our size, and eighty times at the paper's. (One level, forward.)
 #
 # The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and
 # Table 1 (FVD of 16 and of 128 frames, lower is better; N/M as above):
@@ -902,15 +857,13 @@ assert smoke or ratio > 2
 # | | batch | 16 frames | 128 frames | UCF-101 | Sky |
 # |---|---|---|---|---|---|
 # | VDM (diffusion on the cube of pixels), 100/20 | 0 | 113 s, 11.1 GB | does not fit | | |
-# | StyleGAN-V | | | | 1431.0, 1773.4 | 79.52, 197.0 |
 # | PVDM-S, 100/20 | 7 | 7.88 s, 4.33 GB | 31.3 s | 457.4, 902.2 | 71.46, 159.9 |
 # | PVDM-L, 200/200 | 2 | 20.4 s, 5.22 GB | 166 s | 398.9, 639.7 | 61.70, 137.2 |
 # | PVDM-L, 400/400 | 2 | 40.9 s, 5.22 GB | 328 s | 343.6, 648.4 | 55.41, 125.2 |
 #
-# None of these rows is ours: our model has 1.8M parameters, a core's hour of training, one digit in 32 x 32 pixels,
-# and another distance. What carries over is how it works.
+# None of these rows is ours: our model has 1.8M parameters and saw one digit in 32 x 32 pixels on one core.
 #
-# ## 13. What you built
+# ## 12. What you built
 #
 # | name | what it does | in `lvlib.models.pvdm` |
 # |---|---|---|
@@ -922,25 +875,19 @@ assert smoke or ratio > 2
 # | `TriplaneDiffusion`, `PVDMConfig` | the prior, and its sizes | `prior` |
 #
 # ### Scale it up
-# The paper's small model for UCF-101; `pvdm-l-ucf101`, `pvdm-s-sky` and `pvdm-l-sky` are the others.
-#
 # ```
 # lvlib train pvdm-autoencoder --out runs/planes --data.root UCF101 --devices 8
 # lvlib train pvdm-s-ucf101 --autoencoder runs/planes --out runs/pvdm --data.root UCF101 --devices 8
-# lvlib sample runs/pvdm --frames 128 --sampling.steps 100 --sampling.next_steps 20 --out long.mp4
 # lvlib sample runs/pvdm --given CLIP.mp4 --frames 128 --out goes_on.mp4
-# lvlib evaluate runs/pvdm --protocol pvdm-128 --i3d FILE
 # ```
 #
-# `lvlib describe pvdm-s-ucf101` says 80M parameters in the prior, and about 19 GB for a batch of 64 clips in fp32. The
-# paper trains for 400,000 steps. We have not run it at that size.
+# `lvlib describe pvdm-s-ucf101`: 80M parameters in the prior (the official code: 80.5M), about 19 GB for a batch of 64
+# clips in fp32; 400,000 steps. We have not run it at that size.
 #
 # ### Questions to think about
-# 1. Why can the official code train on the same loss with a coin for the whole batch, and why do we toss one for each
-#    clip?
-#    <details><summary>Answer</summary>The mean is the same: each clip is after another with the same probability. But
-#    a batch that is all of one kind makes the gradient jump from step to step; half and half in each batch is a
-#    little steadier, and costs nothing.</details>
+# 1. Why do we toss a coin for each clip, and not one for the batch?
+#    <details><summary>Answer</summary>The mean of the gradient is the same, but a batch of one kind alone makes it
+#    jump from step to step. A coin for each clip costs nothing more.</details>
 # 2. The third clip sees the second alone. What can such a video not do, and how did TATS (notebook 15) stand there?
 #    <details><summary>Answer</summary>Remember what was out of sight for a whole clip of 16 frames. TATS keeps 12
 #    frames in its window, so it forgets a little sooner. Both pass on their mistakes.</details>

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -65,12 +66,11 @@ class Standardize(nn.Module):
 
 def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
                weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The squared error of the predicted noise, twice: after the clip before, and with zeros in its
-    place. Section 3.3.
+    """The squared error of the predicted noise, after the clip before and with zeros in its place.
 
-    x, before, noise (b, channels, positions); t int64 (b,); predict(x, t, before) -> as x.
-    weight: of the first error, lambda, 0 to 1; the second has the rest. -> the weighted sum, the
-    first error, the second: each (), means over all numbers.
+    x, before, noise (b, channels, positions); t int64 (b,); predict(x, t, before) -> as x. weight:
+    of the first error, lambda, 0 to 1. -> the weighted sum, the first error, the second: each (),
+    means over all numbers. Section 3.3.
     """
     contexts = torch.cat([before, torch.zeros_like(before)])
     predicted = predict(torch.cat([x, x]), torch.cat([t, t]), contexts)
@@ -99,17 +99,12 @@ class TriplaneDenoiser(nn.Module):
 
     def noise(self, x: Tensor, t: Tensor, before: Tensor, actions: Tensor | None = None) -> Tensor:
         """The noise in x at step t, as predicted: x and before (b, channels, positions), both
-        standardized, before 0 where there is no clip before; t int64 (b,) -> as x."""
+        standardized, before 0 where there is no clip before; t int64 (b,); actions of the clips, or
+        of fewer, which come again -> as x."""
         split = self.spec.split_planes
+        if actions is not None:
+            actions = actions.repeat(len(x) // len(actions), 1, 1)
         return self.spec.join_planes(self.unet(split(x), split(before), t, actions))
-
-    def predictor(self, actions: Tensor | None) -> PredictAfter:
-        """`noise` with these actions, or none; x may be the clips of the actions several times."""
-        def predict(x: Tensor, t: Tensor, before: Tensor) -> Tensor:
-            told = None if actions is None else actions.repeat(len(x) // len(actions), 1, 1)
-            return self.noise(x, t, before, told)
-
-        return predict
 
     def told(self, condition: Condition, n: int, clip: int) -> Tensor | None:
         """The actions of the n clips with this number, (n, frames, a), of those of whole videos;
@@ -167,7 +162,7 @@ class TriplaneDiffusion(TriplaneDenoiser):
         if self.training and not self.standardize.measured:
             self.standardize.measure(torch.cat(clips))
         before, x0 = self.standardize(clips[0]), self.standardize(clips[-1])
-        predict = self.predictor(self.told(condition, len(latents), len(clips) - 1))
+        predict = partial(self.noise, actions=self.told(condition, len(latents), len(clips) - 1))
         t = torch.randint(1, config.timesteps + 1, (len(x0),), device=x0.device)
         noise = torch.randn_like(x0)
         x = add_noise(x0, t, noise, self.schedule.alpha_bars)
@@ -201,7 +196,7 @@ class TriplaneDiffusion(TriplaneDenoiser):
         low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
 
         def draw(before: Tensor | None, number: int, times: list[int]) -> Tensor:
-            told = self.predictor(self.told(condition, n, number))
+            told = partial(self.noise, actions=self.told(condition, n, number))
             x = torch.randn(n, *self.spec.shape, device=device)
             return denoise(x, lambda x, t: guided(told, x, t, before, sampling.guidance),
                            alpha_bars, times, sampling, low, high)
@@ -222,8 +217,7 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
         raise ValueError(f"given latents must be (b, {channels}, k * {positions}) with k from 1 to "
                          f"{clips - 1}, the clips but one, not {tuple(given.shape)}")
     if len(given) not in (1, n):
-        raise ValueError(f"give the latents of one video, or of each of the {n}, not of "
-                         f"{len(given)}")
+        raise ValueError(f"give the latents of one video, or of each of the {n}, not of {len(given)}")
     return list(given.expand(n, -1, -1).split(positions, 2))
 
 
