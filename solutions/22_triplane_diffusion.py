@@ -45,8 +45,8 @@ torch.manual_seed(0)
 first = autoencoder.decode(shipped.sample(2 if smoke else 8, {}, sampling=DiffusionSampling(
     steps=4 if smoke else 100)))
 show_video(list(first), fps=8, frames=8,
-           alt="Eight made clips of a white shape, most of them like a handwritten digit, which moves "
-               "over black and turns back at the walls.")
+           alt="Eight made clips of a white shape, most of them like a handwritten digit, which "
+               "moves over black and turns back at the walls.")
 
 # %% [markdown]
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 20 (three planes) and 21
@@ -61,8 +61,8 @@ show_video(list(first), fps=8, frames=8,
 test_video = trials.digits(4 if smoke else 40, 32, "test", seed=1)
 test = trials.encoded(autoencoder, test_video)  # pairs of clips, (b, 4, 640)
 for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]), strict=True):
-    print(name, tuple(plane.shape[1:]), "means", *(f"{mean:+.2f}" for mean in plane.mean((0, 2, 3))),
-          " deviations", *(f"{deviation:.2f}" for deviation in plane.std((0, 2, 3))))
+    print(name, tuple(plane.shape[1:]), "means", *(f"{x:+.2f}" for x in plane.mean((0, 2, 3))),
+          " deviations", *(f"{x:.2f}" for x in plane.std((0, 2, 3))))
 
 # %% [markdown]
 # ## 2. One network for three planes
@@ -119,7 +119,8 @@ class TimedBlock(nn.Module):
 def groups_of(channels: int) -> int:
     """Of a GroupNorm: 32, or fewer, so that each has 3 channels or more. A group of one channel
     would take out again what `TimedBlock` adds to all its positions: the step."""
-    return max(n for n in (1, 2, 4, 8, 16, 32) if channels % n == 0 and (n == 1 or channels >= 3 * n))
+    allowed = (n for n in (32, 16, 8, 4, 2) if channels % n == 0 and channels >= 3 * n)
+    return next(allowed, 1)
 
 
 def normed_convolution(channels: int, width: int) -> nn.Sequential:
@@ -255,8 +256,8 @@ class TriplaneUNet(nn.Module):
 
     def forward(self, planes: Planes, before: Planes, t: Tensor,
                 actions: Tensor | None = None) -> Planes:
-        """planes, noisy, and those of the clip before, zeros where there is none: each (b, channels,
-        rows, columns); t int64 (b,); actions (b, frames, a) -> the noise, shapes as of planes."""
+        """planes, noisy, and those of the clip before, zeros where there is none: each (b,
+        channels, rows, columns); t int64 (b,); actions (b, frames, a) -> the noise, as planes."""
         vector = self.step(step_vector(t, self.width))
         vectors = [vector + which for which in self.plane.weight]
         x = [self.first(torch.cat(pair, 1)) for pair in zip(planes, before, strict=True)]
@@ -453,8 +454,8 @@ class TriplaneDenoiser(nn.Module):
         actions, frames = condition["actions"], self.spec.frames_per_latent
         part = actions[:, clip * frames:(clip + 1) * frames]
         if actions.ndim != 3 or len(actions) not in (1, n) or part.shape[1:] != (frames, wanted):
-            raise ValueError(f"actions must be (1 or {n}, at least {(clip + 1) * frames}, {wanted}), "
-                             f"not {tuple(actions.shape)}")
+            raise ValueError(f"actions must be (1 or {n}, at least {(clip + 1) * frames}, {wanted})"
+                             f", not {tuple(actions.shape)}")
         return part.float().expand(n, -1, -1)
 
 # %% [markdown]
@@ -588,7 +589,8 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
         raise ValueError(f"given latents must be (b, {channels}, k * {positions}) with k from 1 to "
                          f"{clips - 1}, the clips but one, not {tuple(given.shape)}")
     if len(given) not in (1, n):
-        raise ValueError(f"give the latents of one video, or of each of the {n}, not of {len(given)}")
+        raise ValueError(f"give the latents of one video, or of each of the {n}, not of "
+                         f"{len(given)}")
     return list(given.expand(n, -1, -1).split(positions, 2))
 
 
@@ -658,7 +660,8 @@ class PVDMConfig:
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The actions, if it is told them."""
-        spec = ConditionSpec("actions", "per-frame", (video_shape[1], self.actions), option="actions")
+        shape = video_shape[1], self.actions
+        spec = ConditionSpec("actions", "per-frame", shape, option="actions")
         return (spec,) if self.actions else ()
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
@@ -694,8 +697,8 @@ each = 1 if smoke else 10
 show(curves({name: {each * i: part.mean().item() for i, part in enumerate(
     torch.tensor(line).split(each))} for name, line in losses.items()}, xlabel="step",
             ylabel="mean squared error of the noise", log=True),
-     alt="Two losses against the step, on a scale of logarithms. Both fall fast at first, then slowly. "
-         "That with attention across planes is lower in the end.")
+     alt="Two losses against the step, on a scale of logarithms. Both fall fast at first, then "
+         "slowly, side by side.")
 for name, line in losses.items():
     start, end = sum(line[:25]) / len(line[:25]), sum(line[-50:]) / len(line[-50:])
     print(f"{name:<22} loss {start:.3f} in the first 25 steps, {end:.3f} in the last 50: "
@@ -707,7 +710,8 @@ for name, line in losses.items():
 error = {name: trials.held_out(prior, test)
          for name, prior in [*small.items(), ("the shipped model", shipped)]}
 for name, values in error.items():
-    print(f"{name:<22} after none {values['alone']:.4f}, after the clip before {values['after']:.4f}")
+    print(f"{name:<22} after none {values['alone']:.4f}, after the clip before "
+          f"{values['after']:.4f}")
 if not smoke:
     assert error["with attention across"]["alone"] < error["without"]["alone"]
 
@@ -742,8 +746,8 @@ for name, planes in apart.items():
 
 # %%
 show(strip([autoencoder.decode(z[:1])[0] for z in drawn.values()], frames=12, titles=list(drawn)),
-     alt="Five clips in rows of 12 frames: a true one, one of each small network, one of the shipped "
-         "model, and one of planes of three clips.")
+     alt="Five clips in rows of 12 frames: a true one, one of each small network, one of the "
+         "shipped model, and one of planes of three clips.")
 
 # %% [markdown]
 # Without attention across, what is in z_s changes nothing in z_h, to the last digit: each plane is drawn on its own.
@@ -757,7 +761,6 @@ show(strip([autoencoder.decode(z[:1])[0] for z in drawn.values()], frames=12, ti
 
 # %%
 true = test_video[:, :, 16:]
-print(f"decoded from true latents: {psnr(autoencoder.decode(test[:, :, 320:]), true).mean():.1f} dB")
 rows, titles = [true[0]], ["true"]
 for t in (300, 450, 600):
     for name, prior in (("live", small["with attention across"]), ("shipped", shipped)):
@@ -767,8 +770,8 @@ for t in (300, 450, 600):
         assert smoke or gain[1] > gain[0] + 2
     rows, titles = [*rows, noisy[0], clean[0]], [*titles, f"t = {t}, noisy", "shipped model"]
 show(strip(rows, frames=12, titles=titles),
-     alt="A true clip; below it for t = 300, 450 and 600 the clip decoded from noisy latents, full of "
-         "flicker and broken shapes, and what the shipped model makes of it.")
+     alt="A true clip; below it for t = 300, 450 and 600 the clip decoded from noisy latents, full "
+         "of flicker and broken shapes, and what the shipped model makes of it.")
 
 # %% [markdown]
 # After 250 steps nobody can expect a digit from nothing, but much of the noise goes.
@@ -821,13 +824,11 @@ hook.remove()
 # More steps follow the way back more closely. Are the clips better?
 
 # %%
-by_steps = {}
 for steps in (2, 3) if smoke else (5, 10, 25, 50):
     torch.manual_seed(0)
     video = autoencoder.decode(shipped.sample(videos, {}, sampling=DiffusionSampling(steps)))
-    by_steps[steps] = judge.distance(video)
-    print(f"{steps:3} steps: distance {by_steps[steps]:.1f}, {judge.same(video).float().mean():.0%} of "
-          "the frames show the digit of their clip")
+    far, agree = judge.distance(video), judge.same(video).float().mean()
+    print(f"{steps:3} steps: distance {far:.1f}, {agree:.0%} of frames as most of their clip")
 
 # %% [markdown]
 # STEPSFIG In the paper's Table 1 below, too, 400 steps are worse than 200 for 128 frames of UCF-101.
@@ -888,9 +889,9 @@ assert smoke or ratio > 2
 # 1. Why do we toss a coin for each clip, and not one for the batch?
 #    <details><summary>Answer</summary>The mean of the gradient is the same, but a batch of one kind alone makes it
 #    jump from step to step. A coin for each clip costs nothing more.</details>
-# 2. The third clip sees the second alone. What can such a video not do, and how did TATS (notebook 15) stand there?
+# 2. The third clip sees the second alone. What can such a video not do?
 #    <details><summary>Answer</summary>Remember what was out of sight for a whole clip of 16 frames. TATS keeps 12
-#    frames in its window, so it forgets a little sooner. Both pass on their mistakes.</details>
+#    frames in its window (notebook 15). Both pass on their mistakes.</details>
 
 # %%
 progress()

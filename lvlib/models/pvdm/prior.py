@@ -118,8 +118,8 @@ class TriplaneDenoiser(nn.Module):
         actions, frames = condition["actions"], self.spec.frames_per_latent
         part = actions[:, clip * frames:(clip + 1) * frames]
         if actions.ndim != 3 or len(actions) not in (1, n) or part.shape[1:] != (frames, wanted):
-            raise ValueError(f"actions must be (1 or {n}, at least {(clip + 1) * frames}, {wanted}), "
-                             f"not {tuple(actions.shape)}")
+            raise ValueError(f"actions must be (1 or {n}, at least {(clip + 1) * frames}, {wanted})"
+                             f", not {tuple(actions.shape)}")
         return part.float().expand(n, -1, -1)
 
 
@@ -217,7 +217,8 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
         raise ValueError(f"given latents must be (b, {channels}, k * {positions}) with k from 1 to "
                          f"{clips - 1}, the clips but one, not {tuple(given.shape)}")
     if len(given) not in (1, n):
-        raise ValueError(f"give the latents of one video, or of each of the {n}, not of {len(given)}")
+        raise ValueError(f"give the latents of one video, or of each of the {n}, not of "
+                         f"{len(given)}")
     return list(given.expand(n, -1, -1).split(positions, 2))
 
 
@@ -287,7 +288,8 @@ class PVDMConfig:
 
     def conditions(self, video_shape: VideoShape) -> tuple[ConditionSpec, ...]:
         """The actions, if it is told them."""
-        spec = ConditionSpec("actions", "per-frame", (video_shape[1], self.actions), option="actions")
+        shape = video_shape[1], self.actions
+        spec = ConditionSpec("actions", "per-frame", shape, option="actions")
         return (spec,) if self.actions else ()
 
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:

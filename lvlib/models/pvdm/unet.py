@@ -43,7 +43,8 @@ class TimedBlock(nn.Module):
 def groups_of(channels: int) -> int:
     """Of a GroupNorm: 32, or fewer, so that each has 3 channels or more. A group of one channel
     would take out again what `TimedBlock` adds to all its positions: the step."""
-    return max(n for n in (1, 2, 4, 8, 16, 32) if channels % n == 0 and (n == 1 or channels >= 3 * n))
+    allowed = (n for n in (32, 16, 8, 4, 2) if channels % n == 0 and channels >= 3 * n)
+    return next(allowed, 1)
 
 
 def normed_convolution(channels: int, width: int) -> nn.Sequential:
@@ -161,8 +162,8 @@ class TriplaneUNet(nn.Module):
 
     def forward(self, planes: Planes, before: Planes, t: Tensor,
                 actions: Tensor | None = None) -> Planes:
-        """planes, noisy, and those of the clip before, zeros where there is none: each (b, channels,
-        rows, columns); t int64 (b,); actions (b, frames, a) -> the noise, shapes as of planes."""
+        """planes, noisy, and those of the clip before, zeros where there is none: each (b,
+        channels, rows, columns); t int64 (b,); actions (b, frames, a) -> the noise, as planes."""
         vector = self.step(step_vector(t, self.width))
         vectors = [vector + which for which in self.plane.weight]
         x = [self.first(torch.cat(pair, 1)) for pair in zip(planes, before, strict=True)]
