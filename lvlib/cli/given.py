@@ -37,9 +37,15 @@ def given_frames_of(config: "Config", requested: int | None) -> int:
 
     Raises UserError for another number than it takes.
     """
+    from lvlib.evaluation.generate import with_frames
+
     can = config.given_frames
     frames, per_latent = config.data.frames, config.latents.frames_per_latent
     if not can.most:
+        longer = with_frames(config, 2 * frames).given_frames if config.prior.extends else can
+        if longer.most:
+            raise UserError(f"this prior goes on from whole clips of {longer.multiple} frames, and one is left to make: "
+                            f"--frames must be a multiple of {longer.multiple}, {frames + longer.multiple} or more")
         why = f": the {frames} frames of its clips are one latent frame" if frames == per_latent else ""
         raise UserError(f"this prior cannot go on from a clip{why}: leave --given out")
     if requested is None:

@@ -58,6 +58,19 @@ def make_mebt_run(run: Path, about: dict | None = None, **fields: str) -> Path:
     return run
 
 
+def make_pvdm_run(run: Path, about: dict | None = None, **fields: str) -> Path:
+    """PVDM for clips of 4 grey frames of 16 x 16, three planes of 4 x 4 positions, and its autoencoder in
+    run/autoencoder."""
+    small = {"data.size": "16", "data.frames": "4", "autoencoder.size": "16", "autoencoder.frames": "4",
+             "autoencoder.width": "16", "autoencoder.layers": "1", "autoencoder.heads": "2", "autoencoder.head_dim": "8",
+             "prior.width": "8", "prior.heads": "2"}
+    fields = small | {name.replace("__", "."): value for name, value in fields.items()}
+    config = override(named_config("pvdm-course"), {name: value.split() for name, value in fields.items()})
+    save_run(run, "pvdm-course", config, about or {})
+    save_run(run / "autoencoder", "pvdm-course", replace(config, prior=None), about or {})
+    return run
+
+
 def save_run(run: Path, name: str, config: Config, about: dict) -> None:
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"name": name, "clips": 7, **about, **config.to_dict()}))

@@ -7,7 +7,17 @@ STRICT = "the lengths are always equal"
 SQUARE = "the square of a difference has no sign"
 PROMOTED = "the types of the operands make the result a float, or an int16, anyway"
 OWN_CHANGE = "the text leaves open how the input is changed, and by how much"
+SHAPE = "its shape alone counts"
 INFERRED = "einops infers one size of each axis from the others"
+
+
+def same_shape(name: str, brackets: bool = True) -> list[str]:
+    """What mutants put in place of a tensor: others of its shape."""
+    sums = [f"2 * {name}.detach() - {name}", f"({name} + {name}.detach()) / 2"]
+    return [f"torch.zeros_like({name})", f"torch.ones_like({name})", f"{name}[:1].expand_as({name})",
+            f"{name}.detach()", *(f"({part})" if brackets else part for part in sums),
+            f"torch.cat([{name}[:1], {name}[1:].detach()])"]
+
 
 EQUAL: dict[str, dict[str, str]] = {
     "0.2": {
@@ -266,5 +276,26 @@ EQUAL: dict[str, dict[str, str]] = {
     "19.5": {
         f"return up_to.diff(prepend={zero}.new_zeros(1))": "a zero of the same dtype"
         for zero in ("torch.zeros_like(up_to)", "torch.ones_like(up_to)", "up_to[:1].expand_as(up_to)")
+    },
+    "22.1": {
+        "return [part.view_as(plane) for part, plane in zip(parts, planes)]": STRICT,
+        "return [part.view_as(plane) for part, plane in zip(parts, planes, strict=False)]": STRICT,
+        **{f"parts = joined.split([plane[{place}].numel() for plane in planes], 2)": SHAPE
+           for place in ("-1, 0", "0, 1", "0, -1")},
+        **{f"parts = joined.split([{same}[0, 0].numel() for plane in planes], 2)": SHAPE
+           for same in same_shape("plane")},
+        **{f"return [part.view_as({same}) for part, plane in zip(parts, planes, strict=True)]": SHAPE
+           for same in same_shape("plane", brackets=False)},
+    },
+    "22.2": {
+        "after, alone = ((noise - part).square().mean() for part in predicted.chunk(2))": SQUARE,
+        **{f"contexts = torch.cat([before, torch.zeros_like({same})])": SHAPE
+           for same in same_shape("before", brackets=False)},
+    },
+    "22.3": {"made.append(draw(made[-1] if made else None, i, steps[min(1, i)]))": "the smaller of two"},
+    "22.4": {
+        **{f"none = torch.zeros_like({same})": SHAPE for same in same_shape("x", brackets=False)},
+        **{f"after, alone = predict(torch.cat([x, x]), torch.cat([t, t]), torch.cat([before, {same}])).chunk(2)":
+           "zeros, too" for same in ("torch.zeros_like(none)", "none[:1].expand_as(none)")},
     },
 }

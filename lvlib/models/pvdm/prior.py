@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from lvlib.models.pvdm.unet import TriplaneUNet
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, Metrics, VideoShape
 
 Objective = Literal["sum", "coin"]
+PredictAfter = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, its step, the clip before: its noise
 
 
 class Standardize(nn.Module):
@@ -62,9 +63,31 @@ class Standardize(nn.Module):
         self.measured.fill_(True)
 
 
-class TriplaneDiffusion(nn.Module):
-    """A prior over the planes of clips: p(x), and p(x2 | x1) of a clip after another, by one
-    network. Section 3.3."""
+def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
+               weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The squared error of the predicted noise, twice: after the clip before, and with zeros in its
+    place. Section 3.3.
+
+    x, before, noise (b, channels, positions); t int64 (b,); predict(x, t, before) -> as x.
+    weight: of the first error, lambda, 0 to 1; the second has the rest. -> the weighted sum, the
+    first error, the second: each (), means over all numbers.
+    """
+    contexts = torch.cat([before, torch.zeros_like(before)])
+    predicted = predict(torch.cat([x, x]), torch.cat([t, t]), contexts)
+    after, alone = ((part - noise).square().mean() for part in predicted.chunk(2))
+    return weight * after + (1 - weight) * alone, after, alone
+
+
+def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
+              share: float) -> Tensor:
+    """One of the two errors of `joint_loss` for each clip, drawn: the first with probability
+    `share`. Half the cost, the same mean. Official code, which draws once for a whole batch."""
+    known = torch.rand(len(x), 1, 1, device=x.device) < share
+    return (predict(x, t, before * known) - noise).square().mean()
+
+
+class TriplaneDenoiser(nn.Module):
+    """Says what noise is in the planes of a clip, after another clip or after none."""
 
     def __init__(self, config: "PVDMConfig", latents: LatentSpec):
         super().__init__()
@@ -80,70 +103,11 @@ class TriplaneDiffusion(nn.Module):
         split = self.spec.split_planes
         return self.spec.join_planes(self.unet(split(x), split(before), t, actions))
 
-    def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, Metrics]:
-        """Of clips in pairs, one after the other: latents (b, channels, 2 * positions); of single
-        ones where none is learned after another."""
-        config, clips = self.config, latents.split(self.spec.shape[1], 2)
-        if self.training and not self.standardize.measured:
-            self.standardize.measure(torch.cat(clips))
-        before, x0 = self.standardize(clips[0]), self.standardize(clips[-1])
-        actions = self.told(condition, len(latents), len(clips) - 1)
-        t = torch.randint(1, config.timesteps + 1, (len(x0),), device=x0.device)
-        noise = torch.randn_like(x0)
-        x = add_noise(x0, t, noise, self.schedule.alpha_bars)
-        if config.objective == "coin":
-            known = torch.rand(len(x), 1, 1, device=x.device) < config.conditional
-            error = (self.noise(x, t, before * known, actions) - noise).square().mean()
-            return error, {"noise_mse": error}
-        contexts = torch.cat([before, torch.zeros_like(before)])
-        both = actions if actions is None else torch.cat([actions, actions])
-        predicted = self.noise(torch.cat([x, x]), torch.cat([t, t]), contexts, both)
-        after, alone = ((part - noise).square().mean() for part in predicted.chunk(2))
-        loss = config.conditional * after + (1 - config.conditional) * alone
-        return loss, {"noise_mse": loss, "noise_mse_after": after, "noise_mse_alone": alone}
-
-    def scores(self, latents: Tensor, condition: Condition,
-               given_latents: int) -> dict[str, Tensor]:
-        """Nothing: what it lowers is no likelihood."""
-        return {}
-
-    @torch.no_grad()
-    def sample(self, n: int, condition: Condition, given: Tensor | None = None,
-               sampling: DiffusionSampling | None = None,
-               latent_frames: int | None = None) -> Tensor:
-        """Latents of n videos of `latent_frames` clips (n, channels, clips * positions): each clip
-        after the one before it. Algorithm 1.
-
-        given: latents of the first clips, (1 or n, channels, k * positions). Raises ValueError for
-        what does not fit.
-        """
-        sampling, clips = sampling or DiffusionSampling(), latent_frames or 1
-        times = [evenly_spaced(steps, self.schedule.steps)
-                 for steps in (sampling.steps, sampling.next_steps)]
-        made = given_clips_of(given, n, clips, self.spec)
-        check_order(self.config.conditional, len(made), clips)
-        device = self.schedule.alpha_bars.device
-        made = [self.standardize(z.to(device)) for z in made]
-        low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
-        for i in range(len(made), clips):
-            predict = self.predictor(made[-1] if made else None, self.told(condition, n, i), sampling)
-            x = torch.randn(n, *self.spec.shape, device=device)
-            made.append(denoise(x, predict, self.schedule.alpha_bars, times[min(i, 1)], sampling,
-                                low, high))
-        return torch.cat([self.standardize.undo(z) for z in made], 2)
-
-    def predictor(self, before: Tensor | None, actions: Tensor | None,
-                  sampling: DiffusionSampling) -> Callable[[Tensor, Tensor], Tensor]:
-        """What says the noise in x at step t, after this clip or after none; with guidance two
-        passes in one."""
-        def predict(x: Tensor, t: Tensor) -> Tensor:
-            none = torch.zeros_like(x)
-            if before is None or not sampling.guidance:
-                return self.noise(x, t, none if before is None else before, actions)
-            both = actions if actions is None else torch.cat([actions, actions])
-            after, alone = self.noise(torch.cat([x, x]), torch.cat([t, t]),
-                                      torch.cat([before, none]), both).chunk(2)
-            return after + sampling.guidance * (after - alone)
+    def predictor(self, actions: Tensor | None) -> PredictAfter:
+        """`noise` with these actions, or none; x may be the clips of the actions several times."""
+        def predict(x: Tensor, t: Tensor, before: Tensor) -> Tensor:
+            told = None if actions is None else actions.repeat(len(x) // len(actions), 1, 1)
+            return self.noise(x, t, before, told)
 
         return predict
 
@@ -162,6 +126,89 @@ class TriplaneDiffusion(nn.Module):
             raise ValueError(f"actions must be (1 or {n}, at least {(clip + 1) * frames}, {wanted}), "
                              f"not {tuple(actions.shape)}")
         return part.float().expand(n, -1, -1)
+
+
+def append_clips(given: list[Tensor], clips: int, steps: tuple[Any, Any],
+                 draw: Callable[[Tensor | None, int, Any], Tensor]) -> list[Tensor]:
+    """The given clips, and those drawn after them until there are so many. Algorithm 1.
+
+    draw(the clip before, number of the new one, its steps) -> it. The first clip of a video has
+    number 0, None before it, and takes the first of the steps; all others take the second.
+    """
+    made = list(given)
+    for i in range(len(made), clips):
+        made.append(draw(made[-1] if made else None, i, steps[min(i, 1)]))
+    return made
+
+
+def guided(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor | None,
+           weight: float) -> Tensor:
+    """The predicted noise, `weight` times further away from what it would be without the clip
+    before: x and before (b, channels, positions), before None for no clip; t int64 (b,) -> as x.
+
+    Calls `predict` once, with 2 b clips; with b where there is no clip before, or no weight.
+    """
+    none = torch.zeros_like(x)
+    if before is None or weight == 0:
+        return predict(x, t, none if before is None else before)
+    after, alone = predict(torch.cat([x, x]), torch.cat([t, t]),
+                           torch.cat([before, none])).chunk(2)
+    return after + weight * (after - alone)
+
+
+class TriplaneDiffusion(TriplaneDenoiser):
+    """A prior over the planes of clips: p(x), and p(x2 | x1) of a clip after another, by one
+    network. Section 3.3."""
+
+    def loss(self, latents: Tensor, condition: Condition) -> tuple[Tensor, Metrics]:
+        """Of clips in pairs, one after the other: latents (b, channels, 2 * positions); of single
+        ones where none is learned after another."""
+        config, clips = self.config, latents.split(self.spec.shape[1], 2)
+        if self.training and not self.standardize.measured:
+            self.standardize.measure(torch.cat(clips))
+        before, x0 = self.standardize(clips[0]), self.standardize(clips[-1])
+        predict = self.predictor(self.told(condition, len(latents), len(clips) - 1))
+        t = torch.randint(1, config.timesteps + 1, (len(x0),), device=x0.device)
+        noise = torch.randn_like(x0)
+        x = add_noise(x0, t, noise, self.schedule.alpha_bars)
+        if config.objective == "coin":
+            loss = coin_loss(predict, x, t, before, noise, config.conditional)
+            return loss, {"noise_mse": loss}
+        loss, after, alone = joint_loss(predict, x, t, before, noise, config.conditional)
+        return loss, {"noise_mse": loss, "noise_mse_after": after, "noise_mse_alone": alone}
+
+    def scores(self, latents: Tensor, condition: Condition,
+               given_latents: int) -> dict[str, Tensor]:
+        """Nothing: what it lowers is no likelihood."""
+        return {}
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Condition, given: Tensor | None = None,
+               sampling: DiffusionSampling | None = None,
+               latent_frames: int | None = None) -> Tensor:
+        """Latents of n videos of `latent_frames` clips (n, channels, clips * positions): each clip
+        after the one before it. Algorithm 1.
+
+        given: latents of the first clips, (1 or n, channels, k * positions). Raises ValueError for
+        what does not fit.
+        """
+        sampling, clips = sampling or DiffusionSampling(), latent_frames or 1
+        alpha_bars, device = self.schedule.alpha_bars, self.schedule.alpha_bars.device
+        first, others = (evenly_spaced(steps, self.schedule.steps)
+                         for steps in (sampling.steps, sampling.next_steps))
+        begun = given_clips_of(given, n, clips, self.spec)
+        check_order(self.config.conditional, len(begun), clips)
+        low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
+
+        def draw(before: Tensor | None, number: int, times: list[int]) -> Tensor:
+            told = self.predictor(self.told(condition, n, number))
+            x = torch.randn(n, *self.spec.shape, device=device)
+            return denoise(x, lambda x, t: guided(told, x, t, before, sampling.guidance),
+                           alpha_bars, times, sampling, low, high)
+
+        made = append_clips([self.standardize(z.to(device)) for z in begun], clips,
+                            (first, others), draw)
+        return torch.cat([self.standardize.undo(z) for z in made], 2)
 
 
 def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec) -> list[Tensor]:
@@ -188,6 +235,25 @@ def check_order(conditional: float, given: int, clips: int) -> None:
     if conditional == 1 and not given:
         raise ValueError("this model learned clips after another alone (conditional 1): give it a "
                          "clip to go on from")
+
+
+def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
+    """Raises ValueError for sizes that do not fit together."""
+    check_numbers(config, "width", "blocks", "heads", "timesteps", least=1)
+    check_numbers(config, "actions", "across", least=0)
+    check_choice(config, "objective", get_args(Objective))
+    of_both = config.objective == "sum"
+    if not 0 <= config.conditional <= 1 or (of_both and config.conditional in (0, 1)):
+        raise ValueError("conditional must be from 0 to 1, and of a sum neither, not "
+                         f"{config.conditional}")
+    if not config.multipliers or min(config.multipliers) < 1:
+        raise ValueError(f"multipliers must be 1 or more, not {config.multipliers}")
+    if config.width % 2 or any(config.width * m % config.heads for m in config.multipliers):
+        raise ValueError(f"width must be even, and each level's a multiple of heads, "
+                         f"{config.heads}: not {config.width} x {config.multipliers}")
+    start, end = config.betas
+    if not 0 < start <= end < 1:
+        raise ValueError(f"betas must rise from above 0 to below 1, not {config.betas}")
 
 
 @dataclass(frozen=True)
@@ -222,21 +288,7 @@ class PVDMConfig:
     none."""
 
     def __post_init__(self):
-        check_numbers(self, "width", "blocks", "heads", "timesteps", least=1)
-        check_numbers(self, "actions", "across", least=0)
-        check_choice(self, "objective", get_args(Objective))
-        if not 0 <= self.conditional <= 1 or (self.objective == "sum" and
-                                              self.conditional in (0, 1)):
-            raise ValueError("conditional must be from 0 to 1, and of a sum neither, not "
-                             f"{self.conditional}")
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError(f"multipliers must be 1 or more, not {self.multipliers}")
-        if self.width % 2 or any(self.width * m % self.heads for m in self.multipliers):
-            raise ValueError(f"width must be even, and each level's a multiple of heads, "
-                             f"{self.heads}: not {self.width} x {self.multipliers}")
-        start, end = self.betas
-        if not 0 < start <= end < 1:
-            raise ValueError(f"betas must rise from above 0 to below 1, not {self.betas}")
+        check_sizes_of_pvdm(self)
 
     @property
     def clips(self) -> int:

@@ -2,6 +2,8 @@
 """One 2D U-Net for three planes, and attention across them. PVDM, section 3.2, Table 6."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -42,8 +44,9 @@ class TimedBlock(nn.Module):
 
 
 def groups_of(channels: int) -> int:
-    """Of a GroupNorm: 32, or fewer where they do not divide the channels."""
-    return math.gcd(32, channels)
+    """Of a GroupNorm: 32, or fewer, so that each has 3 channels or more. A group of one channel
+    would take out again what `TimedBlock` adds to all its positions: the step."""
+    return max(n for n in (1, 2, 4, 8, 16, 32) if channels % n == 0 and (n == 1 or channels >= 3 * n))
 
 
 class PositionAttention(nn.Module):
@@ -96,45 +99,60 @@ class UNetLevel(nn.Module):
         return across_planes(self.across, planes) if len(self.across) else planes
 
 
+def way_down(width: int, widths: list[int], blocks: int,
+             level: Callable) -> tuple[nn.ModuleList, list[int]]:
+    """Levels, and between them convolutions that halve rows and columns; and the channels after
+    each layer, the first convolution's among them."""
+    layers, here, channels = nn.ModuleList(), width, [width]
+    for i, there in enumerate(widths):
+        for _ in range(blocks):
+            layers.append(level(here, there))
+            here = there
+            channels.append(here)
+        if i < len(widths) - 1:
+            layers.append(nn.Conv2d(here, here, 3, 2, 1))
+            channels.append(here)
+    return layers, channels
+
+
+def way_up(widths: list[int], blocks: int, skips: list[int], level: Callable) -> nn.ModuleList:
+    """The same backwards: each level also reads what a layer of the way down has given, of so many
+    channels, the last one first."""
+    layers, here, skips = nn.ModuleList(), widths[-1], list(skips)
+    for i, there in reversed(list(enumerate(widths))):
+        for _ in range(blocks + 1):
+            layers.append(level(here + skips.pop(), there))
+            here = there
+        if i:
+            layers.append(nn.Conv2d(here, here, 3, padding=1))
+    return layers
+
+
 class TriplaneUNet(nn.Module):
     """Predicts the noise in three planes by one U-Net: each of them by the same weights, told which
     plane it is (ours: without that the two of motion could be swapped). PVDM, section 3.2.
 
-    channels: of a plane, times two with the planes of the clip before. across: attention layers
-    over all planes after each block. width, multipliers: channels
-    of the levels, each half as large as the one before. actions: numbers that are known of each
-    frame; the planes of motion are told each row's, the plane of content their mean.
+    channels: of a plane. width, multipliers: channels of the levels, each half as large as the one
+    before. across: attention layers over all planes after each block. actions: numbers that are
+    known of each frame; the planes of motion are told each row's, the plane of content their mean.
     """
 
     def __init__(self, channels: int, width: int = 128, multipliers: tuple[int, ...] = (1, 2, 4),
                  blocks: int = 2, heads: int = 8, across: int = 2, actions: int = 0):
         super().__init__()
         dim, widths = 4 * width, [width * factor for factor in multipliers]
+        level = partial(UNetLevel, dim=dim, heads=heads, across=across)
         self.width = width
         self.step = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.plane = nn.Embedding(3, dim)
         self.actions = nn.Linear(actions, width) if actions else None
         self.first = nn.Conv2d(2 * channels, width, 3, padding=1)
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        here, skips = width, [width]
-        for i, there in enumerate(widths):
-            for _ in range(blocks):
-                self.down.append(UNetLevel(here, there, dim, heads, across))
-                here = there
-                skips.append(here)
-            if i < len(widths) - 1:
-                self.down.append(nn.Conv2d(here, here, 3, 2, 1))
-                skips.append(here)
-        self.middle = UNetLevel(here, here, dim, heads, across)
-        self.last_middle = TimedBlock(here, here, dim)
-        for i, there in reversed(list(enumerate(widths))):
-            for _ in range(blocks + 1):
-                self.up.append(UNetLevel(here + skips.pop(), there, dim, heads, across))
-                here = there
-            if i:
-                self.up.append(nn.Conv2d(here, here, 3, padding=1))
-        self.out = nn.Sequential(nn.GroupNorm(groups_of(here), here), nn.SiLU(),
-                                 nn.Conv2d(here, channels, 3, padding=1))
+        self.down, skips = way_down(width, widths, blocks, level)
+        self.middle = level(widths[-1], widths[-1])
+        self.last_middle = TimedBlock(widths[-1], widths[-1], dim)
+        self.up = way_up(widths, blocks, skips, level)
+        self.out = nn.Sequential(nn.GroupNorm(groups_of(widths[0]), widths[0]), nn.SiLU(),
+                                 nn.Conv2d(widths[0], channels, 3, padding=1))
 
     def forward(self, planes: Planes, before: Planes, t: Tensor,
                 actions: Tensor | None = None) -> Planes:
@@ -150,8 +168,7 @@ class TriplaneUNet(nn.Module):
         for layer in self.down:
             x = layer(x, vectors) if isinstance(layer, UNetLevel) else each_plane(layer, x)
             kept.append(x)
-        x = self.middle(x, vectors)
-        x = each_plane(self.last_middle, x, vectors)
+        x = each_plane(self.last_middle, self.middle(x, vectors), vectors)
         for layer in self.up:
             if isinstance(layer, UNetLevel):
                 pairs = zip(x, kept.pop(), strict=True)
