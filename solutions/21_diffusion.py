@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 # %% tags=["exercise", "ex-21.1", "export:models.pvdm.diffusion"]
 def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
-    """The share of noise that each step brings, float64 (steps,): from start to end, in a straight
-    line of their square roots. Table 6."""
+    """The share of noise that each step brings, float64 (steps,): from start to end, and their square
+    roots evenly spaced. Table 6 names the ends; the roots are the official code's."""
     ### BEGIN SOLUTION
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
     ### END SOLUTION
@@ -40,9 +40,9 @@ def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
 sqrt_linear_betas = check("21.1", sqrt_linear_betas)
 
 # %% tags=["export:models.pvdm.diffusion"]
-def like(values: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    """values (T + 1,) at the steps t int64 (b,), with as many axes as x (b, ...)."""
-    return values[t].to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+def like(values: Tensor, x: Tensor) -> Tensor:
+    """values (b,), one for each of x (b, ...), of its dtype and with as many axes."""
+    return values.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
 # %% tags=["exercise", "ex-21.2", "export:models.pvdm.diffusion"]
@@ -50,8 +50,8 @@ def add_noise(x0: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Tenso
     """What x0 (b, ...) is after t int64 (b,) steps of noise, in one go: the closed form of
     q(x_t | x_0), section 3.1. alpha_bars (T + 1,): with 1 for no step."""
     ### BEGIN SOLUTION
-    alpha_bar = like(alpha_bars, t, x0)
-    return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
+    alpha_bar = alpha_bars[t]
+    return like(alpha_bar.sqrt(), x0) * x0 + like((1 - alpha_bar).sqrt(), x0) * noise
     ### END SOLUTION
 
 
@@ -63,8 +63,8 @@ add_noise = check("21.2", add_noise)
 def without_noise(x: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Tensor:
     """The x0 that `add_noise` made x (b, ...) of, if that was the noise in it."""
     ### BEGIN SOLUTION
-    alpha_bar = like(alpha_bars, t, x)
-    return (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+    alpha_bar = alpha_bars[t]
+    return (x - like((1 - alpha_bar).sqrt(), x) * noise) / like(alpha_bar.sqrt(), x)
     ### END SOLUTION
 
 
@@ -73,12 +73,13 @@ without_noise = check("21.3", without_noise)
 
 # %% tags=["export:models.pvdm.diffusion"]
 class NoiseSchedule(nn.Module):
-    """`alpha_bars` (T + 1,): the share of the data's variance that is left after each step."""
+    """`alpha_bars` float32 (T + 1,): the share of the data's variance that is left after each step,
+    of betas (T,). float32, since not every device has float64."""
 
     def __init__(self, betas: Tensor):
         super().__init__()
         alpha_bars = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
-        self.register_buffer("alpha_bars", alpha_bars, persistent=False)
+        self.register_buffer("alpha_bars", alpha_bars.float(), persistent=False)
 
     @property
     def steps(self) -> int:
@@ -94,6 +95,7 @@ PVDM, Algorithm 1; DDIM of Song et al. 2021.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -117,11 +119,13 @@ def ancestral_step(x: Tensor, x0: Tensor, t: Tensor, s: Tensor, alpha_bars: Tens
     has it; none at s = 0.
     """
     ### BEGIN SOLUTION
-    a_t, a_s = like(alpha_bars, t, x), like(alpha_bars, s, x)
+    a_t, a_s = alpha_bars[t], alpha_bars[s]
     beta = 1 - a_t / a_s
-    mean = (a_s.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - a_s) * x) / (1 - a_t)
+    of_x0 = a_s.sqrt() * beta / (1 - a_t)
+    of_x = (1 - beta).sqrt() * (1 - a_s) / (1 - a_t)
     sigma2 = beta if variance == "beta" else beta * (1 - a_s) / (1 - a_t)
-    return torch.where(a_s < 1, mean + sigma2.sqrt() * noise, mean)
+    sigma = (s > 0) * sigma2.sqrt()
+    return like(of_x0, x) * x0 + like(of_x, x) * x + like(sigma, x) * noise
     ### END SOLUTION
 
 
@@ -130,17 +134,18 @@ ancestral_step = check("21.4", ancestral_step)
 
 
 # %% tags=["exercise", "ex-21.5", "export:models.pvdm.samplers"]
-def ddim_step(x: Tensor, x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: Tensor,
-              eta: float, noise: Tensor) -> Tensor:
-    """From step t to an earlier one, s, both int64 (b,), in the direction of the predicted noise.
+def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: Tensor, eta: float,
+              noise: Tensor) -> Tensor:
+    """From step t to an earlier one, s, both int64 (b,): x0 with as much noise as belongs to s.
 
-    x0, predicted (b, ...): the data and the noise that x (b, ...) is made of. eta: 0 without new
-    noise, 1 with that of the posterior variance.
+    x0, predicted (b, ...): the data and the noise in x_t, as predicted. eta^2: the share of the
+    posterior variance that new `noise` brings; the rest of the noise is the predicted one.
     """
     ### BEGIN SOLUTION
-    a_t, a_s = like(alpha_bars, t, x), like(alpha_bars, s, x)
+    a_t, a_s = alpha_bars[t], alpha_bars[s]
     sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
-    return a_s.sqrt() * x0 + (1 - a_s - sigma2).clamp(min=0).sqrt() * predicted + sigma2.sqrt() * noise
+    kept = (1 - a_s - sigma2).clamp(min=0).sqrt()
+    return like(a_s.sqrt(), x0) * x0 + like(kept, x0) * predicted + like(sigma2.sqrt(), x0) * noise
     ### END SOLUTION
 
 
@@ -180,8 +185,9 @@ class DiffusionSampling:
 
     def __post_init__(self):
         check_numbers(self, "steps", "next_steps", least=1)
-        check_numbers(self, "eta", least=0, below=1 + 1e-9)
         check_numbers(self, "guidance", least=0)
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be 0 to 1, not {self.eta}")
         check_choice(self, "sampler", get_args(Sampler))
         check_choice(self, "variance", get_args(Variance))
 
@@ -192,17 +198,19 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers.
+    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers,
+    where a step brings new noise.
     """
-    for t, s in zip(times, times[1:], strict=False):
-        t, s = (torch.full((len(x),), time, device=x.device) for time in (t, s))
+    noisy = sampling.sampler == "ancestral" or sampling.eta > 0
+    for pair in pairwise(times):
+        t, s = (torch.full((len(x),), time, device=x.device) for time in pair)
         predicted = predict(x, t)
         x0 = without_noise(x, t, predicted, alpha_bars)
         if sampling.clamp:
             x0 = x0.clamp(low, high)
-        noise = torch.randn_like(x)
+        noise = torch.randn_like(x) if noisy and pair[1] else torch.zeros_like(x)
         if sampling.sampler == "ancestral":
             x = ancestral_step(x, x0, t, s, alpha_bars, sampling.variance, noise)
         else:
-            x = ddim_step(x, x0, predicted, t, s, alpha_bars, sampling.eta, noise)
+            x = ddim_step(x0, predicted, t, s, alpha_bars, sampling.eta, noise)
     return x
