@@ -26,12 +26,6 @@ def add_noise(x0: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Tenso
     return like(alpha_bar.sqrt(), x0) * x0 + like((1 - alpha_bar).sqrt(), x0) * noise
 
 
-def without_noise(x: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Tensor:
-    """The x0 that `add_noise` made x (b, ...) of, if that was the noise in it."""
-    alpha_bar = alpha_bars[t]
-    return (x - like((1 - alpha_bar).sqrt(), x) * noise) / like(alpha_bar.sqrt(), x)
-
-
 class NoiseSchedule(nn.Module):
     """`alpha_bars` float32 (T + 1,): the share of the data's variance that is left after each step,
     of betas (T,). float32, since not every device has float64."""
@@ -45,3 +39,9 @@ class NoiseSchedule(nn.Module):
     def steps(self) -> int:
         """T"""
         return len(self.alpha_bars) - 1
+
+
+def without_noise(x: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Tensor:
+    """The x0 that `add_noise` made x (b, ...) of, if that was the noise in it."""
+    alpha_bar = alpha_bars[t]
+    return (x - like((1 - alpha_bar).sqrt(), x) * noise) / like(alpha_bar.sqrt(), x)
