@@ -278,7 +278,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvlib.models.common.checks import check_choice, check_numbers
-from lvlib.models.common.quantize import EMACodebook
+from lvlib.models.common.quantize import EMACodebook, sum_over_processes
 from lvlib.models.pvdm.projection import Projection, RowPooling, RowSummary, Summary, project, spread
 from lvlib.models.pvdm.timesformer import TimeSformer
 from lvlib.models.tats import discriminators as gan
@@ -334,6 +334,34 @@ class TriplaneDecoder(nn.Module):
 
 
 # %% tags=["export:models.pvdm.triplane"]
+class Convergence(nn.Module):
+    """Says at which step the discriminators begin: when a running mean of the loss has not fallen
+    by 1% within `patience` steps. The same in all processes, and in a training that goes on later.
+    App. A has no rule."""
+
+    def __init__(self, patience: int):
+        super().__init__()
+        self.patience = patience
+        self.register_buffer("mean", torch.tensor(torch.inf))
+        self.register_buffer("least", torch.tensor(torch.inf))
+        self.register_buffer("start", torch.tensor(patience + 1))
+
+    def reached(self, step: int) -> bool:
+        """Whether they judge at this step: it was settled at the latest in the one before."""
+        return step >= int(self.start)
+
+    @torch.no_grad()
+    def update(self, loss: Tensor, step: int) -> None:
+        """Takes a loss () into account. Where the mean falls, the wait begins again."""
+        total, number = sum_over_processes(torch.stack([loss.float(), torch.ones_like(loss.float())]))
+        loss = total / number
+        self.mean.copy_(torch.where(self.mean.isinf(), loss, self.mean.lerp(loss, 0.01)))
+        falls = self.mean < 0.99 * self.least
+        self.least.copy_(torch.where(falls, self.mean, self.least))
+        self.start.copy_(torch.where(falls, step + self.patience, self.start))
+
+
+# %% tags=["export:models.pvdm.triplane"]
 class TriplaneAutoencoder(nn.Module):
     """Encoder and decoder of clips of `config.frames` frames, and of longer videos clip by clip,
     with discriminators; `TriplaneConfig.build` makes one."""
@@ -344,6 +372,8 @@ class TriplaneAutoencoder(nn.Module):
         self.encoder, self.decoder = TriplaneEncoder(config), TriplaneDecoder(config)
         self.quantizer = EMACodebook(config.codes, config.latent_dim, config.commitment) \
             if config.codes else None
+        self.convergence = Convergence(config.patience) \
+            if config.gan_start == "converged" else None
         size = config.channels, config.disc_hidden, config.disc_layers
         kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
         self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
@@ -400,9 +430,14 @@ class TriplaneAutoencoder(nn.Module):
         found = {"autoencoder": [*self.encoder.parameters(), *self.decoder.parameters()]}
         return found | ({"discriminator": judges} if judges else {})
 
+    def judges(self, step: int) -> bool:
+        """Whether the discriminators take part in this step."""
+        if self.convergence:
+            return self.convergence.reached(step)
+        return self.config.gan_start is not None and step >= self.config.gan_start
+
     def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
-        """First the autoencoder's, then, from step `gan_start` on, that of the discriminators.
-        Appendix A."""
+        """First the autoencoder's, then, where they judge, that of the discriminators. App. A."""
         config = self.config
         planes, loss, metrics = self.quantized(self.planes(video))
         rebuilt = self.video(planes)
@@ -416,7 +451,9 @@ class TriplaneAutoencoder(nn.Module):
             distance = perceptual_distance(config.perceptual, fake["frame"], real["frame"]).mean()
             metrics["perceptual_loss"] = distance
             loss = loss + config.perceptual_weight * distance
-        judging = config.gan_start is not None and step >= config.gan_start
+        judging = self.judges(step)
+        if self.training and self.convergence and not judging:
+            self.convergence.update(loss.detach(), step)
         if judging:
             wanted, logits, said = wishes(self, real, fake)
             loss, metrics = loss + wanted, metrics | said
@@ -466,8 +503,11 @@ class TriplaneConfig:
     perceptual_weight: float = 1.0
     gan_weight: float = 0.25
     match_weight: float = 0.25
-    gan_start: int | None = 100_000
-    """First step with discriminators; None for never. The paper waits until the rest converges."""
+    gan_start: int | Literal["converged"] | None = "converged"
+    """First step with discriminators; converged: once the other terms no longer fall (App. A); None
+    for never."""
+    patience: int = 5000
+    """Steps without a fall of 1% after which the other terms have converged. Ours."""
     gan_loss: gan.GANLoss = "hinge"
     disc_hidden: int = 64
     disc_layers: int = 3
@@ -520,14 +560,16 @@ def check_sizes_of_triplane(config: TriplaneConfig) -> None:
     """Raises ValueError for sizes that do not fit together."""
     check_numbers(config, "channels", "frames", "size", "patch", "width", "layers", "heads",
                   "head_dim", "latent_dim", "projection_layers", "projection_heads",
-                  "projection_hidden", "disc_hidden", "disc_layers", least=1)
+                  "projection_hidden", "patience", "disc_hidden", "disc_layers", least=1)
     check_numbers(config, "codes", "commitment", "perceptual_weight", "gan_weight", "match_weight",
                   least=0)
     kinds = {"projection": Projection, "summary": Summary, "error": PixelError,
              "gan_loss": gan.GANLoss}
     for field, allowed in kinds.items():
         check_choice(config, field, get_args(allowed))
-    if config.gan_start is not None:
+    if isinstance(config.gan_start, str):
+        check_choice(config, "gan_start", ("converged",))
+    elif config.gan_start is not None:
         check_numbers(config, "gan_start", least=1)
     if config.size % config.patch:
         raise ValueError(f"size must be a multiple of patch, {config.patch}, not {config.size}")

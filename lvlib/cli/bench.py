@@ -13,6 +13,7 @@ def main(arguments: list[str]) -> None:
     parser = ConfigParser("bench", "CPU seconds, share of the machine's peak and memory of a training "
                           "step, and CPU seconds of sampling a clip.")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--stage", help="measure this stage alone: autoencoder, prior or refiner (default: each)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, config = parser.parse(arguments)
     most = max(os.cpu_count() or 1, 64)
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--threads must be from 1 to {most}, not {options.threads}")
     from lvlib.reports.bench import bench
 
-    report = {"config": options.config, **bench(config, options.threads)}
+    report = {"config": options.config, **bench(config, options.threads, options.stage)}
     print(json.dumps(report) if options.json else _table(report))
 
 

@@ -37,7 +37,7 @@ ae_course = Config(
                    gradient_clip=1.0, schedule="cosine", warmup=50))
 course = Config(
     ae_course.data, ae_course.autoencoder,
-    TrainingConfig(steps=8000, batch=32, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
+    TrainingConfig(steps=6000, batch=16, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
                    schedule="cosine", warmup=200, ema_decay=0.999),
     PVDMConfig(width=48, multipliers=(1, 2), blocks=1, heads=4, across=1, objective="coin"))
 
@@ -53,6 +53,7 @@ bench = Config(
     DataConfig(), TriplaneConfig(size=64, width=64, projection_heads=4, perceptual=None, gan_start=None),
     replace(s_training, batch=2, ema_decay=0.0), PVDMConfig(width=32, multipliers=(1, 2), blocks=1, heads=4,
                                                             objective="coin"))
+bench_planes = replace(bench, data=DataConfig(size=256), autoencoder=replace(bench.autoencoder, size=256))
 
 CONFIGS = {
     "pvdm-autoencoder-course": Named(ae_course, "triplane autoencoder for one grey digit", "PVDM 3.2"),
@@ -69,4 +70,5 @@ CONFIGS = {
     "pvdm-s-sky": Named(s_sky, "PVDM-S for Sky Time-lapse", "PVDM Table 6"),
     "pvdm-l-sky": Named(l_sky, "PVDM-L for Sky Time-lapse", "PVDM Table 6"),
     "bench-pvdm": Named(bench, "autoencoder and prior at the size of the speed comparison", "PVDM 3"),
+    "bench-pvdm-planes": Named(bench_planes, "its prior on planes of full size: measure with --stage prior", "PVDM 3"),
 }

@@ -47,7 +47,8 @@ course = Config(
                    weight_decay=0.01, gradient_clip=1.0, schedule="cosine", warmup=200),
     TATSConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
 sparse_course = replace(course, data=DataConfig(size=32, frames=64), prior=replace(course.prior, every=4))
-between_course = replace(sparse_course, training=replace(course.training, steps=2000),
+# All gaps of 64 frames at once: four clips are as many codes as 16 of the first half.
+between_course = replace(sparse_course, training=replace(course.training, steps=2000, batch=4),
                          refiner=InterpolationConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
 
 # Told a sentence of the stories, or the drums at 8,000 samples a second and 8 frames.

@@ -28,8 +28,8 @@ PRODUCT = 2048  # rows and columns of the matrices whose product is the peak
 GIVEN = 5  # frames that are given to a prior that needs some, as in LVT, section 4.1
 
 
-def bench(config: Config, threads: int = 1) -> dict:
-    """Measures each stage in a process of its own: fp32 on the CPU, random clips or latents, the config's optimizer.
+def bench(config: Config, threads: int = 1, stage: str | None = None) -> dict:
+    """Measures each stage, or the one that is named, in a process of its own: fp32 on the CPU, random clips or latents, the config's optimizer.
 
     Keys with a value per stage, "autoencoder" and, where the config has them, "prior" and "refiner":
     `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Beside a prior, a frame autoencoder
@@ -41,20 +41,22 @@ def bench(config: Config, threads: int = 1) -> dict:
     `peak_memory_mb`: what training steps add to the process at rest.
     Times are medians of CPU seconds, summed over threads.
 
-    Raises UserError for sizes that do not fit each other, or this machine.
+    Raises UserError for sizes that do not fit each other, or this machine, and for a stage that the config has not.
     """
-    stages = {stage: config.up_to(stage) for stage in config.stages}
-    if config.stands_on and config.autoencoder.frame_by_frame:
+    if stage not in (None, *config.stages):
+        raise UserError(f"this config has no {stage}; its stages are {', '.join(config.stages)}")
+    stages = {name: config.up_to(name) for name in config.stages if stage in (None, name)}
+    if "autoencoder" in stages and config.stands_on and config.autoencoder.frame_by_frame:
         autoencoder = stages["autoencoder"]
         stages["autoencoder"] = replace(autoencoder, training=replace(config.training, batch=1, accumulate=1))
-    for stage in stages.values():  # before the work on the first begins
-        processes(stage.training, 1, 1)
-        check_training(stage)
-    measured = {stage: _in_fresh_process(measure, config, threads) for stage, config in stages.items()}
+    for part in stages.values():  # before the work on the first begins
+        processes(part.training, 1, 1)
+        check_training(part)
+    measured = {name: _in_fresh_process(measure, part, threads) for name, part in stages.items()}
     keys = ("train_step_cpu_s", "sample_cpu_s", "gflop", "peak_share", "peak_memory_mb")
     return {
-        **{key: {stage: values[key] for stage, values in measured.items()} for key in keys},
-        "batch": {stage: config.training.batch for stage, config in stages.items()},
+        **{key: {name: values[key] for name, values in measured.items()} for key in keys},
+        "batch": {name: part.training.batch for name, part in stages.items()},
         "matmul_gflops": statistics.median(values["matmul_gflops"] for values in measured.values()),
         "threads": threads,
         "hardware": hardware(),

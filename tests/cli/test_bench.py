@@ -60,10 +60,10 @@ def test_shares_follow_from_times(report):
 
 def test_the_command_prints_what_was_measured(lvlib, monkeypatch, report):
     calls = []
-    monkeypatch.setattr("lvlib.reports.bench.bench", lambda config, threads: calls.append((config, threads)) or report)
-    status, out, _ = lvlib("bench", "bench-lvt", "--data.frames", "2", "--threads", "3", "--json")
+    monkeypatch.setattr("lvlib.reports.bench.bench", lambda *given: calls.append(given) or report)
+    status, out, _ = lvlib("bench", "bench-lvt", "--data.frames", "2", "--threads", "3", "--stage", "prior", "--json")
     assert status == 0 and json.loads(out) == {"config": "bench-lvt", **report}
-    assert calls == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3)]
+    assert calls == [(override(named_config("bench-lvt"), {"data.frames": ["2"]}), 3, "prior")]
     lines = lvlib("bench", "bench-lvt")[1].splitlines()
     at = lines.index("prior, batch of 2")
     assert f"{report['train_step_cpu_s']['prior']:.3f} CPU-s" in lines[at + 1]
@@ -88,6 +88,7 @@ def test_videogpt_s_stages(monkeypatch):
     shapes = {name: tuple(value.shape) for name, value in condition.items()}
     assert shapes == {"label": (1,), "actions": (1, 4, 3), "frames": (1, 3, 1, 16, 16)}
     assert all(report["gflop"][stage] > 0.001 for stage in ("autoencoder", "prior"))
+    assert bench(config, stage="prior")["gflop"] == {"prior": report["gflop"]["prior"]}
 
 
 def test_times_are_medians_that_stop_at_the_limit(monkeypatch):
@@ -106,4 +107,6 @@ def test_bad_arguments_are_refused(refused):
         assert f"--threads must be from 1 to {max(os.cpu_count(), 64)}, not {threads}" in refused(
             "bench", "bench-lvt", "--threads", threads)
     assert "unknown config" in refused("bench", "nothing")
+    assert "this config has no refiner; its stages are autoencoder, prior" in refused(
+        "bench", "bench-lvt", "--stage", "refiner")
     assert "5 does not divide the 16" in refused("bench", "bench-lvt", "--prior.subscale", "5", "1", "1")

@@ -6,6 +6,7 @@ PVDM, Algorithm 1; DDIM of Song et al. 2021.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -27,23 +28,26 @@ def ancestral_step(x: Tensor, x0: Tensor, t: Tensor, s: Tensor, alpha_bars: Tens
     q(x_s | x_t, x_0), as the official code has it, or "beta", that of q(x_t | x_s), as Algorithm 1
     has it; none at s = 0.
     """
-    a_t, a_s = like(alpha_bars, t, x), like(alpha_bars, s, x)
+    a_t, a_s = alpha_bars[t], alpha_bars[s]
     beta = 1 - a_t / a_s
-    mean = (a_s.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - a_s) * x) / (1 - a_t)
+    of_x0 = a_s.sqrt() * beta / (1 - a_t)
+    of_x = (1 - beta).sqrt() * (1 - a_s) / (1 - a_t)
     sigma2 = beta if variance == "beta" else beta * (1 - a_s) / (1 - a_t)
-    return torch.where(a_s < 1, mean + sigma2.sqrt() * noise, mean)
+    sigma = (s > 0) * sigma2.sqrt()
+    return like(of_x0, x) * x0 + like(of_x, x) * x + like(sigma, x) * noise
 
 
-def ddim_step(x: Tensor, x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: Tensor,
-              eta: float, noise: Tensor) -> Tensor:
-    """From step t to an earlier one, s, both int64 (b,), in the direction of the predicted noise.
+def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: Tensor, eta: float,
+              noise: Tensor) -> Tensor:
+    """From step t to an earlier one, s, both int64 (b,): x0 with as much noise as belongs to s.
 
-    x0, predicted (b, ...): the data and the noise that x (b, ...) is made of. eta: 0 without new
-    noise, 1 with that of the posterior variance.
+    x0, predicted (b, ...): the data and the noise in x_t, as predicted. eta^2: the share of the
+    posterior variance that new `noise` brings; the rest of the noise is the predicted one.
     """
-    a_t, a_s = like(alpha_bars, t, x), like(alpha_bars, s, x)
+    a_t, a_s = alpha_bars[t], alpha_bars[s]
     sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
-    return a_s.sqrt() * x0 + (1 - a_s - sigma2).clamp(min=0).sqrt() * predicted + sigma2.sqrt() * noise
+    kept = (1 - a_s - sigma2).clamp(min=0).sqrt()
+    return like(a_s.sqrt(), x0) * x0 + like(kept, x0) * predicted + like(sigma2.sqrt(), x0) * noise
 
 
 def evenly_spaced(steps: int, schedule_steps: int) -> list[int]:
@@ -76,8 +80,9 @@ class DiffusionSampling:
 
     def __post_init__(self):
         check_numbers(self, "steps", "next_steps", least=1)
-        check_numbers(self, "eta", least=0, below=1 + 1e-9)
         check_numbers(self, "guidance", least=0)
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be 0 to 1, not {self.eta}")
         check_choice(self, "sampler", get_args(Sampler))
         check_choice(self, "variance", get_args(Variance))
 
@@ -87,17 +92,19 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers.
+    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers,
+    where a step brings new noise.
     """
-    for t, s in zip(times, times[1:], strict=False):
-        t, s = (torch.full((len(x),), time, device=x.device) for time in (t, s))
+    noisy = sampling.sampler == "ancestral" or sampling.eta > 0
+    for pair in pairwise(times):
+        t, s = (torch.full((len(x),), time, device=x.device) for time in pair)
         predicted = predict(x, t)
         x0 = without_noise(x, t, predicted, alpha_bars)
         if sampling.clamp:
             x0 = x0.clamp(low, high)
-        noise = torch.randn_like(x)
+        noise = torch.randn_like(x) if noisy and pair[1] else torch.zeros_like(x)
         if sampling.sampler == "ancestral":
             x = ancestral_step(x, x0, t, s, alpha_bars, sampling.variance, noise)
         else:
-            x = ddim_step(x, x0, predicted, t, s, alpha_bars, sampling.eta, noise)
+            x = ddim_step(x0, predicted, t, s, alpha_bars, sampling.eta, noise)
     return x
