@@ -46,7 +46,7 @@ def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: T
     """
     a_t, a_s = alpha_bars[t], alpha_bars[s]
     sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
-    kept = (1 - a_s - sigma2).clamp(min=0).sqrt()
+    kept = (1 - a_s - sigma2).sqrt()
     return like(a_s.sqrt(), x0) * x0 + like(kept, x0) * predicted + like(sigma2.sqrt(), x0) * noise
 
 

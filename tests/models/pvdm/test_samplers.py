@@ -232,7 +232,8 @@ def exact_variance(variance: str, deviation: float, n: int) -> float:
 def test_a_gaussian_comes_out_with_the_variance_that_the_steps_give_it(sampling, deviation):
     torch.manual_seed(0)
     n, mean, count = 25, 0.7, 100_000
-    found = denoise(torch.randn(1, count).double(), knows_gaussian(mean, deviation), BARS, evenly_spaced(n, T), sampling)
+    found = denoise(torch.randn(1, count).double(), knows_gaussian(mean, deviation), BARS, evenly_spaced(n, T),
+                    sampling)
     variance = sampling.variance if sampling.sampler == "ancestral" else "posterior"
     expected = exact_variance(variance, deviation, n)
     assert found.mean().item() == pytest.approx(mean, abs=0.01 + 5 * math.sqrt(expected / count))
