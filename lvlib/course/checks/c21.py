@@ -68,7 +68,7 @@ def _noise_cases(draw):
     def case(about, *shape, t=None, dtype=torch.float32, steps=12):
         t = draw.integers(1, steps + 1, shape[0]) if t is None else torch.tensor(t)
         args = draw.normal(*shape, dtype=dtype), t, draw.normal(*shape, dtype=dtype)
-        return Case(about, (*args, _bars(draw, steps)), batch=(0, 1, 2))
+        return Case(about, (*args, _bars(draw, steps)), batch=(0, 1, 2), gradients=False)
 
     yield case("the notebook's points", 6, 2)
     yield case("planes", 2, draw.size(2, 5), draw.size(3, 9))
@@ -158,7 +158,8 @@ def _ancestral_cases(draw):
         drawn = _steps(draw, shape[0], 12)
         t, s = drawn if t is None else (torch.tensor(t), torch.tensor(s))
         x, x0, noise = (draw.normal(*shape, dtype=dtype) for _ in range(3))
-        return Case(about, (x, x0, t, s, _bars(draw), variance, noise), batch=(0, 1, 2, 3, 6))
+        return Case(about, (x, x0, t, s, _bars(draw), variance, noise), batch=(0, 1, 2, 3, 6),
+                    gradients=False)
 
     for variance in "posterior", "beta":
         yield case(f"the notebook's points, {variance}", 6, 2, variance=variance)
@@ -235,7 +236,7 @@ def _ddim_cases(draw):
         drawn = _steps(draw, shape[0], 12)
         t, s = drawn if t is None else (torch.tensor(t), torch.tensor(s))
         x0, predicted, noise = (draw.normal(*shape, dtype=dtype) for _ in range(3))
-        return Case(about, (x0, predicted, t, s, _bars(draw), eta, noise), batch=(0, 1, 2, 3, 6))
+        return Case(about, (x0, predicted, t, s, _bars(draw), eta, noise), batch=(0, 1, 2, 3, 6), gradients=False)
 
     for eta in 0.0, 1.0, 0.5:
         yield case(f"the notebook's points, eta {eta:g}", 6, 2, eta=eta)
@@ -294,7 +295,7 @@ def _(fn, expect):
 def _gaussian_cases(draw):
     def case(about, *shape, mean=0.3, deviation=0.5, dtype=torch.float32, left=None):
         left = 0.05 + 0.9 * draw.uniform(shape[0]) if left is None else torch.tensor(left)
-        return Case(about, (draw.normal(*shape, dtype=dtype), left, mean, deviation), batch=(0, 1))
+        return Case(about, (draw.normal(*shape, dtype=dtype), left, mean, deviation), batch=(0, 1), gradients=False)
 
     yield case("the notebook's single number", 1, 1, mean=0.0, dtype=torch.float64)
     yield case("points", 5, 2)
