@@ -64,7 +64,6 @@ show(strip(video, frames=8, titles=[f"after {t} steps" for t in levels]), limit=
 # ## 1. A little noise, often
 #
 # Take any data x_0, and change it a little, T times:
-#
 # $$x_t = \sqrt{1 - \beta_t}\, x_{t-1} + \sqrt{\beta_t}\, \epsilon_t, \qquad \epsilon_t \sim N(0, 1)$$
 #
 # Each step brings noise of variance beta_t, and shrinks what was there just so much that a variance of 1 stays 1. After
@@ -276,7 +275,6 @@ def without_noise(x: Tensor, t: Tensor, noise: Tensor, alpha_bars: Tensor) -> Te
 without_noise = check("21.3", without_noise)
 
 # %%
-torch.manual_seed(1)
 t, few, few_noise = torch.tensor([1, 500, 1000]), draw_data(3), torch.randn(3, 2)
 back = without_noise(add_noise(few, t, few_noise, alpha_bars), t, few_noise, alpha_bars)
 print(f"back to {(back - few).abs().max():.0e}; with noise that is wrong by 0.01, x0 is wrong by",
@@ -415,7 +413,7 @@ def ancestral(predict, steps: int, n: int = 600, variance: str = "beta", seed: i
     """n points out of noise, in so many steps: (n, 2)."""
     torch.manual_seed(seed)
     x, stops = torch.randn(n, 2), torch.linspace(1000, 0, steps + 1).round().long()
-    for now, then in zip(stops, stops[1:], strict=False):
+    for now, then in pairwise(stops):
         t, s = now.expand(n), then.expand(n)
         x0 = without_noise(x, t, predict(x, t), alpha_bars)
         x = ancestral_step(x, x0, t, s, alpha_bars, variance, torch.randn(n, 2))
@@ -505,7 +503,7 @@ model = Denoiser()
 averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
 optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
 steps = {"smoke": 20, "course": 2500}[profile]
-every, history = max(steps // 25, 1), {"weights of the step": {}, "running mean": {}}
+every, history = max(steps // 25, 10), {"weights of the step": {}, "running mean": {}}
 for i in tqdm(range(1, steps + 1), desc="denoiser"):
     optimizer.zero_grad()
     noise_loss(model, draw_data(512)).backward()
@@ -582,7 +580,7 @@ def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: T
 ddim_step = check("21.5", ddim_step)
 
 # %% [markdown]
-# Where to stand, how to sample, and the loop:
+# Where to stand, how to sample (folded), and the loop:
 
 # %% tags=["export:models.pvdm.samplers"]
 def evenly_spaced(steps: int, schedule_steps: int) -> list[int]:
@@ -627,8 +625,8 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers,
-    where a step brings new noise.
+    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then its noise. Draws
+    from torch's global random numbers, where a step brings new noise.
     """
     noisy = sampling.sampler == "ancestral" or sampling.eta > 0
     for pair in pairwise(times):
@@ -636,7 +634,8 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
         predicted = predict(x, t)
         x0 = without_noise(x, t, predicted, alpha_bars)
         if sampling.clamp:
-            x0 = x0.clamp(low, high)
+            x0, left = x0.clamp(low, high), alpha_bars[t]
+            predicted = (x - like(left.sqrt(), x) * x0) / like((1 - left).sqrt(), x)
         noise = torch.randn_like(x) if noisy and pair[1] else torch.zeros_like(x)
         if sampling.sampler == "ancestral":
             x = ancestral_step(x, x0, t, s, alpha_bars, sampling.variance, noise)
@@ -645,8 +644,7 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
     return x
 
 # %% [markdown]
-# First a predictor that cannot be wrong, since there is one clip only: the number of steps must not matter, and with
-# eta = 0 no random number is drawn.
+# First a predictor that cannot be wrong: there is only one clip. No number of steps matters, and no number is drawn.
 
 # %%
 torch.manual_seed(0)
@@ -677,7 +675,7 @@ def paths(sampling: DiffusionSampling, seed: int, steps: int = 50) -> Tensor:
     torch.manual_seed(3)
     x = [torch.randn(10, 2)]
     torch.manual_seed(seed)
-    for pair in zip(*(evenly_spaced(steps, 1000)[i:] for i in (0, 1)), strict=False):
+    for pair in pairwise(evenly_spaced(steps, 1000)):
         x.append(denoise(x[-1], denoiser, alpha_bars, list(pair), sampling))
     return torch.stack(x)
 
@@ -696,15 +694,11 @@ for ax, (title, path) in zip(axes, pictures.items(), strict=True):
 show(fig, alt="Ten paths to the spiral. With eta 0 they are short and nearly straight. With eta 1 they "
      "wander about, and with another seed end at other places.")
 assert torch.equal(paths(old_noise, 0), paths(old_noise, 1))
-print("end of the first path, two seeds: eta 0",
-      *[[round(v, 2) for v in paths(old_noise, seed)[-1, 0].tolist()] for seed in (0, 1)],
-      " eta 1", *[[round(v, 2) for v in paths(new_noise, seed)[-1, 0].tolist()] for seed in (0, 1)])
 
 # %% [markdown]
 # With eta = 0 the same start always ends at the same point, and paths are short and smooth: large steps do little harm.
 # With eta = 1 each seed ends elsewhere.
 #
-# ### Steps against quality
 # A thousand steps are a thousand passes of the network. How many does it take here?
 
 # %%
@@ -766,8 +760,7 @@ expected_noise = check("21.6", expected_noise)
 # A step of any sampler now multiplies x by a number and adds noise. We read both off it, by giving it x = 1 without
 # noise and x = 0 with noise 1, and so know the variance of x_s from that of x_t, exactly.
 #
-# First a single step, from where the data after 60 steps are to where they are after 40. What comes out should have
-# the variance that data have after 40 steps.
+# First a single step, from step 60 to 40. What comes out should have the variance that data have after 40 steps.
 
 # %%
 def one_step(way: DiffusionSampling, deviation: float, t: int, s: int) -> tuple[float, float]:
@@ -796,7 +789,8 @@ for name, way in ways.items():
     print(f"{name:<21}" + "".join(f"{ratios[name, d]:>8.4f}" for d in (0.0, 0.1, 0.5, 1.0)))
 assert all(abs(ratios["ddim, eta 1", d] / ratios["ancestral, posterior", d] - 1) < 1e-9
            for d in (0.0, 0.1, 0.5, 1.0))
-assert abs(ratios["ancestral, posterior", 0.0] - 1) < 1e-6 > abs(ratios["ancestral, beta", 1.0] - 1)
+assert abs(ratios["ancestral, posterior", 0.0] - 1) < 1e-6
+assert abs(ratios["ancestral, beta", 1.0] - 1) < 1e-6
 
 # %% [markdown]
 # Three things to read here:
@@ -813,7 +807,7 @@ assert abs(ratios["ancestral, posterior", 0.0] - 1) < 1e-6 > abs(ratios["ancestr
 def comes_out(way: DiffusionSampling, deviation: float, steps: int) -> float:
     """The variance of all that is sampled in so many steps, over that of the data."""
     variance = 1.0
-    for t, s in zip(*(evenly_spaced(steps, 1000)[i:] for i in (0, 1)), strict=False):
+    for t, s in pairwise(evenly_spaced(steps, 1000)):
         factor, added = one_step(way, deviation, t, s)
         variance = factor**2 * variance + added**2
     return variance / deviation**2
@@ -835,7 +829,10 @@ for deviation in (0.5, 1.0):
 #
 # Near T the guess of x_0 is what is left after taking nearly all away, times 1 / sqrt(alpha_bar), which is 84 at T.
 # Small errors of the network become large ones, and x_0 may lie where no data can be. Planes of notebook 20 leave a
-# tanh: they lie in [-1, 1]. So the official code clamps x_0 at each step, and so does `sampling.clamp`.@@CLAMPNOTE@@
+# tanh: they lie in [-1, 1]. So the official code clamps x_0 at each step, and so does `sampling.clamp`.
+# What of x_t is not the clamped x_0 then counts as its noise. (The official code goes on with the noise as predicted.
+# With eta = 1 we saw no difference here. With eta = 0 and 1,000 steps points came to lie 0.10 off the spiral, and not
+# 0.07: data and noise that do not make up x_t lead astray, a little in each step.)
 
 # %%
 torch.manual_seed(0)
@@ -853,7 +850,8 @@ for count in counts[1:6]:
           f"{plainly.abs().max():.1f}, clamped {clamped.abs().max():.1f}")
 
 # %% [markdown]
-# @@CLAMPTEXT@@
+# Half of the numbers guessed at T are impossible ones, hardly any at 600. A guess at T has little weight in the next
+# step, so most points come out right all the same. Without clamping a few end far outside, and with it none do.
 #
 # ## 10. Not in the paper: guidance
 #
