@@ -9,6 +9,14 @@ PROMOTED = "the types of the operands make the result a float, or an int16, anyw
 OWN_CHANGE = "the text leaves open how the input is changed, and by how much"
 SHAPE = "its shape alone counts"
 INFERRED = "einops infers one size of each axis from the others"
+LIKE = "of what numbers are made like, only dtype and axes count"
+
+
+def one_other(x: str, places: int) -> list[list[str]]:
+    """x at all places but one, where something like it stands."""
+    others = f"torch.zeros_like({x})", f"torch.ones_like({x})", f"{x}[:1].expand_as({x})"
+    return [[other if i == place else x for i in range(places)] for other in others for place in range(places)]
+
 
 
 def same_shape(name: str, brackets: bool = True) -> list[str]:
@@ -276,6 +284,26 @@ EQUAL: dict[str, dict[str, str]] = {
     "19.5": {
         f"return up_to.diff(prepend={zero}.new_zeros(1))": "a zero of the same dtype"
         for zero in ("torch.zeros_like(up_to)", "torch.ones_like(up_to)", "up_to[:1].expand_as(up_to)")
+    },
+    "21.2": {
+        f"return like(alpha_bar.sqrt(), {a}) * x0 + like((1 - alpha_bar).sqrt(), {b}) * noise": LIKE
+        for a, b in one_other("x0", 2)
+    },
+    "21.3": {
+        f"return (x - like((1 - alpha_bar).sqrt(), {a}) * noise) / like(alpha_bar.sqrt(), {b})": LIKE
+        for a, b in one_other("x", 2)
+    },
+    "21.4": {
+        f"return like(of_x0, {a}) * x0 + like(of_x, {b}) * x + like(sigma, {c}) * noise": LIKE
+        for a, b, c in one_other("x", 3)
+    },
+    "21.5": {
+        f"return like(a_s.sqrt(), {a}) * x0 + like(kept, {b}) * predicted + like(sigma2.sqrt(), {c}) * noise": LIKE
+        for a, b, c in one_other("x0", 3)
+    },
+    "21.6": {
+        f"return like(share, {a}) * (x - like(alpha_bar.sqrt(), {b}) * mean)": LIKE for a, b in one_other("x", 2)
+        if "[:1]" not in a + b  # the notebook's batch is of one
     },
     "22.1": {
         "return [part.view_as(plane) for part, plane in zip(parts, planes)]": STRICT,

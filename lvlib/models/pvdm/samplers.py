@@ -46,7 +46,7 @@ def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: T
     """
     a_t, a_s = alpha_bars[t], alpha_bars[s]
     sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
-    kept = (1 - a_s - sigma2).clamp(min=0).sqrt()
+    kept = (1 - a_s - sigma2).sqrt()
     return like(a_s.sqrt(), x0) * x0 + like(kept, x0) * predicted + like(sigma2.sqrt(), x0) * noise
 
 
@@ -92,8 +92,8 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`. Draws from torch's global random numbers,
-    where a step brings new noise.
+    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then its noise. Draws
+    from torch's global random numbers, where a step brings new noise.
     """
     noisy = sampling.sampler == "ancestral" or sampling.eta > 0
     for pair in pairwise(times):
@@ -101,7 +101,8 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
         predicted = predict(x, t)
         x0 = without_noise(x, t, predicted, alpha_bars)
         if sampling.clamp:
-            x0 = x0.clamp(low, high)
+            x0, left = x0.clamp(low, high), alpha_bars[t]
+            predicted = (x - like(left.sqrt(), x) * x0) / like((1 - left).sqrt(), x)
         noise = torch.randn_like(x) if noisy and pair[1] else torch.zeros_like(x)
         if sampling.sampler == "ancestral":
             x = ancestral_step(x, x0, t, s, alpha_bars, sampling.variance, noise)

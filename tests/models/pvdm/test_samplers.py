@@ -232,7 +232,8 @@ def exact_variance(variance: str, deviation: float, n: int) -> float:
 def test_a_gaussian_comes_out_with_the_variance_that_the_steps_give_it(sampling, deviation):
     torch.manual_seed(0)
     n, mean, count = 25, 0.7, 100_000
-    found = denoise(torch.randn(1, count).double(), knows_gaussian(mean, deviation), BARS, evenly_spaced(n, T), sampling)
+    found = denoise(torch.randn(1, count).double(), knows_gaussian(mean, deviation), BARS, evenly_spaced(n, T),
+                    sampling)
     variance = sampling.variance if sampling.sampler == "ancestral" else "posterior"
     expected = exact_variance(variance, deviation, n)
     assert found.mean().item() == pytest.approx(mean, abs=0.01 + 5 * math.sqrt(expected / count))
@@ -283,12 +284,29 @@ def test_clamping_keeps_what_is_predicted_where_the_data_lies():
     torch.testing.assert_close(denoise(x, wrong, BARS, times, kept), torch.full((3, 2), 5.0))  # no bounds
 
 
-def test_the_noise_that_is_kept_is_not_clamped():
-    """As the official code has it: x0 is, the predicted noise is not."""
+def test_what_the_clamped_x0_leaves_of_x_is_its_noise():
     x, predicted = torch.tensor([[2.0]]), torch.tensor([[-30.0]])
     found = denoise(x, lambda x, t: predicted, BARS, [1000, 400], DiffusionSampling(eta=0.0), -1.0, 1.0)
-    a = BARS[400].item()
-    assert found.item() == pytest.approx(math.sqrt(a) - 30 * math.sqrt(1 - a), rel=1e-5)
+    a_t, a_s = BARS[1000].item(), BARS[400].item()
+    noise = (2 - math.sqrt(a_t)) / math.sqrt(1 - a_t)
+    assert found.item() == pytest.approx(math.sqrt(a_s) + math.sqrt(1 - a_s) * noise, rel=1e-5)
+
+
+def test_ddim_with_eta_1_is_ancestral_sampling_where_it_clamps_too():
+    made = []
+    for sampling in DiffusionSampling(), DiffusionSampling(sampler="ancestral"):
+        torch.manual_seed(0)
+        x = torch.randn(4, 5).double()
+        made.append(denoise(x, knows_gaussian(1.5, 2.0), BARS, evenly_spaced(30, T), sampling, -1.0, 1.0))
+    assert (made[0].abs() == 1).any()  # some were clamped
+    torch.testing.assert_close(made[0], made[1], atol=1e-9, rtol=0)
+
+
+def test_bounds_that_nothing_reaches_change_nothing():
+    x = torch.randn(4, 5).double()
+    for sampling in DiffusionSampling(eta=0.0), DDIM:
+        made = denoise(x, knows_gaussian(0.2, 0.5), BARS, evenly_spaced(30, T), sampling, -1e6, 1e6)
+        torch.testing.assert_close(made, denoise(x, knows_gaussian(0.2, 0.5), BARS, evenly_spaced(30, T), DDIM))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
