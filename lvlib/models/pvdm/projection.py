@@ -28,12 +28,9 @@ class SummaryLayer(nn.Module):
 
 
 class RowSummary(nn.Module):
-    """Sums up rows of `length` vectors by a small transformer with one token more, the summary:
-    (b, length, width) -> (b, width).
-
-    reads: which token is the result: its "own", or the "first", as the official code has it, which
-    appends the summary at the end and reads position 0.
-    """
+    """Sums up rows of `length` vectors by a small transformer with one token more at the end, the
+    summary: (b, length, width) -> (b, width). reads: what became of its "own" token, or of the
+    "first" vector, as the official code does."""
 
     def __init__(self, length: int, width: int, layers: int, heads: int, hidden: int,
                  reads: Summary = "own"):
@@ -50,8 +47,7 @@ class RowSummary(nn.Module):
 
 
 class RowPooling(nn.Module):
-    """The cheap way: one learned query for each head looks at the row. (b, length, width) ->
-    (b, width). Ours, for small machines."""
+    """One learned query for each head looks at the row: (b, length, width) -> (b, width). Ours."""
 
     def __init__(self, length: int, width: int, heads: int):
         super().__init__()

@@ -1,9 +1,6 @@
 # Never edit this file: `python -m lvlib.course build` makes it from solutions/20_triplane.py.
-"""A transformer over patches of a video that looks along time, then within each frame.
-
-TimeSformer, as PVDM's autoencoder has it (section 3.2); its layers and sizes are the official
-code's.
-"""
+"""TimeSformer, a transformer over patches that looks along time, then within each frame. PVDM,
+section 3.2; layers and sizes are the official code's."""
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +43,8 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head attention of everybody to everybody: (b, n, width) -> (b, n, width).
-
-    heads, head_dim: of vectors of that size. angles (n, head_dim / 2): of the positions, None for
-    vectors that carry theirs.
-    """
+    """Multi-head attention of everybody to everybody: (b, n, width) -> (b, n, width). angles
+    (n, head_dim / 2): of the positions, None for vectors that carry theirs."""
 
     def __init__(self, width: int, heads: int, head_dim: int):
         super().__init__()

@@ -83,17 +83,16 @@ class Convergence(nn.Module):
     @torch.no_grad()
     def update(self, loss: Tensor, step: int) -> None:
         """Takes a loss () into account. Where the mean falls, the wait begins again."""
-        total, number = sum_over_processes(torch.stack([loss.float(), torch.ones_like(loss.float())]))
-        loss = total / number
+        loss, number = sum_over_processes(torch.stack([loss.float(), loss.new_ones(()).float()]))
+        loss = loss / number
         self.mean.copy_(torch.where(self.mean.isinf(), loss, self.mean.lerp(loss, 0.01)))
         falls = self.mean < 0.99 * self.least
         self.least.copy_(torch.where(falls, self.mean, self.least))
         self.start.copy_(torch.where(falls, step + self.patience, self.start))
 
 
-class TriplaneAutoencoder(nn.Module):
-    """Encoder and decoder of clips of `config.frames` frames, and of longer videos clip by clip,
-    with discriminators; `TriplaneConfig.build` makes one."""
+class ClipAutoencoder(nn.Module):
+    """Encoder and decoder of clips of `config.frames` frames, and of longer videos clip by clip."""
 
     def __init__(self, config: "TriplaneConfig"):
         super().__init__()
@@ -101,12 +100,6 @@ class TriplaneAutoencoder(nn.Module):
         self.encoder, self.decoder = TriplaneEncoder(config), TriplaneDecoder(config)
         self.quantizer = EMACodebook(config.codes, config.latent_dim, config.commitment) \
             if config.codes else None
-        self.convergence = Convergence(config.patience) \
-            if config.gan_start == "converged" else None
-        size = config.channels, config.disc_hidden, config.disc_layers
-        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
-        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
-                                             for name, dims in kinds.items()})
 
     def planes(self, video: Tensor) -> list[Tensor]:
         """Of one clip: three planes or one grid, channels last, in [-1, 1] unless quantized."""
@@ -123,8 +116,7 @@ class TriplaneAutoencoder(nn.Module):
         each clip one after the other; without a projection (b, c', k * frames, h', w'). Raises
         ValueError as `TriplaneConfig.latents` does."""
         self.config.latents(tuple(video.shape[1:]))
-        spec = self.config.clip_latents
-        clips = []
+        spec, clips = self.config.clip_latents, []
         for clip in video.split(self.config.frames, 2):
             planes = [plane.movedim(-1, 1) for plane in self.planes(clip)]
             clips.append(spec.join_planes(planes) if spec.planes else planes[0])
@@ -139,9 +131,9 @@ class TriplaneAutoencoder(nn.Module):
         """The reverse of `encode`: video (b, c, k * frames, h, w) in [-1, 1]."""
         spec, clips = self.config.clip_latents, []
         for z in latents.split(spec.shape[1], 2):
-            planes = [plane.movedim(1, -1) for plane in
-                      (spec.split_planes(z) if spec.planes else [z])]
-            clips.append(self.video(self.quantized(planes)[0]).clamp(-1, 1))
+            planes = spec.split_planes(z) if spec.planes else [z]
+            planes, _, _ = self.quantized([plane.movedim(1, -1) for plane in planes])
+            clips.append(self.video(planes).clamp(-1, 1))
         return torch.cat(clips, 2)
 
     def quantized(self, planes: list[Tensor]) -> tuple[list[Tensor], Tensor, Metrics]:
@@ -153,6 +145,19 @@ class TriplaneAutoencoder(nn.Module):
         q, _, loss, metrics = self.quantizer(torch.cat([z.flatten(1, -2) for z in planes], 1))
         return [part.view_as(z) for part, z in zip(q.split(sizes, 1), planes, strict=True)], \
             loss, metrics
+
+
+class TriplaneAutoencoder(ClipAutoencoder):
+    """The same with its discriminators; `TriplaneConfig.build` makes one. Section 3.2, App. A."""
+
+    def __init__(self, config: "TriplaneConfig"):
+        super().__init__(config)
+        self.convergence = Convergence(config.patience) \
+            if config.gan_start == "converged" else None
+        size = config.channels, config.disc_hidden, config.disc_layers
+        kinds = {} if config.gan_start is None else {"frame": 2, "clip": 3}
+        self.discriminators = nn.ModuleDict({name: gan.PatchDiscriminator(*size, dims)
+                                             for name, dims in kinds.items()})
 
     def optimizers(self) -> dict[str, list[nn.Parameter]]:
         judges = list(self.discriminators.parameters())
@@ -171,8 +176,7 @@ class TriplaneAutoencoder(nn.Module):
         planes, loss, metrics = self.quantized(self.planes(video))
         rebuilt = self.video(planes)
         error = (F.l1_loss if config.error == "l1" else F.mse_loss)(rebuilt, video)
-        metrics = {"reconstruction_loss": error, **metrics}
-        loss = loss + error
+        loss, metrics = loss + error, {"reconstruction_loss": error, **metrics}
         frame = random_frame(step, video.shape[2])
         real = {"frame": video[:, :, frame], "clip": video}
         fake = {"frame": rebuilt[:, :, frame], "clip": rebuilt}
@@ -191,8 +195,54 @@ class TriplaneAutoencoder(nn.Module):
             yield "discriminator", *verdict(self, logits, {n: x.detach() for n, x in fake.items()})
 
 
+class TriplaneShapes:
+    """What the sizes of a `TriplaneConfig` amount to."""
+
+    channels: int
+    frames: int
+    size: int
+    patch: int
+    latent_dim: int
+    projection: Projection
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(t, h', w') of a clip's patches."""
+        return self.frames, self.size // self.patch, self.size // self.patch
+
+    @property
+    def projected(self) -> tuple[int, ...]:
+        """Lengths of the rows that are summed up; none without a projection."""
+        return () if self.projection == "none" else self.grid
+
+    @property
+    def clip_latents(self) -> LatentSpec:
+        """Of one clip: (latent_dim, positions) in three planes, or a grid."""
+        t, h, w = self.grid
+        if self.projection == "none":
+            return LatentSpec((self.latent_dim, t, h, w))
+        return LatentSpec((self.latent_dim, h * w + t * w + t * h), None, t,
+                          ((h, w), (t, w), (t, h)))
+
+    def latents(self, video_shape: VideoShape) -> LatentSpec:
+        """Of one clip or several in a row (c, k * frames, h, w). Raises ValueError where it does not
+        fit."""
+        channels, t, h, w = video_shape
+        if channels != self.channels:
+            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
+        if (h, w) != (self.size, self.size):
+            raise ValueError(f"frames must be {self.size} x {self.size}, the autoencoder's size, "
+                             f"not {h} x {w}")
+        if t < 1 or t % self.frames:
+            raise ValueError(f"the frames must be a multiple of {self.frames}, the frames of the "
+                             f"autoencoder's clips, not {t}")
+        clips, one = t // self.frames, self.clip_latents
+        shape = one.shape[0], one.shape[1] * clips, *one.shape[2:]
+        return LatentSpec(shape, None, one.frames_per_latent, one.planes * clips)
+
+
 @dataclass(frozen=True)
-class TriplaneConfig:
+class TriplaneConfig(TriplaneShapes):
     """Sizes of a `TriplaneAutoencoder`; the defaults are those of appendices A and D and, where the
     paper is silent, of its code. Raises ValueError for sizes that do not fit together."""
 
@@ -242,41 +292,6 @@ class TriplaneConfig:
 
     def __post_init__(self):
         check_sizes_of_triplane(self)
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """(t, h', w') of a clip's patches."""
-        return self.frames, self.size // self.patch, self.size // self.patch
-
-    @property
-    def projected(self) -> tuple[int, ...]:
-        """Lengths of the rows that are summed up; none without a projection."""
-        return () if self.projection == "none" else self.grid
-
-    @property
-    def clip_latents(self) -> LatentSpec:
-        """Of one clip: (latent_dim, positions) in three planes, or a grid."""
-        t, h, w = self.grid
-        if self.projection == "none":
-            return LatentSpec((self.latent_dim, t, h, w))
-        return LatentSpec((self.latent_dim, h * w + t * w + t * h), None, t,
-                          ((h, w), (t, w), (t, h)))
-
-    def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of one clip or several in a row (c, k * frames, h, w). Raises ValueError where it does not
-        fit."""
-        channels, t, h, w = video_shape
-        if channels != self.channels:
-            raise ValueError(f"the video must have {self.channels} channels, not {channels}")
-        if (h, w) != (self.size, self.size):
-            raise ValueError(f"frames must be {self.size} x {self.size}, the autoencoder's size, "
-                             f"not {h} x {w}")
-        if t < 1 or t % self.frames:
-            raise ValueError(f"the frames must be a multiple of {self.frames}, the frames of the "
-                             f"autoencoder's clips, not {t}")
-        clips, one = t // self.frames, self.clip_latents
-        shape = one.shape[0], one.shape[1] * clips, *one.shape[2:]
-        return LatentSpec(shape, None, one.frames_per_latent, one.planes * clips)
 
     def build(self) -> TriplaneAutoencoder:
         """The model, with new weights."""
