@@ -90,7 +90,7 @@ from torch import Tensor, nn
 
 # %% tags=["exercise", "ex-21.1", "export:models.pvdm.diffusion"]
 def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
-    """The share of noise that each step brings, float64 (steps,): from start to end, with their roots
+    """The share of noise that each step brings, float64 (steps,), from start to end, the roots
     evenly spaced. Table 6 names the ends; the roots are the official code's."""
     ### BEGIN SOLUTION
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
@@ -181,7 +181,7 @@ ax.plot(mean, lw=2.5, label="mean")
 ax.set(xlabel="step", ylabel="x", title="eight paths of one number, and the closed form")
 ax.legend()
 show(fig, alt="Eight jagged paths from 1.5 on. A thick line, the mean, sinks to 0 by step 800; a "
-     "band around it grows from nothing to 2 deviations on both sides, and holds nearly all of them.")
+     "band around it grows from nothing to 2 deviations on both sides, and holds nearly all.")
 
 # %% [markdown]
 # Why roots? Here is how much of the data is left with PVDM's schedule, and with a straight line between the same ends:
@@ -318,7 +318,7 @@ for step, x, likely, mean, ax in zip(when, seen, chances(seen, when), guess, axe
     ax.axis("off")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 show(fig, alt="A point between two arms of the spiral, at step 60 and at step 300. At 60 what it "
-     "can have been is a piece of the outer arm and one of the inner; their mean lies between, where "
+     "can have been is a piece of the outer arm and one of the inner; their mean is between, where "
      "no data are. At 300 nearly all of the spiral is possible.")
 print("x_t:", seen[0].tolist(), *(f"  mean of x0 at t = {step}: ({p[0]:.2f}, {p[1]:.2f})"
                                   for step, p in zip(when.tolist(), guess, strict=True)))
@@ -518,7 +518,7 @@ fig = curves(history, xlabel="step of training", ylabel="loss", title="guessing 
 fig.axes[0].axhline(floor, color="grey", ls=":")
 fig.axes[0].set_ylim(floor - 0.005, floor + 0.06)
 show(fig, alt="Loss against the step of training. That of the step's weights sinks with jumps from "
-          "0.25 to 0.228. That of the running mean begins far above it, crosses it near step 800, and "
+          "0.25 to 0.228. That of the running mean begins far above, crosses it near step 800, and "
           "ends at 0.225, smoothly. A dotted line at 0.219 is the best possible.")
 print(f"last step {judged(model):.4f}, running mean {judged(denoiser):.4f}, best possible "
       f"{floor:.4f}, always saying 0: {judged(lambda x, t: 0 * x):.4f}")
