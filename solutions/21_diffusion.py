@@ -90,8 +90,8 @@ from torch import Tensor, nn
 
 # %% tags=["exercise", "ex-21.1", "export:models.pvdm.diffusion"]
 def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
-    """The share of noise that each step brings, float64 (steps,): from start to end, and their square
-    roots evenly spaced. Table 6 names the ends; the roots are the official code's."""
+    """The share of noise that each step brings, float64 (steps,), from start to end, the roots
+    evenly spaced. Table 6 names the ends; the roots are the official code's."""
     ### BEGIN SOLUTION
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
     ### END SOLUTION
@@ -180,8 +180,8 @@ ax.plot(torch.stack(walks), lw=0.6, color="#555555")
 ax.plot(mean, lw=2.5, label="mean")
 ax.set(xlabel="step", ylabel="x", title="eight paths of one number, and the closed form")
 ax.legend()
-show(fig, alt="Eight jagged paths from 1.5 on. A thick line, the mean, sinks to 0 by step 800; a band "
-     "around it grows from nothing to 2 deviations on both sides, and holds nearly all of them.")
+show(fig, alt="Eight jagged paths from 1.5 on. A thick line, the mean, sinks to 0 by step 800; a "
+     "band around it grows from nothing to 2 deviations on both sides, and holds nearly all.")
 
 # %% [markdown]
 # Why roots? Here is how much of the data is left with PVDM's schedule, and with a straight line between the same ends:
@@ -298,7 +298,7 @@ def chances(x: Tensor, t: Tensor) -> Tensor:
 
 
 def perfect(x: Tensor, t: Tensor) -> Tensor:
-    """The noise in x (b, 2) at step t (b,) that is to be expected: no answer is better on average."""
+    """The noise in x (b, 2) at step t (b,) that is to be expected: on average the best answer."""
     left = alpha_bars[t][:, None]
     return (x - left.sqrt() * (chances(x, t) @ curve)) / (1 - left).sqrt()
 
@@ -317,8 +317,8 @@ for step, x, likely, mean, ax in zip(when, seen, chances(seen, when), guess, axe
     ax.set(title=f"t = {step}", aspect="equal")
     ax.axis("off")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-show(fig, alt="A point between two arms of the spiral, at step 60 and at step 300. At 60 what it can "
-     "have been is a piece of the outer arm and one of the inner; their mean lies between, where "
+show(fig, alt="A point between two arms of the spiral, at step 60 and at step 300. At 60 what it "
+     "can have been is a piece of the outer arm and one of the inner; their mean is between, where "
      "no data are. At 300 nearly all of the spiral is possible.")
 print("x_t:", seen[0].tolist(), *(f"  mean of x0 at t = {step}: ({p[0]:.2f}, {p[1]:.2f})"
                                   for step, p in zip(when.tolist(), guess, strict=True)))
@@ -517,8 +517,8 @@ floor = judged(perfect)
 fig = curves(history, xlabel="step of training", ylabel="loss", title="guessing the noise")
 fig.axes[0].axhline(floor, color="grey", ls=":")
 fig.axes[0].set_ylim(floor - 0.005, floor + 0.06)
-show(fig, alt="Loss against the step of training. That of the step's weights sinks with jumps from 0.25 "
-          "to 0.228. That of the running mean begins far above it, crosses it near step 800, and "
+show(fig, alt="Loss against the step of training. That of the step's weights sinks with jumps from "
+          "0.25 to 0.228. That of the running mean begins far above, crosses it near step 800, and "
           "ends at 0.225, smoothly. A dotted line at 0.219 is the best possible.")
 print(f"last step {judged(model):.4f}, running mean {judged(denoiser):.4f}, best possible "
       f"{floor:.4f}, always saying 0: {judged(lambda x, t: 0 * x):.4f}")
@@ -530,7 +530,7 @@ print(f"last step {judged(model):.4f}, running mean {judged(denoiser):.4f}, best
 
 # %%
 def off(points: Tensor, axis: int = 1) -> float:
-    """How far points (n, 2) are from the spiral, on average; or, with axis 0, its places from them."""
+    """How far points (n, 2) are from the spiral, on average; with axis 0, its places from them."""
     return torch.cdist(points, curve).min(axis).values.mean().item()
 
 
@@ -540,7 +540,7 @@ show(draw_points({"data": data, **made}, 2.2),
      alt="Points of the data, of the perfect guess and of the network. The first two are on the "
          "spiral; most of the network's are near it, some in the gaps between its arms.")
 for name, points in {"data": data, **made}.items():
-    print(f"{name:<14} {off(points):.3f} off the spiral, places of it missed by {off(points, 0):.3f}")
+    print(f"{name:<14} {off(points):.3f} off the spiral; it is {off(points, 0):.3f} from them")
 
 # %% [markdown]
 # The network has the shape, with points in the gaps.
@@ -625,7 +625,7 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then its noise. Draws
+    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then noise. Draws
     from torch's global random numbers, where a step brings new noise.
     """
     noisy = sampling.sampler == "ancestral" or sampling.eta > 0
@@ -691,8 +691,8 @@ for ax, (title, path) in zip(axes, pictures.items(), strict=True):
     ax.plot(*path[-1].T, ".", color="black")
     ax.set(title=title, xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
     ax.axis("off")
-show(fig, alt="Ten paths to the spiral. With eta 0 they are short and nearly straight. With eta 1 they "
-     "wander about, and with another seed end at other places.")
+show(fig, alt="Ten paths to the spiral. With eta 0 they are short and nearly straight. With eta 1 "
+     "they wander about, and with another seed end at other places.")
 assert torch.equal(paths(old_noise, 0), paths(old_noise, 1))
 
 # %% [markdown]
@@ -704,14 +704,14 @@ assert torch.equal(paths(old_noise, 0), paths(old_noise, 1))
 # %%
 ways = {"ddim, eta 0": plain, "ddim, eta 1": DiffusionSampling(clamp=False),
         "ancestral, beta": DiffusionSampling(sampler="ancestral", variance="beta", clamp=False)}
-counts, points = {"smoke": ([5, 20], 200), "course": ([3, 5, 10, 20, 50, 100, 200, 500], 1000)}[profile]
+counts = {"smoke": [5, 20], "course": [3, 5, 10, 20, 50, 100, 200, 500]}[profile]
 
 
 @torch.no_grad()
 def sampled(predict, sampling: DiffusionSampling, steps: int, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
-    return denoise(torch.randn(points, 2), predict, alpha_bars, evenly_spaced(steps, 1000), sampling,
-                   -2.0, 2.0)
+    start, stops = torch.randn(1000, 2), evenly_spaced(steps, 1000)
+    return denoise(start, predict, alpha_bars, stops, sampling, -2.0, 2.0)
 
 
 quality = {name: {count: off(sampled(denoiser, way, count)) for count in counts}
@@ -720,8 +720,8 @@ quality["perfect guess, eta 0"] = {count: off(sampled(perfect, plain, count))
                                    for count in counts if count <= 100}
 fig = curves(quality, xlabel="steps", ylabel="off the spiral", title="steps against quality")
 fig.axes[0].set_xscale("log")
-show(fig, alt="Distance from the spiral against the number of steps, 3 to 500. All fall from 0.3. The "
-         "network's three ways are level from 50 to 100 steps on, at 0.08 to 0.09; with the perfect "
+show(fig, alt="Distance from the spiral against the number of steps, 3 to 500. All fall from 0.3. "
+         "The network's three ways level off after 50 steps, at 0.08 to 0.09; with the perfect "
          "guess it goes on falling, to 0.01 at 100 steps.")
 for name, line in quality.items():
     print(f"{name:<21}", *(f"{count}: {value:.3f} " for count, value in line.items()))
@@ -840,7 +840,7 @@ for step in (1000, 900, 600, 300):
     x, t = torch.randn(2000, 2), torch.full((2000,), step)
     with torch.no_grad():
         x0 = without_noise(x, t, denoiser(x, t), alpha_bars)  # were this what is there at step t
-    print(f"t = {step:>4}: {x0.abs().gt(2).float().mean():5.1%} of the guessed numbers are beyond 2, "
+    print(f"t = {step:>4}: {x0.abs().gt(2).float().mean():5.1%} of the guesses are beyond 2, "
           f"the largest is {x0.abs().max():.1f}; data reach {curve.abs().max():.1f}")
 print("              off the spiral        largest number")
 for count in counts[1:6]:

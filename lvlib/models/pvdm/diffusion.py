@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 
 def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
-    """The share of noise that each step brings, float64 (steps,): from start to end, and their square
-    roots evenly spaced. Table 6 names the ends; the roots are the official code's."""
+    """The share of noise that each step brings, float64 (steps,), from start to end, the roots
+    evenly spaced. Table 6 names the ends; the roots are the official code's."""
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
 
 

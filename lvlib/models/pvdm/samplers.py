@@ -92,7 +92,7 @@ def denoise(x: Tensor, predict: PredictNoise, alpha_bars: Tensor, times: list[in
             high: Tensor | float = torch.inf) -> Tensor:
     """Back from x (b, ...) at step times[0] to times[-1], where `predict` says the noise.
 
-    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then its noise. Draws
+    low, high: where the data lies, if `sampling.clamp`; what x0 leaves of x is then noise. Draws
     from torch's global random numbers, where a step brings new noise.
     """
     noisy = sampling.sampler == "ancestral" or sampling.eta > 0
