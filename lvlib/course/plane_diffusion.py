@@ -14,6 +14,7 @@ from lvlib.metrics.frechet import frechet_distance
 from lvlib.metrics.moments import Moments, moments_of
 from lvlib.models.pvdm.diffusion import add_noise, without_noise
 from lvlib.models.pvdm.prior import PVDMConfig, TriplaneDiffusion
+from lvlib.models.pvdm.triplane import TriplaneAutoencoder
 from lvlib.models.pvdm.unet import PositionAttention, UNetLevel, groups_of
 from lvlib.stages import LatentSpec
 
@@ -26,7 +27,7 @@ def digits(clips: int, frames: int, split: str, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def encoded(autoencoder: nn.Module, video: Tensor) -> Tensor:
+def encoded(autoencoder: TriplaneAutoencoder, video: Tensor) -> Tensor:
     """Latents (b, c, clips * positions) of videos of whole clips, a few at a time."""
     return torch.cat([autoencoder.encode(part) for part in video.split(10)])
 
@@ -60,7 +61,7 @@ def held_out(prior: TriplaneDiffusion, pairs: Tensor) -> dict[str, float]:
     generator, errors = torch.Generator().manual_seed(0), {"alone": 0.0, "after": 0.0}
     for step in range(50, 1000, 100):
         t, noise = torch.full((len(x0),), step), torch.randn(x0.shape, generator=generator)
-        x = add_noise(x0, t, noise, prior.schedule.alpha_bars)
+        x = add_noise(x0, t, noise, prior.schedule.get_buffer("alpha_bars"))
         for name, context in {"alone": torch.zeros_like(before), "after": before}.items():
             errors[name] += (prior.noise(x, t, context) - noise).square().mean().item() / 10
     return errors
@@ -83,7 +84,7 @@ def swap_seen(unet: nn.Module, spec: LatentSpec, x0: Tensor, alpha_bars: Tensor)
 
 
 @torch.no_grad()
-def disagreement(autoencoder: nn.Module, prior: TriplaneDiffusion, z: Tensor) -> list[float]:
+def disagreement(autoencoder: TriplaneAutoencoder, prior: TriplaneDiffusion, z: Tensor) -> list[float]:
     """How far the planes of clips (b, c, positions) are from those of the video that they decode to: root mean square
     of each plane, standardized."""
     far = prior.standardize(z) - prior.standardize(encoded(autoencoder, autoencoder.decode(z)))
@@ -94,12 +95,12 @@ def disagreement(autoencoder: nn.Module, prior: TriplaneDiffusion, z: Tensor) ->
 def half_noised(prior: TriplaneDiffusion, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """Latents of clips with the noise of step t, scaled back to their own size; and without the noise that the prior
     finds in one look, after no clip before."""
-    x0, steps = prior.standardize(z), torch.full((len(z),), t)
+    x0, steps, alpha_bars = prior.standardize(z), torch.full((len(z),), t), prior.schedule.get_buffer("alpha_bars")
     torch.manual_seed(0)
-    x = add_noise(x0, steps, torch.randn_like(x0), prior.schedule.alpha_bars)
+    x = add_noise(x0, steps, torch.randn_like(x0), alpha_bars)
     found = prior.noise(x, steps, torch.zeros_like(x))
-    clean = without_noise(x, steps, found, prior.schedule.alpha_bars)
-    noisy = x / prior.schedule.alpha_bars[t].sqrt().float()
+    clean = without_noise(x, steps, found, alpha_bars)
+    noisy = x / alpha_bars[t].sqrt().float()
     return prior.standardize.undo(noisy).clamp(-1, 1), prior.standardize.undo(clean).clamp(-1, 1)
 
 
