@@ -7,8 +7,8 @@ from lvlib.models.pvdm.prior import PVDMConfig
 from lvlib.models.pvdm.triplane import TriplaneConfig
 from lvlib.training.config import TrainingConfig
 
-# App. D gives batch and rate, and trains until FVD and PSNR converge; steps, AdamW and its betas are ours and the official
-# code's. Clipping is the official discriminator's.
+# App. D gives batch and rate, and trains until FVD and PSNR converge: the steps are ours. AdamW and its betas are the
+# official code's; clipping is that of its discriminators.
 ae_training = TrainingConfig(steps=300_000, batch=24, learning_rate=1e-4, optimizer="adamw", betas=(0.5, 0.9),
                              weight_decay=0.01, gradient_clip=1.0)
 autoencoder = Config(DataConfig(size=256), TriplaneConfig(), ae_training)  # UCF-101 and Sky Time-lapse

@@ -29,7 +29,8 @@ GIVEN = 5  # frames that are given to a prior that needs some, as in LVT, sectio
 
 
 def bench(config: Config, threads: int = 1, stage: str | None = None) -> dict:
-    """Measures each stage, or the one that is named, in a process of its own: fp32 on the CPU, random clips or latents, the config's optimizer.
+    """Measures each stage, or the one that is named, in a process of its own: fp32 on the CPU, random clips or latents,
+    the config's optimizer.
 
     Keys with a value per stage, "autoencoder" and, where the config has them, "prior" and "refiner":
     `train_step_cpu_s`: forward, backward and optimizer, on `training.batch` clips. Beside a prior, a frame autoencoder
