@@ -7,6 +7,7 @@ latent numbers each, in frames, in a cube or in three planes, with a codebook or
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,28 +21,31 @@ from lvlib.metrics.pixels import psnr
 from lvlib.models.common.quantize import EMACodebook
 from lvlib.models.lvt.frame_vqvae import Decoder, Encoder
 
-COURSE = named_config("pvdm-autoencoder-course").autoencoder
+COURSE: Any = named_config("pvdm-autoencoder-course").autoencoder
 CODES = 256  # of a codebook
-ROWS = ("frames 4x VQ", "frames VQ", "cube VQ", "planes VQ", "planes tanh", "frames tanh")
-"""Table 7's five, in its order, then one more: frames as the last row has its planes."""
+ROWS = ("frames 4x VQ", "frames VQ", "cube VQ", "planes VQ", "planes tanh")  # Table 7's, in its order
+OTHERS = ("frames tanh", "planes tanh 1/4", "frames tanh 1/4")  # what it leaves out, and a quarter of the numbers
 
 
 class FrameAutoencoder(nn.Module):
-    """Convolutions on each frame alone, with five numbers at each place of a grid of 8 x 8, or of 4 x 4 for coarse.
+    """Convolutions on each frame alone, with five numbers at each place of a grid, `halvings` of 32 x 32 pixels.
 
     codes: of a codebook; 0: tanh.
     """
 
-    def __init__(self, coarse: bool, codes: int):
+    def __init__(self, halvings: int, codes: int):
         super().__init__()
-        dim, width = 5, 64 if coarse else 80  # about as many weights as the planes'
+        dim, width = 5, {2: 80, 3: 64, 4: 56}[halvings]  # about as many weights as the planes'
         size = 1, width, width, 1
-        down = [nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1)] if coarse else []
-        up = [nn.ConvTranspose2d(width, width, 4, 2, 1), nn.ReLU()] if coarse else []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for _ in range(halvings - 2):  # two are LVT's
+            down += [nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1)]
+            up += [nn.ConvTranspose2d(width, width, 4, 2, 1), nn.ReLU()]
         # Without norms it stays at the mean of all frames for hundreds of steps.
         self.encoder = nn.Sequential(Encoder(*size), *down, nn.GroupNorm(8, width), nn.Conv2d(width, dim, 1))
         self.decoder = nn.Sequential(nn.Conv2d(dim, width, 1), nn.GroupNorm(8, width), *up, Decoder(*size))
-        self.quantizer = EMACodebook(codes, dim, 0.25) if codes else None
+        self.quantizer: EMACodebook | None = EMACodebook(codes, dim, 0.25) if codes else None
 
     def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         rebuilt, loss = self.rebuild(video)
@@ -58,18 +62,18 @@ class FrameAutoencoder(nn.Module):
         return rearrange(self.decoder(z), "(b t) c h w -> b c t h w", b=len(video)), loss
 
 
-def build(row: str) -> nn.Module:
-    """The autoencoder of a row, with new weights: 1,280 latent numbers a clip, or 5,120 in the first one."""
-    kind, codes = row.split()[0], 0 if row.endswith("tanh") else CODES
+def build(row: str) -> Any:
+    """The autoencoder of a row, with new weights: 1,280 latent numbers a clip, four times as many or a quarter."""
+    kind, codes = row.split()[0], CODES if "VQ" in row else 0
     if kind == "frames":
-        return FrameAutoencoder("4x" not in row, codes)
+        return FrameAutoencoder({"4x": 2, "1/4": 4}.get(row.split()[1 if "4x" in row else -1], 3), codes)
     if kind == "cube":
         return replace(COURSE, projection="none", patch=8, latent_dim=5, codes=codes).build()
-    return replace(COURSE, codes=codes).build()
+    return replace(COURSE, latent_dim=1 if "1/4" in row else COURSE.latent_dim, codes=codes).build()
 
 
 @torch.no_grad()
-def rebuilt(model: nn.Module, video: Tensor) -> Tensor:
+def rebuilt(model: Any, video: Tensor) -> Tensor:
     """Clips through the latents and back, in [-1, 1]; in evaluation mode."""
     if isinstance(model, FrameAutoencoder):
         return model.rebuild(video)[0].clamp(-1, 1)
@@ -105,7 +109,7 @@ def experiment(row: str, seed: int, steps: int = 400, batch: int = 8, bf16: bool
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--rows", nargs="+", choices=ROWS + OTHERS, default=ROWS + OTHERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)

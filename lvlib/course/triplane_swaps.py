@@ -1,4 +1,4 @@
-"""What notebook 20 asks of three planes: whose motion, and whose shape, is seen where some planes are of another clip?"""
+"""What notebook 20 asks of three planes: whose motion and whose shape is seen where some are of another clip?"""
 
 import copy
 
@@ -40,7 +40,7 @@ def from_planes(autoencoder: TriplaneAutoencoder, z_s: Tensor, z_h: Tensor, z_w:
 
 
 def off_path(video: Tensor, data: MovingDigits) -> tuple[float, float]:
-    """How far the digits of `data` are in these clips from where they are in its own, in pixels: in rows, in columns."""
+    """How far the digits of `data` are in these clips from where they are in its own: pixels by rows, by columns."""
     clips = slice(0, len(data))
     places, _ = locate(video, digit_pictures(data, clips))
     rows, columns = (places - torch.tensor(data.batch(clips)["position"])).abs().float().mean((0, 1, 2)).tolist()
@@ -48,8 +48,8 @@ def off_path(video: Tensor, data: MovingDigits) -> tuple[float, float]:
 
 
 def whose_motion(autoencoder: TriplaneAutoencoder, own: MovingDigits, other: MovingDigits) -> dict[str, list]:
-    """For each choice of planes that are those of `other`, the same digits on other paths: how far the digit is from its
-    own path, and from the other one."""
+    """For each choice of planes that are those of `other`, the same digits on other paths: how far the digit is from
+    its own path, and from the other one."""
     (z_s, z_h, z_w), (_, h, w) = (planes_of(autoencoder, video_of(data)) for data in (own, other))
     mixes = {"z_h": (z_s, h, z_w), "z_w": (z_s, z_h, w), "z_h and z_w": (z_s, h, w)}
     return {name: [off_path(from_planes(autoencoder, *planes), data) for data in (own, other)]

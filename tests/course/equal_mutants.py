@@ -285,6 +285,13 @@ EQUAL: dict[str, dict[str, str]] = {
         f"return up_to.diff(prepend={zero}.new_zeros(1))": "a zero of the same dtype"
         for zero in ("torch.zeros_like(up_to)", "torch.ones_like(up_to)", "up_to[:1].expand_as(up_to)")
     },
+    "20.3": {
+        "token = self.token.expand(len(torch.zeros_like(rows)), 1, -1)": "the length alone is asked for",
+        "token = self.token.expand(len(torch.ones_like(rows)), 1, -1)": "the length alone is asked for",
+        "token = self.token.expand(len(rows[:1].expand_as(rows)), 1, -1)": "the length alone is asked for",
+        "x = self.layers(torch.cat([rows, token[:1].expand_as(token)], 1) + self.positions)":
+            "the token is the same for all rows",
+    },
     "21.2": {
         f"return like(alpha_bar.sqrt(), {a}) * x0 + like((1 - alpha_bar).sqrt(), {b}) * noise": LIKE
         for a, b in one_other("x0", 2)

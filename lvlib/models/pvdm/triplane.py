@@ -65,9 +65,8 @@ class TriplaneDecoder(nn.Module):
 
 
 class Convergence(nn.Module):
-    """Says at which step the discriminators begin: when a running mean of the loss has not fallen
-    by 1% within `patience` steps. The same in all processes, and in a training that goes on later.
-    App. A has no rule."""
+    """Says at which step the discriminators begin: when a running mean of the loss, over all
+    processes, has not fallen by 1% within `patience` steps. Ours: App. A has no rule."""
 
     def __init__(self, patience: int):
         super().__init__()
