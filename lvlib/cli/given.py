@@ -44,7 +44,7 @@ def given_frames_of(config: "Config", requested: int | None) -> int:
     if not can.most:
         longer = with_frames(config, 2 * frames).given_frames if config.prior.extends else can
         if longer.most:
-            raise UserError(f"this prior goes on from whole clips of {longer.multiple} frames, and one is left to make:"
+            raise UserError(f"this prior goes on from frames in steps of {longer.multiple}, and some are left to make:"
                             f" --frames must be a multiple of {longer.multiple}, {frames + longer.multiple} or more")
         why = f": the {frames} frames of its clips are one latent frame" if frames == per_latent else ""
         raise UserError(f"this prior cannot go on from a clip{why}: leave --given out")

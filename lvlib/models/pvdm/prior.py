@@ -3,7 +3,7 @@
 3.3, Algorithm 1."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -18,12 +18,13 @@ from lvlib.models.pvdm.unet import TriplaneUNet
 from lvlib.stages import Condition, ConditionSpec, GivenFrames, LatentSpec, Metrics, VideoShape
 
 Objective = Literal["sum", "coin"]
+MEASURED = 256  # clips whose mean and deviation latents are standardized by
 PredictAfter = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, its step, the clip before: its noise
 
 
 class Standardize(nn.Module):
-    """Each channel of each plane with mean 0 and deviation 1: those of the first batch of training,
-    over all processes."""
+    """Each channel of each plane with mean 0 and deviation 1: those of the first `MEASURED` clips of
+    training, over all processes. Ours: the paper has tanh alone. A null clip is a mean one."""
 
     def __init__(self, latents: LatentSpec):
         super().__init__()
@@ -31,7 +32,7 @@ class Standardize(nn.Module):
         shape = len(latents.planes), latents.shape[0], 1
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
-        self.register_buffer("measured", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("measured", torch.zeros((), dtype=torch.int64))  # clips
 
     def forward(self, latents: Tensor) -> Tensor:
         """(b, channels, positions) -> the same shape."""
@@ -53,15 +54,19 @@ class Standardize(nn.Module):
 
     @torch.no_grad()
     def measure(self, latents: Tensor) -> None:
-        """Takes them from latents (b, channels, positions)."""
+        """Takes them from latents (b, channels, positions), and from those of earlier calls."""
+        clips = sum_over_processes(self.measured.new_tensor(len(latents)))
+        self.measured += clips
+        share = clips / self.measured
         for i, plane in enumerate(self.spec.split_planes(latents)):
-            values = plane.transpose(0, 1).flatten(1).double()
-            n = sum_over_processes(values.new_tensor(values.shape[1]))
+            values = plane.transpose(0, 1).flatten(1)
+            n = clips * plane[0, 0].numel()
             mean = sum_over_processes(values.sum(1)) / n
             variance = sum_over_processes((values - mean[:, None]).square().sum(1)) / n
-            self.mean[i, :, 0] = mean.float()
-            self.std[i, :, 0] = variance.sqrt().clamp(min=1e-3).float()
-        self.measured.fill_(True)
+            shift, before = mean - self.mean[i, :, 0], self.std[i, :, 0].square()
+            variance = torch.lerp(before, variance, share) + share * (1 - share) * shift.square()
+            self.mean[i, :, 0] += share * shift
+            self.std[i, :, 0] = variance.sqrt().clamp(min=1e-3)
 
 
 def joint_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
@@ -159,7 +164,9 @@ class TriplaneDiffusion(TriplaneDenoiser):
         """Of clips in pairs, one after the other: latents (b, channels, 2 * positions); of single
         ones where none is learned after another."""
         config, clips = self.config, latents.split(self.spec.shape[1], 2)
-        if self.training and not self.standardize.measured:
+        if len(clips) != config.clips:
+            raise ValueError(f"the loss takes {config.clips} clips in a row, not {len(clips)}")
+        if self.training and self.standardize.measured < MEASURED:
             self.standardize.measure(torch.cat(clips))
         before, x0 = self.standardize(clips[0]), self.standardize(clips[-1])
         predict = partial(self.noise, actions=self.told(condition, len(latents), len(clips) - 1))
@@ -192,7 +199,8 @@ class TriplaneDiffusion(TriplaneDenoiser):
         first, others = (evenly_spaced(steps, self.schedule.steps)
                          for steps in (sampling.steps, sampling.next_steps))
         begun = given_clips_of(given, n, clips, self.spec)
-        check_order(self.config.conditional, len(begun), clips)
+        check_order(self.config.conditional, len(begun), clips, sampling.guidance)
+        self.told(condition, n, clips - 1)  # actions that are too short, before the work
         low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
 
         def draw(before: Tensor | None, number: int, times: list[int]) -> Tensor:
@@ -203,7 +211,8 @@ class TriplaneDiffusion(TriplaneDenoiser):
 
         made = append_clips([self.standardize(z.to(device)) for z in begun], clips,
                             (first, others), draw)
-        return torch.cat([self.standardize.undo(z) for z in made], 2)
+        new = [self.standardize.undo(z) for z in made[len(begun):]]
+        return torch.cat([*(z.to(device) for z in begun), *new], 2)
 
 
 def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec) -> list[Tensor]:
@@ -222,14 +231,16 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
     return list(given.expand(n, -1, -1).split(positions, 2))
 
 
-def check_order(conditional: float, given: int, clips: int) -> None:
-    """Raises ValueError for clips that a model with one half of the objective did not learn."""
+def check_order(conditional: float, given: int, clips: int, guidance: float) -> None:
+    """Raises ValueError for what a model with one half of the objective did not learn."""
     if conditional == 0 and clips > 1:
         raise ValueError("this model learned clips alone (conditional 0), none that goes on after "
                          "another: ask for one clip")
     if conditional == 1 and not given:
         raise ValueError("this model learned clips after another alone (conditional 1): give it a "
                          "clip to go on from")
+    if conditional == 1 and guidance:
+        raise ValueError("guidance must be 0: this model learned no clips alone (conditional 1)")
 
 
 def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
@@ -249,6 +260,9 @@ def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
     start, end = config.betas
     if not 0 < start <= end < 1:
         raise ValueError(f"betas must rise from above 0 to below 1, not {config.betas}")
+    if (1 - sqrt_linear_betas(config.timesteps, start, end)).prod() < 1e-7:
+        raise ValueError(f"betas {config.betas} leave nothing of the data after {config.timesteps} "
+                         "timesteps: take smaller ones, or fewer timesteps")
 
 
 @dataclass(frozen=True)
@@ -267,11 +281,14 @@ class PVDMConfig:
     """Residual blocks a level."""
     heads: int = 8
     across: int = 2
-    """Layers of attention across the planes after each block; 2 as in the official code."""
+    """Layers of attention across the planes after each block. With 2 there are as many parameters
+    as in the official code, which has one, and one more after each halving."""
     objective: Objective = "sum"
-    """As in `joint_loss` and `coin_loss`."""
+    """sum: each clip after the one before and alone (section 3.3); coin: one of the two, drawn, at
+    half the cost (official code)."""
     conditional: float = 0.5
-    """Weight, or share, of clips after another. 0 or 1, of a coin: only one kind is learned."""
+    """Weight of clips after another, lambda in section 3.3, which gives no value; of a coin, their
+    share. 0 or 1, of a coin: only one kind is learned."""
     timesteps: int = 1000
     betas: tuple[float, float] = (0.0015, 0.0195)
     """Of the first and the last step."""
@@ -295,14 +312,16 @@ class PVDMConfig:
     def given_frames(self, latents: LatentSpec, video_shape: VideoShape) -> GivenFrames:
         """Whole clips, by default 1; one has to be left to make."""
         frames = latents.frames_per_latent
-        most = video_shape[1] - frames
+        most = video_shape[1] - frames if self.conditional else 0
         return GivenFrames(frames * (self.conditional == 1), most, frames, min(frames, most))
 
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TriplaneDiffusion:
-        """The model, with new weights, for videos of clips in a row. Raises ValueError for latents
-        that are no three planes."""
-        clips = video_shape[1] // latents.frames_per_latent
-        if len(latents.planes) != 3 * clips:
+        """The model, with new weights. Raises ValueError for latents that are no three planes, and
+        for clips longer than the autoencoder's."""
+        if not latents.planes:
             raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
-        shape = latents.shape[0], latents.shape[1] // clips
-        return TriplaneDiffusion(self, replace(latents, shape=shape, planes=latents.planes[:3]))
+        if len(latents.planes) > 3:
+            frames = latents.frames_per_latent
+            raise ValueError(f"data.frames must be {frames}, the frames of the autoencoder's clips, "
+                             f"not {video_shape[1]}: longer samples are made clip by clip")
+        return TriplaneDiffusion(self, latents)
