@@ -55,7 +55,8 @@ def test_a_divided_block_is_loops_over_places_and_over_frames():
     expected = x.clone()
     for clip in range(b):
         for place in range(n):
-            expected[clip, :, place] = x[clip, :, place] + attention(block.time, block.norms[0](x[clip, :, place]), time)
+            row = x[clip, :, place]
+            expected[clip, :, place] = row + attention(block.time, block.norms[0](row), time)
     between = expected.clone()
     for clip in range(b):
         for frame in range(t):

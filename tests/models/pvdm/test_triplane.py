@@ -1,4 +1,4 @@
-"""PVDM's autoencoder: planes and back by loops, sizes of the paper, several clips, and when the discriminators begin."""
+"""PVDM's autoencoder: planes and back by loops, the paper's sizes, several clips, when discriminators begin."""
 
 import dataclasses
 from itertools import pairwise
