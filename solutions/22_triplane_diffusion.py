@@ -328,7 +328,7 @@ PredictAfter = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, its step, the cl
 
 # %% tags=["export:models.pvdm.prior"]
 class Standardize(nn.Module):
-    """Each channel of each plane with mean 0 and deviation 1: those of the first `MEASURED` clips of
+    """Each channel of each plane with mean 0 and deviation 1, of the first `MEASURED` clips of
     training, over all processes. Ours: the paper has tanh alone. A null clip is a mean one."""
 
     def __init__(self, latents: LatentSpec):
@@ -690,9 +690,9 @@ class PVDMConfig:
         if not latents.planes:
             raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
         if len(latents.planes) > 3:
-            frames = latents.frames_per_latent
-            raise ValueError(f"data.frames must be {frames}, the frames of the autoencoder's clips, "
-                             f"not {video_shape[1]}: longer samples are made clip by clip")
+            raise ValueError(f"data.frames must be {latents.frames_per_latent}, the frames of the "
+                             f"autoencoder's clips, not {video_shape[1]}: longer samples are made "
+                             "clip by clip")
         return TriplaneDiffusion(self, latents)
 
 # %% [markdown]

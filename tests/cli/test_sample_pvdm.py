@@ -70,7 +70,7 @@ def test_each_clip_of_a_data_set_goes_on(run, sample, clips):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (("--given", "CLIP"), "this prior goes on from whole clips of 4 frames, and one is left to make: --frames must be "
+    (("--given", "CLIP"), "this prior goes on from frames in steps of 4, and some are left to make: --frames must be "
                           "a multiple of 4, 8 or more"),
     (("--given", "DATA", "--frames", 4), "--frames must be a multiple of 4, 8 or more"),
     (("--given", "CLIP", "--frames", 8, "--given-frames", 3), "--given-frames must be a multiple of 4 from 4 to 4, "

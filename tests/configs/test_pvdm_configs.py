@@ -72,7 +72,14 @@ def test_the_diffusion_models_are_those_of_table_6(name, width, steps, share):
     assert (sizes.width, sizes.multipliers, sizes.blocks, sizes.heads) == (width, (1, 2, 4), 2, 8)
     assert (sizes.timesteps, sizes.betas) == (1000, (0.0015, 0.0195))
     assert (training.steps, training.batch, training.learning_rate, training.schedule) == (steps, 64, 1e-4, "constant")
-    assert (sizes.objective, sizes.conditional, training.optimizer) == ("coin", share, "adamw")  # official code
+    assert (sizes.objective, sizes.conditional, training.optimizer) == ("coin", share, "adamw")
+    assert training.ema_decay ** steps < 1e-3  # nothing of the first weights is left
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_running_mean_of_the_weights_keeps_the_first_ones(name):
+    training = named_config(name).training
+    assert training.ema_decay ** training.steps < 0.01 or not training.ema_decay
 
 
 def test_the_projections_are_those_of_app_d():

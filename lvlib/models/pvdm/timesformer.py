@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 def rotary_angles(positions: Tensor, dim: int) -> Tensor:
     """The angle by which each pair of numbers of a vector of size `dim` is turned at each position:
-    (n,) -> (n, dim / 2), from one radian a step down to 1 / 10,000. Official code."""
+    (n,) -> (n, dim / 2), from one radian a step down to 1 / 10,000. The official code's in time."""
     rates = 10_000 ** -torch.linspace(0, 1, dim // 2, device=positions.device)
     return positions[:, None] * rates
 
 
 def space_angles(height: int, width: int, dim: int, device: torch.device) -> Tensor:
     """The same for the places of a frame: half of the pairs turn with the row, half with the
-    column. (height * width, dim / 2)."""
+    column. (height * width, dim / 2). Ours: the official code has other rates here."""
     rows = rotary_angles(torch.arange(height, device=device), dim // 2)
-    columns = rotary_angles(torch.arange(width, device=device), dim - 2 * (dim // 4))
+    columns = rotary_angles(torch.arange(width, device=device), dim // 2)
     return torch.cat([rows.repeat_interleave(width, 0), columns.repeat(height, 1)], 1)
 
 

@@ -141,46 +141,39 @@ def test_a_constant_channel_does_no_harm():
     assert found.isfinite().all() and found[:, 2, :6].abs().max() < 1e-3
 
 
-def test_it_is_measured_once_in_training():
-    torch.manual_seed(0)
+def test_it_is_measured_in_training_until_there_were_enough_clips(monkeypatch):
+    monkeypatch.setattr(pvdm, "MEASURED", 12)
     model = PVDMConfig(**SMALL).build(SPEC, (1, 4, 8, 12))
     model.eval().loss(some_latents(4, 2), {})
-    assert not model.standardize.measured
-    model.train().loss(some_latents(4, 2), {})
-    mean = model.standardize.mean.clone()
+    assert model.standardize.measured == 0
+    expected, seen = Standardize(SPEC), []
+    for seed, clips in enumerate((4, 2, 3)):
+        latents = some_latents(clips, 2, seed=seed)
+        model.train().loss(latents, {})
+        seen += latents.split(26, 2) if len(seen) < 4 else []
+    expected.measure(torch.cat(seen))  # of 12 clips at once: those of the third batch come too late
+    assert model.standardize.measured == 12 == len(torch.cat(seen))
+    torch.testing.assert_close(model.standardize.mean, expected.mean)
+    torch.testing.assert_close(model.standardize.std, expected.std)
+
+
+def process(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    standardize = Standardize(SPEC)
+    for latents in some_latents(16).split(8):
+        standardize.measure(latents.split([5, 3])[rank])
+    torch.save(standardize.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_in_several_processes_it_is_that_of_all(tmp_path):
+    torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
     expected = Standardize(SPEC)
-    expected.measure(torch.cat(some_latents(4, 2).split(26, 2)))
-    assert model.standardize.measured and torch.equal(mean, expected.mean)
-    model.loss(some_latents(4, 2, seed=2), {})
-    assert torch.equal(model.standardize.mean, mean)
-
-
-def test_in_several_processes_it_is_that_of_all(monkeypatch):
-    """Sums of two processes, one after the other: a stand-in adds what the other one has."""
-    whole, parts = some_latents(7), some_latents(7).split([4, 3])
-    expected = Standardize(SPEC)
-    expected.measure(whole)
-    other: list[Tensor] = []
-    monkeypatch.setattr(pvdm, "sum_over_processes", lambda x: other.append(x.clone()) or x)
-    Standardize(SPEC).measure(parts[1])
-    # its variance is about its own mean: take the sums again about that of all
-    sums = iter(other)
-    seen = []
-
-    def added(x):
-        own = next(sums)
-        seen.append(x)
-        if len(seen) % 3 == 0:
-            i = len(seen) // 3 - 1
-            plane = SPEC.split_planes(parts[1])[i].transpose(0, 1).flatten(1).double()
-            own = (plane - expected.mean[i].double()).square().sum(1)
-        return x + own
-
-    monkeypatch.setattr(pvdm, "sum_over_processes", added)
-    found = Standardize(SPEC)
-    found.measure(parts[0])
-    torch.testing.assert_close(found.mean, expected.mean)
-    torch.testing.assert_close(found.std, expected.std)
+    expected.measure(some_latents(16))
+    for rank in 0, 1:
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), dict(expected.state_dict()))
 
 
 # Sampling
@@ -350,6 +343,7 @@ def test_a_condition_that_does_not_fit_is_refused(fields, condition, message):
     ({"width": 9, "heads": 3}, "width must be even, and each level's a multiple of heads, 3: not 9"),
     ({"width": 10, "heads": 4}, "width must be even, and each level's a multiple of heads, 4: not 10"),
     ({"betas": (0.0, 0.1)}, "betas must rise from above 0 to below 1"),
+    ({"betas": (0.0015, 0.5), "timesteps": 1000}, "betas .* leave nothing of the data after 1000 timesteps"),
     ({"betas": (0.2, 0.1)}, "betas must rise"), ({"betas": (0.1, 1.0)}, "betas must rise"),
 ])
 def test_sizes_that_are_not_allowed_are_refused(fields, message):
@@ -358,20 +352,26 @@ def test_sizes_that_are_not_allowed_are_refused(fields, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("latents, frames", [(LatentSpec((4, 4, 2, 3)), 4), (LatentSpec((4, 26), None, 4, PLANES), 8)])
-def test_latents_that_are_no_three_planes_are_refused(latents, frames):
-    with pytest.raises(ValueError, match="^PVDM's prior takes three planes of a clip, not 4 x"):
+@pytest.mark.parametrize("latents, frames, why", [
+    (LatentSpec((4, 4, 2, 3)), 4, "PVDM's prior takes three planes of a clip, not 4 x"),
+    (PAIR, 8, "data.frames must be 4, the frames of the autoencoder's clips, not 8"),
+])
+def test_latents_that_are_no_three_planes_are_refused(latents, frames, why):
+    with pytest.raises(ValueError, match=f"^{why}"):
         PVDMConfig(**SMALL).build(latents, (1, frames, 8, 12))
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_the_loss_takes_pairs_alone(clips):
+    with pytest.raises(ValueError, match=f"^the loss takes 2 clips in a row, not {clips}"):
+        prior().loss(some_latents(2, clips), {})
 
 
 def test_whole_clips_can_be_given():
     config = PVDMConfig(**SMALL)
     assert config.given_frames(SPEC, (1, 4, 8, 12)).most == 0
     assert config.given_frames(PAIR, (1, 12, 8, 12)) == GivenFrames(0, 8, 4, 4)
+    alone = PVDMConfig(**SMALL, objective="coin", conditional=0.0)
+    assert alone.given_frames(PAIR, (1, 12, 8, 12)) == GivenFrames(0, 0, 4, 0)
     after = PVDMConfig(**SMALL, objective="coin", conditional=1.0)
     assert after.given_frames(PAIR, (1, 8, 8, 12)) == GivenFrames(4, 4, 4, 4)
-
-
-def test_a_model_of_longer_videos_is_that_of_their_clips():
-    model = PVDMConfig(**SMALL).build(PAIR, (1, 8, 8, 12))
-    assert model.spec == SPEC and model.scores(some_latents(), {}, 0) == {}
