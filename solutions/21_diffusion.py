@@ -609,7 +609,7 @@ class DiffusionSampling:
     """How much further away from what the model says without the clip before. Not in the paper.
     Each step costs two passes, where it is not 0."""
     clamp: bool = True
-    """Keep predicted latents in [-1, 1], where tanh leaves them (official code); off for a codebook."""
+    """Keep predicted latents in [-1, 1], where tanh leaves them (official code); not for codes."""
 
     def __post_init__(self):
         check_numbers(self, "steps", "next_steps", least=1)

@@ -69,8 +69,6 @@ for name, plane in zip(("z_s", "z_h", "z_w"), spec.split_planes(test[:, :, :320]
 # Three planes, three networks? The paper takes **one 2D U-Net** for all of them (section 3.2): each plane goes through
 # the same weights. And the planes must not go their own ways, since they are of one clip: so after each block there is
 # **attention across the planes**, in which every position of every plane looks at all others.
-#
-# Folded: the step as waves, a block that is told the step, attention among positions. All corrections begin at zero.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.unet"]
 """One 2D U-Net for three planes, and attention across them. PVDM, section 3.2, Table 6."""
@@ -300,8 +298,7 @@ assert untold < 1e-3 and told > 10 * untold
 #
 # The noise has deviation 1 in all numbers alike; the deviations printed above differ, and tanh only keeps the latents
 # between -1 and 1. What varies little would be lost in the noise long before the rest. So each channel of each plane
-# gets mean 0 and deviation 1, those of the first batch of training; after sampling that is undone. The paper has tanh
-# alone.
+# gets mean 0 and deviation 1, of the first clips of training; after sampling that is undone. The paper has tanh alone.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 """PVDM's prior: diffusion over the planes of a clip, with or without the clip before. PVDM, section
@@ -351,11 +348,8 @@ class Standardize(nn.Module):
 
     def each_position(self) -> tuple[Tensor, Tensor]:
         """Means and deviations (channels, positions)."""
-        sizes = [rows * columns for rows, columns in self.spec.planes]
-        mean, std = (torch.cat([plane.expand(-1, size)
-                                for plane, size in zip(values, sizes, strict=True)], 1)
-                     for values in (self.mean, self.std))
-        return mean, std
+        plane = [i for i, (h, w) in enumerate(self.spec.planes) for _ in range(h * w)]
+        return self.mean[plane, :, 0].T, self.std[plane, :, 0].T
 
     @torch.no_grad()
     def measure(self, latents: Tensor) -> None:
@@ -368,8 +362,8 @@ class Standardize(nn.Module):
             n = clips * plane[0, 0].numel()
             mean = sum_over_processes(values.sum(1)) / n
             variance = sum_over_processes((values - mean[:, None]).square().sum(1)) / n
-            shift, before = mean - self.mean[i, :, 0], self.std[i, :, 0].square()
-            variance = torch.lerp(before, variance, share) + share * (1 - share) * shift.square()
+            shift = mean - self.mean[i, :, 0]
+            variance = (1 - share) * (self.std[i, :, 0]**2 + share * shift**2) + share * variance
             self.mean[i, :, 0] += share * shift
             self.std[i, :, 0] = variance.sqrt().clamp(min=1e-3)
 
@@ -580,9 +574,6 @@ class TriplaneDiffusion(TriplaneDenoiser):
         new = [self.standardize.undo(z) for z in made[len(begun):]]
         return torch.cat([*(z.to(device) for z in begun), *new], 2)
 
-# %% [markdown]
-# Sizes and refusals are folded.
-
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec) -> list[Tensor]:
     """The given latents (1 or n, channels, k * positions) clip by clip, each (n, channels,
@@ -605,11 +596,9 @@ def check_order(conditional: float, given: int, clips: int, guidance: float) -> 
     if conditional == 0 and clips > 1:
         raise ValueError("this model learned clips alone (conditional 0), none that goes on after "
                          "another: ask for one clip")
-    if conditional == 1 and not given:
+    if conditional == 1 and (guidance or not given):
         raise ValueError("this model learned clips after another alone (conditional 1): give it a "
-                         "clip to go on from")
-    if conditional == 1 and guidance:
-        raise ValueError("guidance must be 0: this model learned no clips alone (conditional 1)")
+                         "clip to go on from, and no guidance")
 
 
 def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
@@ -627,11 +616,10 @@ def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
         raise ValueError(f"width must be even, and each level's a multiple of heads, "
                          f"{config.heads}: not {config.width} x {config.multipliers}")
     start, end = config.betas
-    if not 0 < start <= end < 1:
-        raise ValueError(f"betas must rise from above 0 to below 1, not {config.betas}")
-    if (1 - sqrt_linear_betas(config.timesteps, start, end)).prod() < 1e-7:
-        raise ValueError(f"betas {config.betas} leave nothing of the data after {config.timesteps} "
-                         "timesteps: take smaller ones, or fewer timesteps")
+    in_order = 0 < start <= end < 1
+    if not in_order or (1 - sqrt_linear_betas(config.timesteps, start, end)).prod() < 1e-7:
+        raise ValueError("betas must rise from above 0 to below 1, and not leave less than 1e-7 of "
+                         f"the data, not {config.betas} in {config.timesteps} timesteps")
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.prior"]
 @dataclass(frozen=True)
@@ -687,12 +675,9 @@ class PVDMConfig:
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TriplaneDiffusion:
         """The model, with new weights. Raises ValueError for latents that are no three planes, and
         for clips longer than the autoencoder's."""
-        if not latents.planes:
-            raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
-        if len(latents.planes) > 3:
-            raise ValueError(f"data.frames must be {latents.frames_per_latent}, the frames of the "
-                             f"autoencoder's clips, not {video_shape[1]}: longer samples are made "
-                             "clip by clip")
+        if len(latents.planes) != 3:
+            raise ValueError(f"PVDM's prior takes the three planes of one clip, not {latents}: "
+                             "data.frames must be the frames of the autoencoder's clips")
         return TriplaneDiffusion(self, latents)
 
 # %% [markdown]
@@ -852,8 +837,8 @@ for steps in (2, 3) if smoke else (5, 10, 25, 50):
     print(f"{steps:3} steps: distance {far:.1f}, {agree:.0%} of frames as most of their clip")
 
 # %% [markdown]
-# Each step costs the same: 50 take ten times as long as 5. And more is not always better: in Table 1, below, 400
-# steps are worse than 200 for 128 frames of UCF-101 (648.4 and 639.7), though better for 16.
+# Each step costs the same. More is not always better: in Table 1, below, 400 steps are worse than 200 for 128 frames
+# of UCF-101 (648.4 and 639.7), though better for 16.
 #
 # ## 11. What the planes save
 #
@@ -906,13 +891,10 @@ print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {
 # `lvlib describe pvdm-s-ucf101`: 80M parameters in the prior (the official code: 80.5M), about 19 GB for a batch of 64
 # clips in fp32; 400,000 steps. We have not run it at that size.
 #
-# ### Questions to think about
-# 1. Why do we toss a coin for each clip, and not one for the batch?
-#    <details><summary>Answer</summary>The mean of the gradient is the same, but a batch of one kind alone makes it
-#    jump from step to step. A coin for each clip costs nothing more.</details>
-# 2. The third clip sees the second alone. What can such a video not do?
-#    <details><summary>Answer</summary>Remember what was out of sight for a whole clip of 16 frames. TATS keeps 12
-#    frames in its window (notebook 15). Both pass on their mistakes.</details>
+# ### A question to think about
+# Why do we toss a coin for each clip, and not one for the batch?
+# <details><summary>Answer</summary>The mean of the gradient is the same, but a batch of one kind alone makes it
+# jump from step to step. A coin for each clip costs nothing more.</details>
 
 # %%
 progress()

@@ -59,7 +59,7 @@ def test_sizes_that_do_not_fit():
             _ = replace(config, data=replace(config.data, frames=frames, size=size)).latents
     with pytest.raises(ValueError, match="size must be a multiple of patch, 4, not 30"):
         replace(config.autoencoder, size=30)
-    with pytest.raises(ValueError, match="PVDM's prior takes three planes of a clip"):
+    with pytest.raises(ValueError, match="PVDM's prior takes the three planes of one clip"):
         config.prior.build(named_config("tats-course").latents, (1, 16, 32, 32))
 
 

@@ -23,7 +23,7 @@ PredictAfter = Callable[[Tensor, Tensor, Tensor], Tensor]  # x, its step, the cl
 
 
 class Standardize(nn.Module):
-    """Each channel of each plane with mean 0 and deviation 1: those of the first `MEASURED` clips of
+    """Each channel of each plane with mean 0 and deviation 1, of the first `MEASURED` clips of
     training, over all processes. Ours: the paper has tanh alone. A null clip is a mean one."""
 
     def __init__(self, latents: LatentSpec):
@@ -46,11 +46,8 @@ class Standardize(nn.Module):
 
     def each_position(self) -> tuple[Tensor, Tensor]:
         """Means and deviations (channels, positions)."""
-        sizes = [rows * columns for rows, columns in self.spec.planes]
-        mean, std = (torch.cat([plane.expand(-1, size)
-                                for plane, size in zip(values, sizes, strict=True)], 1)
-                     for values in (self.mean, self.std))
-        return mean, std
+        plane = [i for i, (h, w) in enumerate(self.spec.planes) for _ in range(h * w)]
+        return self.mean[plane, :, 0].T, self.std[plane, :, 0].T
 
     @torch.no_grad()
     def measure(self, latents: Tensor) -> None:
@@ -63,8 +60,8 @@ class Standardize(nn.Module):
             n = clips * plane[0, 0].numel()
             mean = sum_over_processes(values.sum(1)) / n
             variance = sum_over_processes((values - mean[:, None]).square().sum(1)) / n
-            shift, before = mean - self.mean[i, :, 0], self.std[i, :, 0].square()
-            variance = torch.lerp(before, variance, share) + share * (1 - share) * shift.square()
+            shift = mean - self.mean[i, :, 0]
+            variance = (1 - share) * (self.std[i, :, 0]**2 + share * shift**2) + share * variance
             self.mean[i, :, 0] += share * shift
             self.std[i, :, 0] = variance.sqrt().clamp(min=1e-3)
 
@@ -236,11 +233,9 @@ def check_order(conditional: float, given: int, clips: int, guidance: float) -> 
     if conditional == 0 and clips > 1:
         raise ValueError("this model learned clips alone (conditional 0), none that goes on after "
                          "another: ask for one clip")
-    if conditional == 1 and not given:
+    if conditional == 1 and (guidance or not given):
         raise ValueError("this model learned clips after another alone (conditional 1): give it a "
-                         "clip to go on from")
-    if conditional == 1 and guidance:
-        raise ValueError("guidance must be 0: this model learned no clips alone (conditional 1)")
+                         "clip to go on from, and no guidance")
 
 
 def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
@@ -258,11 +253,10 @@ def check_sizes_of_pvdm(config: "PVDMConfig") -> None:
         raise ValueError(f"width must be even, and each level's a multiple of heads, "
                          f"{config.heads}: not {config.width} x {config.multipliers}")
     start, end = config.betas
-    if not 0 < start <= end < 1:
-        raise ValueError(f"betas must rise from above 0 to below 1, not {config.betas}")
-    if (1 - sqrt_linear_betas(config.timesteps, start, end)).prod() < 1e-7:
-        raise ValueError(f"betas {config.betas} leave nothing of the data after {config.timesteps} "
-                         "timesteps: take smaller ones, or fewer timesteps")
+    in_order = 0 < start <= end < 1
+    if not in_order or (1 - sqrt_linear_betas(config.timesteps, start, end)).prod() < 1e-7:
+        raise ValueError("betas must rise from above 0 to below 1, and not leave less than 1e-7 of "
+                         f"the data, not {config.betas} in {config.timesteps} timesteps")
 
 
 @dataclass(frozen=True)
@@ -318,10 +312,7 @@ class PVDMConfig:
     def build(self, latents: LatentSpec, video_shape: VideoShape) -> TriplaneDiffusion:
         """The model, with new weights. Raises ValueError for latents that are no three planes, and
         for clips longer than the autoencoder's."""
-        if not latents.planes:
-            raise ValueError(f"PVDM's prior takes three planes of a clip, not {latents}")
-        if len(latents.planes) > 3:
-            frames = latents.frames_per_latent
-            raise ValueError(f"data.frames must be {frames}, the frames of the autoencoder's clips, "
-                             f"not {video_shape[1]}: longer samples are made clip by clip")
+        if len(latents.planes) != 3:
+            raise ValueError(f"PVDM's prior takes the three planes of one clip, not {latents}: "
+                             "data.frames must be the frames of the autoencoder's clips")
         return TriplaneDiffusion(self, latents)

@@ -50,8 +50,8 @@ def row_module(config: "TriplaneConfig", length: int) -> nn.Module:
 
 
 class TriplaneDecoder(nn.Module):
-    """The planes, or the grid -> video (b, c, t, h, w), not yet in [-1, 1] (official code: in it, by
-    a sigmoid)."""
+    """The planes, or the grid -> video (b, c, t, h, w), not yet kept in [-1, 1] (official code:
+    by a sigmoid)."""
 
     def __init__(self, config: "TriplaneConfig"):
         super().__init__()
