@@ -83,7 +83,7 @@ assert spec.shape == (4, 64 + 2 * 128)
 # its path, so we can take planes of two clips, mix them and measure. First one motion plane alone, from another clip:
 
 # %%
-elsewhere = swaps.on_paths_of(swaps.bouncing(few, "test", seed=1), test)  # the same digits on other paths
+elsewhere = swaps.on_paths_of(swaps.bouncing(few, "test", seed=1), test)  # the same digits
 errors = swaps.whose_motion(autoencoder, test, elsewhere)
 for name, found in errors.items():
     for whose, (y, x) in zip(("its own path  ", "the other path"), found, strict=True):
@@ -103,7 +103,7 @@ if profile != "smoke":
 
 # %%
 classifier = train_digit_classifier(20, steps={"smoke": 2, "course": 200}[profile])
-twins = swaps.on_paths_of(test, swaps.bouncing(few, "test", seed=2))  # other digits on the same paths
+twins = swaps.on_paths_of(test, swaps.bouncing(few, "test", seed=2))  # on the same paths
 follows, pictures = {"z_s": {}, "z_h and z_w": {}}, {}
 for every in 16, 8, 4, 2, 1:  # how many frames it stays at a place
     found = swaps.whose_shape(autoencoder, test, twins, classifier, every)
