@@ -7,9 +7,9 @@ from lvlib.models.pvdm.prior import PVDMConfig
 from lvlib.models.pvdm.triplane import TriplaneConfig
 from lvlib.training.config import TrainingConfig
 
-# App. D gives batch and rate, and trains until FVD and PSNR converge: the steps are ours, and there is no early stopping
-# (App. A: by R-FVD), so look at the checkpoints. Adam is the paper's (4.1), its betas the official code's, which has
-# AdamW, and clips its discriminators alone.
+# App. D gives batch and rate, and trains until FVD and PSNR converge: the steps are ours, and there is no early
+# stopping (App. A: by R-FVD), so look at the checkpoints. Adam is the paper's (4.1), its betas the official code's,
+# which has AdamW, and clips its discriminators alone.
 ae_training = TrainingConfig(steps=300_000, batch=24, learning_rate=1e-4, betas=(0.5, 0.9), gradient_clip=1.0)
 autoencoder = Config(DataConfig(size=256), TriplaneConfig(), ae_training)  # UCF-101 and Sky Time-lapse
 # Table 8. It gives the numbers of parameters; the sizes that have them are ours.
