@@ -790,8 +790,8 @@ def check_sizes_of_triplane(config: TriplaneConfig) -> None:
                   "projection_hidden", "patience", "disc_hidden", "disc_layers", least=1)
     check_numbers(config, "codes", "commitment", "perceptual_weight", "gan_weight", "match_weight",
                   least=0)
-    kinds = {"projection": projections.Projection, "summary": projections.Summary, "error": PixelError,
-             "gan_loss": gan.GANLoss}
+    kinds = {"projection": projections.Projection, "summary": projections.Summary,
+             "error": PixelError, "gan_loss": gan.GANLoss}
     for field, allowed in kinds.items():
         check_choice(config, field, get_args(allowed))
     if isinstance(config.gan_start, str):
@@ -831,7 +831,7 @@ assert max(plane.abs().max() for plane in planes) <= 1
 # | frames VQ: the same, as many numbers as planes | 16 x 4 x 4 x 5 | 20.90 | 21.89, 559.9 |
 # | cube VQ: TimeSformer, no projection | 16 x 4 x 4 x 5 | 20.00 | 24.65, 134.9 |
 # | planes VQ: with the projection | (64 + 128 + 128) x 4 | 20.64 | 24.73, 63.34 |
-# | planes tanh: and no codebook | (64 + 128 + 128) x 4 | 23.11 | 26.99, 32.26 |
+# | planes tanh: and no codebook | (64 + 128 + 128) x 4 | 23.11, 22.99 | 26.99, 32.26 |
 # | frames tanh: not in the paper | 16 x 4 x 4 x 5 | 23.44, 19.99 | |
 # | planes tanh, a quarter of the numbers | (64 + 128 + 128) x 1 | 20.27, 20.15 | |
 # | frames tanh, a quarter of the numbers | 16 x 2 x 2 x 5 | 18.05, 18.18 | |
@@ -845,7 +845,7 @@ print(f"PSNR after {steps} steps:", {row: round(value, 2) for row, value in live
 
 # %% [markdown]
 # tanh in place of a codebook gains most, here (2.5 dB) as in the paper (2.3). But with 1,280 numbers frames do not lose
-# clearly (23.4 or 20.0 dB, as the seed has it), where the paper finds them far behind. We think: ours are one number for
+# clearly (23.4 or 20.0 dB, by the seed), where the paper finds them far behind. We think: ours are one number for
 # 13 pixels, and 80 are enough for a digit in each frame anew; the paper's 8,192 are one for 384. With a quarter of the
 # numbers planes lead by 2 dB in both seeds: **planes pay where numbers are few.**
 #

@@ -305,8 +305,8 @@ def check_sizes_of_triplane(config: TriplaneConfig) -> None:
                   "projection_hidden", "patience", "disc_hidden", "disc_layers", least=1)
     check_numbers(config, "codes", "commitment", "perceptual_weight", "gan_weight", "match_weight",
                   least=0)
-    kinds = {"projection": projections.Projection, "summary": projections.Summary, "error": PixelError,
-             "gan_loss": gan.GANLoss}
+    kinds = {"projection": projections.Projection, "summary": projections.Summary,
+             "error": PixelError, "gan_loss": gan.GANLoss}
     for field, allowed in kinds.items():
         check_choice(config, field, get_args(allowed))
     if isinstance(config.gan_start, str):
