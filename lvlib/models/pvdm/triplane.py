@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.common.quantize import EMACodebook, sum_over_processes
-from lvlib.models.pvdm.projection import Projection, RowPooling, RowSummary, Summary, project, spread
+from lvlib.models.pvdm import projection as projections
+from lvlib.models.pvdm.projection import RowPooling, RowSummary, project, spread
 from lvlib.models.pvdm.timesformer import TimeSformer
 from lvlib.models.tats import discriminators as gan
 from lvlib.models.tats.vqgan import random_frame, verdict, wishes
@@ -112,8 +113,8 @@ class ClipAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """Video (b, c, k * frames, h, w) in [-1, 1] -> latents (b, c', k * positions), the planes of
-        each clip one after the other; without a projection (b, c', k * frames, h', w'). Raises
+        """Video (b, c, k * frames, h, w) in [-1, 1] -> latents (b, c', k * positions), the planes
+        of each clip one after the other; without a projection (b, c', k * frames, h', w'). Raises
         ValueError as `TriplaneConfig.latents` does."""
         self.config.latents(tuple(video.shape[1:]))
         spec, clips = self.config.clip_latents, []
@@ -203,7 +204,7 @@ class TriplaneShapes:
     size: int
     patch: int
     latent_dim: int
-    projection: Projection
+    projection: projections.Projection
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -225,8 +226,8 @@ class TriplaneShapes:
                           ((h, w), (t, w), (t, h)))
 
     def latents(self, video_shape: VideoShape) -> LatentSpec:
-        """Of one clip or several in a row (c, k * frames, h, w). Raises ValueError where it does not
-        fit."""
+        """Of one clip or several in a row (c, k * frames, h, w). Raises ValueError where it does
+        not fit."""
         channels, t, h, w = video_shape
         if channels != self.channels:
             raise ValueError(f"the video must have {self.channels} channels, not {channels}")
@@ -262,20 +263,20 @@ class TriplaneConfig(TriplaneShapes):
     head_dim: int = 64
     latent_dim: int = 4
     """Numbers at each position of a plane (App. D)."""
-    projection: Projection = "attention"
+    projection: projections.Projection = "attention"
     """attention: a transformer sums up each row; pooled: one query for each head, the cheap way;
     none: no planes, a cube (Table 7)."""
     projection_layers: int = 4
     projection_heads: int = 4
     projection_hidden: int = 512
-    summary: Summary = "own"
+    summary: projections.Summary = "own"
     """Which token is read: the summary's own, or the first, as the official code does."""
     codes: int = 0
     """Of a codebook for the latents (Table 7); 0: none, tanh instead."""
     commitment: float = 0.25
     """Weight of the commitment loss, where there is a codebook."""
     error: PixelError = "l1"
-    """l1 (App. A), or l2, for clips that are black nearly everywhere: the least l1 is then black."""
+    """l1 (App. A), or l2 for clips that are mostly black: the least l1 is then black."""
     perceptual: str | None = "efficientnet-lite0"
     """Perceptual network: efficientnet-lite0, or your vgg16.pt for the paper's LPIPS; None."""
     perceptual_weight: float = 1.0
@@ -305,8 +306,8 @@ def check_sizes_of_triplane(config: TriplaneConfig) -> None:
                   "projection_hidden", "patience", "disc_hidden", "disc_layers", least=1)
     check_numbers(config, "codes", "commitment", "perceptual_weight", "gan_weight", "match_weight",
                   least=0)
-    kinds = {"projection": Projection, "summary": Summary, "error": PixelError,
-             "gan_loss": gan.GANLoss}
+    kinds = {"projection": projections.Projection, "summary": projections.Summary,
+             "error": PixelError, "gan_loss": gan.GANLoss}
     for field, allowed in kinds.items():
         check_choice(config, field, get_args(allowed))
     if isinstance(config.gan_start, str):

@@ -155,9 +155,11 @@ def test_the_autoencoder_is_as_large_as_the_official_one():
 
 @pytest.mark.parametrize("change, allowed", [
     ({"size": 9}, "multiple of patch, 4, not 9"), ({"head_dim": 6}, "multiple of 4"), ({"width": 12}, "multiple of 8"),
-    ({"projection": "pooled", "projection_heads": 3}, "multiple of projection_heads"), ({"projection": "sum"}, "pooled"),
+    ({"projection": "pooled", "projection_heads": 3}, "multiple of projection_heads"),
+    ({"projection": "sum"}, "pooled"),
     ({"summary": "last"}, "own, first"), ({"error": "l3"}, "l1, l2"), ({"gan_start": "late"}, "converged"),
-    ({"gan_start": 0}, "gan_start must be at least 1"), ({"patience": 0}, "patience"), ({"latent_dim": 0}, "latent_dim"),
+    ({"gan_start": 0}, "gan_start must be at least 1"), ({"patience": 0}, "patience"),
+    ({"latent_dim": 0}, "latent_dim"),
     ({"codes": -1}, "codes")])
 def test_sizes_that_do_not_fit_are_one_line_that_says_what_does(change, allowed):
     with pytest.raises(ValueError, match=allowed) as raised:
@@ -256,7 +258,8 @@ def test_describe_counts_the_step_with_discriminators():
     """Of a model whose loss has not been seen it counts a late step."""
     with_them = named_config("pvdm-autoencoder-course")
     sizes = [describe(dataclasses.replace(with_them, autoencoder=dataclasses.replace(
-        with_them.autoencoder, gan_start=start, patience=100)))["training_memory_mb"] for start in (None, 1, "converged")]
+        with_them.autoencoder, gan_start=start, patience=100)))["training_memory_mb"]
+        for start in (None, 1, "converged")]
     assert sizes[1] == sizes[2] > sizes[0]
 
 
