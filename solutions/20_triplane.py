@@ -526,8 +526,7 @@ def row_module(config: "TriplaneConfig", length: int) -> nn.Module:
 
 
 class TriplaneDecoder(nn.Module):
-    """The planes, or the grid -> video (b, c, t, h, w), not yet kept in [-1, 1] (official code:
-    by a sigmoid)."""
+    """The planes, or the grid -> video (b, c, t, h, w), unbounded (official code: a sigmoid)."""
 
     def __init__(self, config: "TriplaneConfig"):
         super().__init__()
