@@ -111,7 +111,7 @@ for every in 16, 8, 4, 2, 1:  # how many frames it stays at a place
 show(curves(follows, xlabel="pixels that the digit moves in the clip", ylabel="share of frames",
             title="whose digit is seen, where z_s is of another"),
      alt="Share of frames in which the digit of z_s is seen, and that of z_h and z_w, by how far "
-         "the digit moves. Standing still it is mostly that of z_s; the lines cross at about six "
+         "the digit moves. Standing still it is mostly that of z_s; the lines cross at about five "
          "pixels, and at 15 the digit of the motion planes leads.")
 show(strip([clip for every in (16, 1) for clip in pictures[every][:, 0]], frames=8,
            titles=["z_h and z_w", "z_s", "mixed"] * 2),
@@ -823,7 +823,7 @@ assert max(plane.abs().max() for plane in planes) <= 1
 # ## 8. Table 7 in small
 # What does each choice buy? Table 7 has five autoencoders for UCF-101 of equal size. We build their like for our digit,
 # of about as many weights each, 1,280 latent numbers a clip (5,120 in the first), 400 steps of 4 clips, and three more.
-# Ours are PSNR on test clips (one seed or two: `python -m lvlib.course.triplane_rows --batch 4 --bf16`):
+# Ours are PSNR on test clips (`python -m lvlib.course.triplane_rows --batch 4 --bf16`, three seeds or one):
 #
 # | PSNR, dB (paper: and R-FVD) | latents of a clip | ours | paper |
 # |---|---|---|---|
@@ -831,10 +831,10 @@ assert max(plane.abs().max() for plane in planes) <= 1
 # | frames VQ: the same, as many numbers as planes | 16 x 4 x 4 x 5 | 20.90 | 21.89, 559.9 |
 # | cube VQ: TimeSformer, no projection | 16 x 4 x 4 x 5 | 20.00 | 24.65, 134.9 |
 # | planes VQ: with the projection | (64 + 128 + 128) x 4 | 20.64 | 24.73, 63.34 |
-# | planes tanh: and no codebook | (64 + 128 + 128) x 4 | 23.11, 22.99 | 26.99, 32.26 |
-# | frames tanh: not in the paper | 16 x 4 x 4 x 5 | 23.44, 19.99 | |
-# | planes tanh, a quarter of the numbers | (64 + 128 + 128) x 1 | 20.27, 20.15 | |
-# | frames tanh, a quarter of the numbers | 16 x 2 x 2 x 5 | 18.05, 18.18 | |
+# | planes tanh: and no codebook | (64 + 128 + 128) x 4 | 23.11, 22.99, 22.89 | 26.99, 32.26 |
+# | frames tanh: not in the paper | 16 x 4 x 4 x 5 | 23.44, 19.99, 22.24 | |
+# | planes tanh, a quarter of the numbers | (64 + 128 + 128) x 1 | 20.27, 20.15, 19.95 | |
+# | frames tanh, a quarter of the numbers | 16 x 2 x 2 x 5 | 18.05, 18.18, 18.15 | |
 #
 # The first steps of each of the five, live:
 
@@ -845,9 +845,9 @@ print(f"PSNR after {steps} steps:", {row: round(value, 2) for row, value in live
 
 # %% [markdown]
 # tanh in place of a codebook gains most, here (2.5 dB) as in the paper (2.3). But with 1,280 numbers frames do not lose
-# clearly (23.4 or 20.0 dB, by the seed), where the paper finds them far behind. We think: ours are one number for
-# 13 pixels, and 80 are enough for a digit in each frame anew; the paper's 8,192 are one for 384. With a quarter of the
-# numbers planes lead by 2 dB in both seeds: **planes pay where numbers are few.**
+# clearly: planes lead by 1.1 dB on average, and frames vary by 3 dB from seed to seed. The paper finds them far behind.
+# We think: ours are one number for 13 pixels, enough for a digit in each frame anew; the paper's 8,192 are one for 384.
+# With a quarter of the numbers planes lead by 2 dB in each seed: **planes pay where numbers are few.**
 #
 # ## 9. What the paper measures
 # **Training and test** (Table 4). From clips that it has learned from to others the paper's autoencoder loses little on

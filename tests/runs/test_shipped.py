@@ -175,6 +175,21 @@ def test_mebt_has_the_figures_of_its_row():
     assert low / 100 - 0.1 < read < high / 100 + 0.1
 
 
+@pytest.mark.slow
+def test_pvdm_has_the_figures_of_its_row():
+    """Nobody tells it which digit to make: a frame is right where it shows what most frames of its clip show."""
+    pipeline, row = load_pipeline("pvdm-course"), recorded("pvdm-course")
+    digits = MovingDigits(100, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    clips = to_video(torch.tensor(digits.batch(slice(0, 100))["video"]))
+    rebuilt = pipeline.autoencoder.decode(pipeline.autoencoder.encode(clips))
+    assert psnr(rebuilt, clips).mean().item() == pytest.approx(float(re.search(r"([\d.]+) dB", row)[1]), abs=0.1)
+    torch.manual_seed(0)
+    read = recognise(pipeline.generate(48), 20, train_digit_classifier(20))
+    agree = (read == read.mode(1).values[:, None]).float().mean().item()
+    low, _, high = sorted(int(share) for share in re.search(r"reads (\d+), (\d+), (\d+)% of frames", row).groups())
+    assert low / 100 - 0.1 < agree < high / 100 + 0.1
+
+
 def test_every_checkpoint_has_a_row_and_a_command():
     names = [path.parent.name for path in Path(FOLDER).glob("*/config.json")]
     assert names
