@@ -807,8 +807,9 @@ print(f"within single clips: {judge.same(long[:, :, :16]).float().mean():.0%} of
 assert smoke or far["written"][-1] < 1.5 * far["written"][0]
 
 # %% [markdown]
-# Each clip knows the one before it alone, and what goes wrong is handed on. Here nothing gets worse: the last clip is as
-# far from true ones as the first. But only half of the frames show the digit of their video; within single clips 57%.
+# Each clip knows the one before it alone, and what goes wrong is handed on. Here nothing gets worse: the last clip is
+# as far from true ones as the first. But only half of the frames show the digit of their video, and 57% that of their
+# clip.
 #
 # ## 9. Guidance, counted
 #
@@ -837,8 +838,7 @@ for steps in (2, 3) if smoke else (5, 10, 25, 50):
     print(f"{steps:3} steps: distance {far:.1f}, {agree:.0%} of frames as most of their clip")
 
 # %% [markdown]
-# Not by these numbers (one seed). In Table 1, below, 400 steps are better than 200 for 16 frames of UCF-101, and worse
-# for 128 (639.7, then 648.4).
+# Not by these numbers (one seed). In Table 1, 200 steps are better than 400 for 128 frames (UCF-101: 639.7 and 648.4).
 #
 # ## 11. What the planes save
 #
