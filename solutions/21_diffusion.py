@@ -202,7 +202,7 @@ for name, bars in {"roots": alpha_bars, "straight": straight}.items():
 #
 # ## 3. Something to look at
 #
-# From here on, data are points on a spiral in the plane, of about variance 1 in each direction. (PVDM's prior brings
+# From here on, data are points on a spiral in the plane, of variance about 0.8 and 0.7. (PVDM's prior brings
 # its planes to variance 1 first, each channel of each plane for itself. The schedule is made for that: with a smaller
 # variance the same noise hides more.)
 
@@ -335,7 +335,7 @@ print("x_t:", seen[0].tolist(), *(f"  mean of x0 at t = {step}: ({p[0]:.2f}, {p[
 # \frac{\sqrt{1 - \beta}\,(1 - \bar\alpha_s)}{1 - \bar\alpha_t}\, x_t, \qquad
 # \sigma^2 = \beta\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}$$
 #
-# This sigma^2 is the **posterior variance**, and the official code has it. Algorithm 1 of the paper has sigma^2 = beta.
+# This sigma^2 is the **posterior variance**, and the official code has it. Section 3.1 of the paper has sigma^2 = beta.
 # Section 8 says what differs. This way back is called **ancestral sampling**.
 #
 # ### Exercise 21.4 · a step of ancestral sampling (about 15 min)
@@ -526,7 +526,7 @@ print(f"last step {judged(model):.4f}, running mean {judged(denoiser):.4f}, best
 # %% [markdown]
 # Both come near the dotted line, which nobody can cross. The running mean needs a while to forget the weights of the
 # start (the official code begins with a shorter mean, for this reason). Then it is better than the weights of the
-# step, and smoother, at the price of a copy of the weights. PVDM samples with it, and so does `lvlib`.
+# step, and smoother, at the price of a copy of the weights. The official code has one, and so has `lvlib`.
 
 # %%
 def off(points: Tensor, axis: int = 1) -> float:
@@ -543,7 +543,7 @@ for name, points in {"data": data, **made}.items():
     print(f"{name:<14} {off(points):.3f} off the spiral; it is {off(points, 0):.3f} from them")
 
 # %% [markdown]
-# The network has the shape, with points in the gaps.
+# The network has the shape, with points in the gaps. (Data are 0.007 off, for we measure to 400 points of the curve.)
 #
 # ## 7. DDIM: fewer steps, and no new noise
 #
@@ -696,8 +696,8 @@ show(fig, alt="Ten paths to the spiral. With eta 0 they are short and nearly str
 assert torch.equal(paths(old_noise, 0), paths(old_noise, 1))
 
 # %% [markdown]
-# With eta = 0 the same start always ends at the same point, and paths are short and smooth: large steps do little harm.
-# With eta = 1 each seed ends elsewhere.
+# With eta = 0 the same start always ends at the same point, and paths are short and smooth. With eta = 1 each
+# seed ends elsewhere.
 #
 # A thousand steps are a thousand passes of the network. How many does it take here?
 
@@ -733,12 +733,12 @@ for name, line in quality.items():
 #
 # ## 8. The two variances
 #
-# Algorithm 1 says sigma^2 = beta. The official code has the posterior variance, and DDIM with eta = 1, which the paper
-# samples with, has it as well. Which is right? For data from a normal distribution everything is known, so take that.
+# Section 3.1 says sigma^2 = beta. The official code has the posterior variance, and so has DDIM with eta = 1, which it
+# samples with (the paper says DDIM, and no eta). Which is right? For normal data everything is known, so take that.
 #
 # ### Exercise 21.6 · the perfect guess for a normal distribution (about 10 min)
 # Data have a mean m and a deviation d. x_t is a sum of two independent normal numbers, data and noise. What is to be
-# expected of the noise in it: its variance's share in that of the sum, times how far x_t is from its mean.
+# expected of the noise part: its variance's share in the sum's, times how far x_t is from its mean. Return epsilon.
 #
 # <details><summary>Hint</summary>The noise in x_t is sqrt(1 - alpha_bar) epsilon, with variance 1 - alpha_bar. The
 # variance of x_t is alpha_bar d^2 + 1 - alpha_bar, and its mean sqrt(alpha_bar) m. In the end, divide by the factor of
@@ -858,8 +858,8 @@ for count in counts[1:6]:
 # **Classifier-free guidance** (Ho and Salimans) takes a network that learned both with a condition and without, asks it
 # twice, and goes *further* in the direction in which the two differ: with + w (with - without). Samples are meant to
 # fit the condition better, and to vary less. PVDM's network learns both, p(x_2 | x_1) and p(x), and its code can do
-# this, with w = 0 in its settings; the paper does not mention it. A step then costs two passes, so our sampler takes
-# the second only where `guidance` is not 0. Notebook 22 has it.
+# this, with w = 0 in its settings; the paper cites it for joint training. A step then costs two passes, so our sampler
+# takes the second only where `guidance` is not 0. Notebook 22 has it.
 #
 # ## 11. What you built
 #
@@ -876,14 +876,14 @@ for count in counts[1:6]:
 # with 100 steps for the first clip and 20 for each after it, PVDM-L with 200 and 200, or 400 and 400 (Table 1):
 #
 # ```
-# lvlib sample runs/pvdm --n 16 --steps 100 --next-steps 20
-# lvlib sample runs/pvdm --n 16 --steps 400 --next-steps 400
-# lvlib sample runs/pvdm --n 16 --steps 1000 --sampler ancestral --variance beta
+# lvlib sample runs/pvdm --n 16 --sampling.steps 100 --sampling.next_steps 20 --out s.mp4
+# lvlib sample runs/pvdm --n 16 --sampling.steps 400 --sampling.next_steps 400 --out l.mp4
+# lvlib sample runs/pvdm --n 16 --sampling.steps 1000 --sampling.sampler ancestral --sampling.variance beta --out a.mp4
 # ```
 #
-# The third is Algorithm 1, but for the noise of its last step. With PVDM-L on UCF-101, 400 steps have a better FVD of
-# 16 frames than 200 (343.6 and 398.9), and a worse one of 128 frames (648.4 and 639.7): more steps are not better in
-# everything. (The table is the paper's; we have not run it at that size.)
+# The third is Algorithm 1 for one clip, but for the clamping and its last noise. With PVDM-L on UCF-101, 400 steps
+# have a better FVD of 16 frames than 200 (343.6 and 398.9), and a worse one of 128 frames (648.4 and 639.7): more
+# steps are not better in everything. (The table is the paper's; we have not run it at that size.)
 #
 # ### Questions to think about
 # 1. A network for x_0 in place of the noise would know the same. What would its loss teach it at t = 1, and what at
