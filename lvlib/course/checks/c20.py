@@ -19,6 +19,7 @@ def _rotate_cases(draw):
     yield case("a batch of heads", 5, 8, 2, 3)
     yield case("one position", 1, 4, 2)
     yield case("one pair", 6, 2)
+    yield Case("angles in float64", (draw.normal(2, 5, 8), 3 * draw.normal(5, 4).double()))
     yield case("other sizes", draw.size(2, 7), 2 * draw.size(2, 6), draw.size(1, 3))
 
 
