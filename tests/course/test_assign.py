@@ -122,7 +122,7 @@ NOT_GRADED = {
             "for width 63 the nearest fine sizes are 60 and 66, not 72"},
     "10.2": {"of equal codes top_p keeps the fewest that reach it"},  # which of them, is left open
     "18.2": {"dropout comes before each sum"},  # what it drops is drawn: no two answers can be compared
-    "22.4": {"with a weight both are one pass, of twice as many clips", "without a weight one pass is enough"},  # a cost
+    "22.4": {"with a weight both are one pass, of twice as many clips", "without a weight one pass is enough"},  # cost
     "12.1": {"Moments are asked for"},  # a plain tuple of the same values: values are graded
 }
 
