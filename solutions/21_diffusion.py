@@ -68,7 +68,7 @@ show(strip(video, frames=8, titles=[f"after {t} steps" for t in levels]), limit=
 #
 # Each step brings noise of variance beta_t, and shrinks what was there just so much that a variance of 1 stays 1. After
 # many steps nothing is left but noise, whatever x_0 was. Why do it slowly? To undo *one* small step is an easy task:
-# see section 4. The **schedule** says how large the steps are.
+# see section 4. The **noise schedule** says how large the steps are.
 #
 # Table 6 gives T = 1000, and the first and the last beta, 0.0015 and 0.0195. The official code spaces their *square
 # roots* evenly.
