@@ -856,7 +856,7 @@ ratio = seconds[1] / seconds[0]
 print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {ratio:.1f} times")
 
 # %% [markdown]
-# In operations the cube's level costs ten times as much at our size (7 in time) and eighty at the paper's (forward).
+# In operations the cube's level costs ten times as much at our size (7 or 8 in time), eighty at the paper's (forward).
 #
 # The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and
 # Table 1 (FVD of 16 and of 128 frames, lower is better; N/M as above):
