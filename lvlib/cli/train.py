@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     learned = config.learned
-    data = _open_data(learned)
+    data = _open_data(config)
     about = {"name": options.config, **config.to_dict()}
     run = {"may_change": ("data.root",), "read_settings": load_settings}
     if config.stands_on:
@@ -72,9 +72,18 @@ def _open_data(config: "Config") -> dict[str, "Dataset"]:
     """The clips of "train", and of "val" if there are any."""
     from lvlib.runs.data import open_split
 
-    data = {"train": open_split(config, "train")}
+    def opened(split: str) -> "Dataset":
+        try:
+            return open_split(config.learned, split)
+        except UserError as error:
+            if config.learned == config:
+                raise
+            raise UserError(f"{error} (this prior learns from several clips of {config.data.frames} frames in a row, "
+                            f"{config.learned.data.frames} together)") from error
+
+    data = {"train": opened("train")}
     try:
-        data["val"] = open_split(config, "val")
+        data["val"] = opened("val")
     except UserError as error:
         _say(f"training without validation: {error}")
     return data

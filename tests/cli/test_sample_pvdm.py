@@ -125,3 +125,12 @@ def test_each_clip_of_a_long_video_is_told_its_actions(sample, refused, tmp_path
     np.testing.assert_array_equal(video[:, :8], other[:, :8])
     assert (video[:, 8:] != other[:, 8:]).any()
     assert "actions" in refused("sample", run, "--n", 1, "--frames", 12, "--out", tmp_path / "new.npy")
+
+
+def test_clips_too_short_for_two_in_a_row_say_why(run, refused, tmp_path):
+    video = np.zeros((2, 6, 16, 16, 1), np.uint8)
+    write_clip_set(tmp_path / "short", "made up", {}, {split: [{"video": video}] for split in ("train", "val")}, fps=10)
+    sizes = [word for part in ("data", "autoencoder") for word in (f"--{part}.frames", 4, f"--{part}.size", 16)]
+    said = refused("train", "pvdm-course", *sizes, "--autoencoder", run / "autoencoder", "--out", tmp_path / "new",
+                   "--data.root", tmp_path / "short", "--prior.width", 8, "--prior.heads", 2)
+    assert "6 frames, too few for 8 with stride 1 (this prior learns from several clips of 4 frames in a row" in said
