@@ -106,11 +106,12 @@ def seen(network: VideoClassifier, video: Tensor) -> Moments:
     return moments_of(torch.cat([network.look(part).features for part in video.split(64)]))
 
 
-def distances(video: Tensor, real: Tensor) -> list[float]:
-    """Frechet distance of each window of 16 frames to real clips (b, 1, 16, 16, 16), by the course network."""
+def distances(video: Tensor, real: Tensor, every: int = 16) -> list[float]:
+    """Frechet distance of each window of 16 frames, `every` so many, to real clips (b, 1, 16, h, w), by the course
+    network."""
     network = course_classifier()
     truth = seen(network, real)
-    return [frechet_distance(truth, seen(network, window)).item() for window in windows(video).unbind(1)]
+    return [frechet_distance(truth, seen(network, window)).item() for window in windows(video, every=every).unbind(1)]
 
 
 @dataclass

@@ -1,32 +1,64 @@
 """A trained run becomes one of those that ship."""
 
-import json
 import shutil
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
 from lvlib.cli import reported, ship
-from lvlib.runs.load import load_pipeline
+from lvlib.runs.load import load_pipeline, runs_down_from
 from lvlib.runs.shipped import FOLDER
+from lvlib.training.checkpoint import Checkpoint, load_tensors, save_checkpoint
+from lvlib.training.run import load_run, newest_weights
 
 
-def test_a_prior_takes_half_the_room_and_its_autoencoder_stays_as_it_is(tmp_path):
-    run = FOLDER / "tats-course"
+def in_full_precision(run: Path, to: Path) -> Path:
+    """A copy of a shipped run whose weights are fp32 and need it, as those that `lvlib train` writes."""
+    stages = list(runs_down_from(run))
+    shutil.copytree(run, to)
+    checksums = {}
+    for stage, _ in reversed(stages):
+        here = to / stage.relative_to(run)
+        old = newest_weights(here)
+        tensors = load_tensors(here, old.step, old.name)
+        shutil.rmtree(here / "checkpoints")
+        full = {name: tensor.float() * (1 + 1e-5) if tensor.is_floating_point() else tensor
+                for name, tensor in tensors.items()}
+        save_checkpoint(here, Checkpoint(old.step, full, None, None, {}), keep=1)
+        checksums[old.sha256] = newest_weights(here).sha256
+        config = (here / "config.json").read_text()
+        for before, after in checksums.items():
+            config = config.replace(before, after)
+        (here / "config.json").write_text(config)
+    return to
+
+
+@pytest.mark.parametrize("name", ["tats-course", "pvdm-course"])
+def test_all_stages_take_half_the_room_and_know_each_other(tmp_path, name):
+    run = in_full_precision(FOLDER / name, tmp_path / "run")
     ship.main([str(run), "mine"], folder=tmp_path)
-    old, new = load_pipeline(run), load_pipeline(tmp_path / "mine")  # which checks each file against its manifest
-    for name, tensor in old.autoencoder.state_dict().items():
-        assert torch.equal(new.autoencoder.state_dict()[name], tensor)
-    for name, tensor in old.prior.state_dict().items():
-        loaded = new.prior.state_dict()[name]
-        assert loaded.dtype == tensor.dtype
-        torch.testing.assert_close(loaded, tensor, rtol=1e-3, atol=1e-6)
-    weights, = (tmp_path / "mine" / "checkpoints").glob("*/model.safetensors")
-    assert {t.dtype for t in safetensors.torch.load_file(weights).values() if t.is_floating_point()} == {torch.float16}
-    assert sorted(path.name for path in weights.parent.iterdir()) == ["manifest.json", "model.safetensors"]
-    assert json.loads((weights.parent / "manifest.json").read_text())["step"] == 2000
-    assert (tmp_path / "mine" / "config.json").read_bytes() == (run / "config.json").read_bytes()
+    old, new = load_pipeline(run), load_pipeline(tmp_path / "mine")  # which checks all checksums
+    for stage in ("autoencoder", "prior"):
+        loaded = getattr(new, stage).state_dict()
+        for tensor_name, tensor in getattr(old, stage).state_dict().items():
+            assert loaded[tensor_name].dtype == tensor.dtype
+            torch.testing.assert_close(loaded[tensor_name], tensor, rtol=1e-3, atol=1e-6)
+    for weights in (tmp_path / "mine").rglob("model.safetensors"):
+        kinds = {t.dtype for t in safetensors.torch.load_file(weights).values() if t.is_floating_point()}
+        assert kinds == {torch.float16}
+        assert sorted(path.name for path in weights.parent.iterdir()) == ["manifest.json", "model.safetensors"]
+    assert load_run(tmp_path / "mine") | {"latents": None} == load_run(run) | {"latents": None}
+
+
+def test_what_is_in_half_precision_stays_as_it_is(tmp_path):
+    """So that a model can be shipped again: under another name, for instance."""
+    ship.main([str(FOLDER / "tats-course"), "mine"], folder=tmp_path)
+    files = [path.relative_to(FOLDER / "tats-course") for path in (FOLDER / "tats-course").rglob("*") if path.is_file()]
+    assert len(files) == 7
+    for file in files:
+        assert (tmp_path / "mine" / file).read_bytes() == (FOLDER / "tats-course" / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "bad name\n", "/tmp/x"])
@@ -42,15 +74,6 @@ def test_a_run_without_its_log_is_refused(tmp_path, capsys):
     (run / "metrics.jsonl").unlink()
     assert reported(lambda: ship.main([str(run), "mine"], folder=tmp_path / "to")) == 2
     assert "has no metrics.jsonl" in capsys.readouterr().err and not (tmp_path / "to").exists()
-
-
-def test_what_something_stands_on_is_as_it_was(tmp_path):
-    """A refiner knows its prior by its checksum: halved, it would be another."""
-    (tmp_path / "to").mkdir()
-    ship.write_stage(FOLDER / "tats-course", tmp_path / "to", half=False)
-    (old,), (new,) = (list((run / "checkpoints").glob("*/model.safetensors"))
-                      for run in (FOLDER / "tats-course", tmp_path / "to"))
-    assert new.read_bytes() == old.read_bytes()
 
 
 @pytest.mark.parametrize("run", ["nothing", "."])
