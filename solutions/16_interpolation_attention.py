@@ -33,8 +33,9 @@ from lvlib.data import MovingDigits, to_video
 from lvlib.evaluation.digits import digit_pictures, locate, position_error
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
-from lvlib.models.tats.prior import TATSConfig, TATSSampling
+from lvlib.models.tats.prior import TATSConfig
 from lvlib.models.videogpt.prior import VideoGPTConfig
+from lvlib.runs import load_pipeline
 from lvlib.stages import LatentSpec
 from lvlib.viz import curves, maps, set_style, show, show_video, strip
 
@@ -764,31 +765,35 @@ if profile != "smoke":
 # ## 9. Both halves
 #
 # The prior of notebook 15 with `every=4` learns key frames alone, and its `sample` lets each stand until the next.
-# Our model writes what is between. A small prior for the bouncing digit:
+# Our model writes what is between. Both ship as `tats-between-course`, trained on clips of 64 frames with the codes of
+# `tats-course`, which is TATS-base on clips of 16 (notebook 15).
 
 # %%
+pair, base_model = load_pipeline("tats-between-course"), load_pipeline("tats-course")
+asked = {"label": torch.tensor([0, 7])}
 torch.manual_seed(0)
-key_frames = TATSConfig(dim=96, heads=4, layers=3, hidden=384, every=4).build(
-    LatentSpec((17, 4, 4), 64), (1, 17, 16, 16))
-fit(key_frames, lambda: key_frames.loss(train_codes[torch.randint(many, (16,))], {})[0],
-    {"smoke": 2, "course": 200}[profile], "key frames")
+keys = pair.prior.sample(2, asked, latent_frames=17)  # the last one is an anchor, and cut
+complete = pair.refiner.refine(keys, asked)
+assert torch.equal(complete[:, ::4], keys[:, ::4])
 torch.manual_seed(0)
-sampled = key_frames.sample(4, {}, sampling=TATSSampling(top_k=64, top_p=0.8), latent_frames=33)
-complete = filler.refine(sampled, {}, InterpolationSampling(top_k=16, top_p=0.6))
-assert torch.equal(complete[:, ::4], sampled[:, ::4])
-rows = [autoencoder.decode(codes[i:i + 1, :17]) for i in range(2) for codes in (sampled, complete)]
-show(strip(torch.cat(rows), frames=17, titles=["key frames", "complete"] * 2),
-     alt="Two pairs of rows of 17 frames that nobody filmed. Above each, key frames that stand "
-         "for four frames; below, the same with three of four written between.")
-show_video(autoencoder.decode(complete), alt="Four made clips of 33 frames of a small white shape.")
+made = {"base": base_model.generate(2, asked, frames=64),
+        "key frames": pair.autoencoder.decode(keys)[:, :, :64],
+        "complete": pair.autoencoder.decode(complete)[:, :, :64]}
+rows = [(f"{digit}: {name}", video[i]) for i, digit in enumerate((0, 7))
+        for name, video in made.items()]
+show(strip(torch.stack([row for _, row in rows]), frames=16, titles=[title for title, _ in rows]),
+     alt="Six rows of 16 frames out of 64. TATS-base: a ring, and for the 7 a stroke that turns "
+         "into a dash. Key frames that stand for four frames each: a broken ring, and a 7. "
+         "Complete: the same, with shapes in between that move, and whose parts come and go.")
+show_video([row for _, row in rows], [title for title, _ in rows], fps=12,
+           alt="The same as videos: base, key frames and complete, of a 0 and of a 7.")
 
 # %% [markdown]
-# Above, the spot jumps every four frames; below, in the first pair, it is on its way. In the second the key frames
-# themselves are nearly dark from frame 4 to 15, and what is between them is, too. Nobody told it where to go: these
-# clips are drawn.
-#
-# At the course's size `tats-between-course` stands on `tats-sparse-course`, and that on a 3D VQGAN of 4 frames a latent
-# frame. The last frame needs an anchor after it: for 24 latent frames the prior is asked for 25, and the video is cut.
+# TATS-base's ring stays one here, and its 7 becomes a dash. Of the key frames the 7 is one from the first to the last;
+# their ring is broken from the start. What is written between moves, and is less of a digit the farther it is from a
+# key frame. Two videos say little: notebook 19 measures 48. With key frames the distance of a window of 16 frames
+# stays, without them it doubles within 64 frames.
+# The last frame needs an anchor after it: for 16 latent frames the prior is asked for 17, and the video is cut.
 
 # %% [markdown]
 # ## 10. What it saves

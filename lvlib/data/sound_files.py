@@ -45,7 +45,7 @@ def read_sound(path: str | Path, seconds: float) -> Sound:
             if not container.streams.audio:
                 raise UserError(f"{path} holds no sound")
             sound = _decoded(path, container, container.streams.audio[0], seconds)
-    except (OSError, ValueError) as error:  # FFmpeg's own errors are of these kinds
+    except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is not a sound file that can be read") from None
@@ -81,6 +81,8 @@ def fitted(path: str | Path, rate: int, length: int) -> tuple[np.ndarray, list[s
 
 def _decoded(path: Path, container, stream, seconds: float) -> Sound:
     av = import_av()
+    if stream.codec_context is None:
+        raise UserError(f"{path} is not a sound file that can be read: FFmpeg has no decoder for its sound")
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
     if not SLOWEST <= rate <= FASTEST or not 1 <= channels <= _MOST_CHANNELS:
         raise UserError(f"{path} has {rate} samples a second and {channels} channels: it must be {SLOWEST} to "

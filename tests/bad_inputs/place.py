@@ -12,19 +12,31 @@ sys.path[:0] = [str(TESTS / "systems")]
 
 from made_up import CONFIGS  # noqa: E402, F401
 
-# In runs/, two steps of four taken; and beside them "acted".
+# In runs/, two steps of four taken.
 RUNS = ("masked-vqvae", "masked", "planes-gan", "planes", "planes-refiner", "told")
 BEFORE = ("frames-half", "frames-whole", "lvt-half", "lvt-whole", "videogpt-whole")  # in old/, see tests/runs
-ACTED = ["videogpt-doom-course", "--data.frames", "4", "--data.size", "32", "--autoencoder.codes", "1024",
-         "--prior.dim", "16", "--prior.heads", "2", "--prior.layers", "1", "--prior.hidden", "16",
-         "--prior.actions", "2", "--training.batch", "2"]
+_SMALL = ["--data.size", "32", "--training.batch", "2"]
+_VQGAN = ["--data.frames", "4", "--autoencoder.channels", "3", "--autoencoder.hidden", "2", "--autoencoder.downsample",
+          "1", "8", "8", "--autoencoder.codes", "16", "--autoencoder.code_dim", "4", *_SMALL]
+_TRIPLANE = ["--data.frames", "2", "--autoencoder.frames", "2", "--autoencoder.channels", "3", "--autoencoder.patch",
+             "16", "--autoencoder.width", "16", "--autoencoder.layers", "1", "--autoencoder.heads", "2", *_SMALL]
+BESIDE = {  # in runs/, too: systems of the course, in small
+    "acted": ["videogpt-doom-course", "--data.frames", "4", "--autoencoder.codes", "1024", "--prior.dim", "16",
+              "--prior.heads", "2", "--prior.layers", "1", "--prior.hidden", "16", "--prior.actions", "2", *_SMALL],
+    "vqgan": ["tats-vqgan-course", *_VQGAN],
+    "filled": ["mebt-course", *_VQGAN, "--prior.dim", "16", "--prior.heads", "2", "--prior.hidden", "16",
+               "--prior.encoder_layers", "1", "--prior.decoder_layers", "1", "--prior.bottleneck", "4",
+               "--prior.classes", "5"],
+    "triplane": ["pvdm-autoencoder-course", *_TRIPLANE],
+    "diffused": ["pvdm-course", *_TRIPLANE, "--prior.width", "8", "--prior.heads", "2"],
+}
 VIDEOS = ("a.mp4", "b.avi", "c.gif", "d.mkv", "e.webm", "f.mov")  # in videos/, beside the folder "images"
 _CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9", ".avi": "mpeg4"}
 
 
 def make_place(root: Path) -> None:
     """
-        runs/NAME    runs of the systems that tests/systems makes up
+        runs/NAME    runs of the systems that tests/systems makes up, and of the course's in small
         old/NAME     runs that an older lvlib wrote, and old/data, which they learned from
         clips        a data set with labels, for runs/
         videos       a video of each container, and a folder of images
@@ -55,11 +67,12 @@ def make_place(root: Path) -> None:
         shutil.copytree(TESTS / "runs/files/before_contracts" / name, root / "old" / name)
     stands_on = {"masked": ("--autoencoder", "masked-vqvae"), "planes": ("--autoencoder", "planes-gan"),
                  "planes-refiner": ("--prior", "planes"), "told": ("--autoencoder", "masked-vqvae"),
-                 "acted": ("--autoencoder", "masked-vqvae")}
-    for name in (*RUNS, "acted"):
+                 "acted": ("--autoencoder", "masked-vqvae"), "filled": ("--autoencoder", "vqgan"),
+                 "diffused": ("--autoencoder", "triplane")}
+    for name in (*RUNS, *BESIDE):
         option, below = stands_on.get(name, (None, None))
         given = [option, f"{root}/runs/{below}"] if option else []
-        assert main(["train", *(ACTED if name == "acted" else [name]), "--out", f"{root}/runs/{name}", "--data.root",
+        assert main(["train", *BESIDE.get(name, [name]), "--out", f"{root}/runs/{name}", "--data.root",
                      f"{root}/clips", "--device", "cpu", "--training.steps", "2", "--training.checkpoint_every", "1",
                      "--training.log_every", "1", *given]) == 0
     for config in (root / "runs").rglob("config.json"):  # each copy of the place has its own clips

@@ -11,7 +11,7 @@ import numpy as np
 
 from bad_inputs.case import Case, Place, resume
 from bad_inputs.damage import damage_bytes, damage_json, remove, stand_in
-from bad_inputs.place import BEFORE, RUNS
+from bad_inputs.place import BEFORE, BESIDE, RUNS
 
 CLASSES = ("FrameVQVAEConfig", "VideoVQVAEConfig", "LVTConfig", "VideoGPTConfig", "MaskedConfig", "PlanesConfig",
            "ToldConfig", "DenoiserConfig", "DataConfig", "TrainingConfig", "object")
@@ -29,7 +29,7 @@ class _Program:
 
 def prepare(place: Place) -> Case:
     root, random = place
-    name = random.choice((*RUNS, *RUNS, "acted", *BEFORE))
+    name = random.choice((*RUNS, *RUNS, *BESIDE, *BEFORE))
     run = root / ("old" if name in BEFORE else "runs") / name
     call = _call(run, name, root, random)
     folders = [path.parent for path in sorted(run.rglob("config.json"))]  # also the run that it stands on

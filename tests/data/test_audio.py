@@ -178,6 +178,19 @@ def test_a_file_that_breaks_off_is_read_as_far_as_it_goes(tmp_path):
     assert abs(len(read_sound(tmp_path / "a.wav", 60).samples) - 4000) < 50
 
 
+def test_an_mp4_that_breaks_off_within_its_index_is_no_sound(tmp_path):
+    """Wherever it does: FFmpeg's errors are of many kinds, one of which is neither an OSError nor a ValueError."""
+    write_video(tmp_path / "whole.mp4", np.zeros((4, 16, 16, 3), np.uint8), audio=tone(200, 8000, 0.4), rate=8000)
+    data = (tmp_path / "whole.mp4").read_bytes()
+    index = data.index(b"moov")
+    for end in range(index, len(data) - 4, 20):
+        (tmp_path / "part.mp4").write_bytes(data[:end])
+        try:
+            read_sound(tmp_path / "part.mp4", 60)
+        except UserError as error:
+            assert "sound" in str(error)
+
+
 def test_the_sound_of_an_mp4_begins_with_its_first_frame(tmp_path):
     clip = Drums(1, frames=24, seed=1)[0]
     write_video(tmp_path / "a.mp4", clip["video"], Drums.fps, clip["audio"].ravel(), 8000)
