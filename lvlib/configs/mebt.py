@@ -36,8 +36,8 @@ course = Config(
                    gradient_clip=1.0, schedule="cosine", warmup=200),
     MeBTConfig(dim=192, heads=6, hidden=768, encoder_layers=5, decoder_layers=4, bottleneck=64, classes=10))
 course_long = replace(course, data=DataConfig(size=32, frames=64),
-                      training=replace(course.training, steps=4000, batch=4),
-                      prior=replace(course.prior, curriculum="gaussian", alpha=200.0))
+                      training=replace(course.training, steps=12_000),
+                      prior=replace(course.prior, curriculum="gaussian", alpha=300.0))
 
 # 4 x 1,024 codes, as the speed comparison has them; one long clip of 4,096: `--data.frames 64 --training.batch 1`.
 bench = Config(DataConfig(size=128), replace(tats.bench.autoencoder, downsample=(4, 8, 8)),

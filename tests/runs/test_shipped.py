@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvlib.course.long_windows import experiment
 from lvlib.data import ClipSet, MovingDigits, data_home, to_video
 from lvlib.errors import UserError
 from lvlib.evaluation.digits import digit_pictures, judge, locate, position_error, recognise, train_digit_classifier
@@ -138,6 +139,24 @@ def test_tats_has_the_figures_of_its_row(name):
     extra = prior.nll(middle, label).mean().item() - bits * math.log(2)
     assert extra == pytest.approx(float(re.search(r"([\d.]+) nats a code more", row)[1]), abs=0.02)
     assert extra > 1.5 if name == "tats-course-zero" else extra < 0.8
+
+
+@pytest.mark.slow
+def test_hierarchical_tats_has_the_figures_of_its_row():
+    """And over 64 frames it does not drift, where the window that slides does: TATS, 3.4."""
+    pipeline, row = load_pipeline("tats-between-course"), recorded("tats-between-course")
+    digits = MovingDigits(30, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    batch = digits.batch(slice(0, 30))
+    label = {"label": torch.tensor(batch["label"])}
+    codes = pipeline.autoencoder.encode(to_video(torch.tensor(batch["video"])))
+    keys, between = (float(figure) for figure in re.search(
+        r"([\d.]+) bits a code of key frames and ([\d.]+) a code in between", row).groups())
+    assert pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item() == pytest.approx(keys, abs=0.1)
+    with torch.no_grad():
+        bits = pipeline.refiner.loss(codes, label)[1]["bits_per_dim"].item()
+    assert bits == pytest.approx(between, abs=0.1)
+    hierarchical, base = (experiment(name, 0).distances for name in ("tats-between-course", "tats-course"))
+    assert hierarchical[-1] < 1.2 * hierarchical[0] and base[-1] > 2 * base[0]
 
 
 @pytest.mark.slow
