@@ -807,9 +807,9 @@ print(f"within single clips: {judge.same(long[:, :, :16]).float().mean():.0%} of
 assert smoke or far["written"][-1] < 1.5 * far["written"][0]
 
 # %% [markdown]
-# Each clip knows the one before it alone, and what goes wrong is handed on. Here nothing gets worse: the last clip is
-# as far from true ones as the first. But only half of the frames show the digit of their video, and 57% that of their
-# clip.
+# Each clip knows the one before it alone, and what goes wrong is handed on. Here, with one seed, nothing gets worse: the
+# last clip is as far from true ones as the first. But only half of the frames show the digit of their video, and 57%
+# that of their clip.
 #
 # ## 9. Guidance, counted
 #
