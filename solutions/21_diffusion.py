@@ -583,11 +583,11 @@ ddim_step = check("21.5", ddim_step)
 # Where to stand, how to sample (folded), and the loop:
 
 # %% tags=["export:models.pvdm.samplers"]
-def evenly_spaced(steps: int, schedule_steps: int) -> list[int]:
+def evenly_spaced(steps: int, schedule_steps: int, name: str = "steps") -> list[int]:
     """The steps to stand at, from T down to 0: steps + 1 of them, as even as whole numbers are.
     Raises ValueError for a number that the schedule does not have."""
     if not 1 <= steps <= schedule_steps:
-        raise ValueError(f"steps must be 1 to {schedule_steps}, not {steps}")
+        raise ValueError(f"{name} must be 1 to {schedule_steps}, not {steps}")
     return [round(schedule_steps * i / steps) for i in range(steps, -1, -1)]
 
 # %% jupyter={"source_hidden": true} tags=["export:models.pvdm.samplers"]

@@ -155,7 +155,8 @@ def with_fields(values: Any, prefix: str, fields: dict[str, list[str]]) -> Any:
     try:
         return dataclasses.replace(values, **new)
     except ValueError as error:
-        raise UserError(f"--{prefix}: {error}" if prefix in ("sampling", "condition") else str(error)) from error
+        of_sampling = prefix in ("sampling", "refiner_sampling", "condition")
+        raise UserError(f"--{prefix}: {error}" if of_sampling else str(error)) from error
 
 
 def _parse(name: str, kind: Any, words: list[str], default: Any) -> Any:

@@ -94,9 +94,10 @@ def lengths(config: "Config", options: argparse.Namespace, protocol: "Protocol")
     return frames, protocol.real_frames or frames
 
 
-def given(options: argparse.Namespace, config: "Config", requested: int | None) -> int:
-    """How many frames are given: of a prior that needs some, as requested or as in training; else none."""
+def given(options: argparse.Namespace, config: "Config", requested: int | None, frames: int) -> int:
+    """How many of so many frames are given: of a prior that needs some, as requested or as in training; else none."""
     from lvlib.cli.given import given_frames_of
+    from lvlib.evaluation.generate import with_frames
 
     if config.prior is None:
         if options.given_frames is not None:
@@ -107,7 +108,7 @@ def given(options: argparse.Namespace, config: "Config", requested: int | None) 
     if requested == 0:
         raise UserError(f"protocol {options.protocol} gives no frames, and this prior needs "
                         f"{config.given_frames.least}: set --given-frames, under another protocol than the paper's")
-    return given_frames_of(config, requested)
+    return given_frames_of(with_frames(config, frames), requested, "--protocol.frames")
 
 
 def sampling_of(config: "Config", metrics: list[str], fields: dict[str, list[str]]) -> Any:
@@ -148,7 +149,7 @@ def score(options: argparse.Namespace, config: "Config", protocol: "Protocol", s
     frames, real_frames = lengths(config, options, protocol)
     if options.given_frames is not None:
         protocol = replace(protocol, given_frames=options.given_frames)
-    given_frames = given(options, config, protocol.given_frames)
+    given_frames = given(options, config, protocol.given_frames, frames)
     metrics = metrics_of(options, config, given_frames)
     for name in metrics:
         check_lengths(name, protocol, frames, real_frames)

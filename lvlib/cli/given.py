@@ -32,10 +32,11 @@ def require_prior(config: "Config", run: Path) -> None:
                         f"train CONFIG --autoencoder {run} --out NEW_RUN), and sample from that run")
 
 
-def given_frames_of(config: "Config", requested: int | None) -> int:
+def given_frames_of(config: "Config", requested: int | None, option: str = "--frames") -> int:
     """How many frames the prior is given: as requested, or as many as are usual for it.
 
-    Raises UserError for another number than it takes.
+    config: of clips as long as the samples; option: what makes them longer. Raises UserError for another number than it
+    takes.
     """
     from lvlib.evaluation.generate import with_frames
 
@@ -45,7 +46,7 @@ def given_frames_of(config: "Config", requested: int | None) -> int:
         longer = with_frames(config, 2 * frames).given_frames if config.prior.extends else can
         if longer.most:
             raise UserError(f"this prior goes on from frames in steps of {longer.multiple}, and some are left to make:"
-                            f" --frames must be a multiple of {longer.multiple}, {frames + longer.multiple} or more")
+                            f" {option} must be a multiple of {longer.multiple}, {frames + longer.multiple} or more")
         why = f": the {frames} frames of its clips are one latent frame" if frames == per_latent else ""
         raise UserError(f"this prior cannot go on from a clip{why}: leave --given out")
     if requested is None:

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from lvlib.data.conditions import check_data
+    from lvlib.pretrained.perceptual import perceptual_network
     from lvlib.reports.limits import check_training
     from lvlib.runs.latents import find_below, latents_of, made_from, standing_on
     from lvlib.runs.load import load_settings, renamed_tensors
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> None:
         below = find_below(config, getattr(options, config.stands_on), options.out)
         config = standing_on(config, below, options.fields)
     check_training(config, math.prod(world))
+    if network := getattr(config.stages[config.stage], "perceptual", None):
+        perceptual_network(network)  # it is read at the first loss, when the run has begun
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     learned = config.learned

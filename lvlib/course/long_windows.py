@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import torch
+from matplotlib import pyplot as plt
 from torch import Tensor
 
 from lvlib.course.time_padding import distances
@@ -17,6 +18,7 @@ from lvlib.runs import load_pipeline
 
 MODELS = ("tats-course", "tats-between-course", "mebt-course-long")
 FRAMES = 64
+EVERY = 8  # frames from the start of a window to that of the next
 
 
 def real_digits(clips: int, frames: int, seed: int = 0) -> Tensor:
@@ -47,7 +49,17 @@ def experiment(model: str, seed: int, videos: int = 48, frames: int = FRAMES, tr
     else:
         made = load_pipeline(model).generate(videos, {"label": torch.arange(videos) % 10}, frames=frames)
     seconds = time.process_time() - start
-    return Figures(model, seed, seconds, distances(made, real_digits(truth, 16), every=8))
+    return Figures(model, seed, seconds, distances(made, real_digits(truth, 16), every=EVERY))
+
+
+def draw_windows(found: dict[str, list[float]]) -> plt.Figure:
+    """The change of the distance against the first window, as in Fig. 7. found: `distances` by name."""
+    fig, ax = plt.subplots(figsize=(7.2, 2.6))
+    for (name, values), style in zip(found.items(), ("k:", "o-", "s-", "^-"), strict=False):
+        ax.plot([EVERY * i for i in range(len(values))], [value - values[0] for value in values], style, label=name)
+    ax.set(xlabel="first frame of the window", ylabel="change of the Frechet distance")
+    ax.legend(fontsize=8)
+    return fig
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
-from lvlib.errors import UserError
+from lvlib.errors import UserError, said_plainly
+from lvlib.evaluation.generate import with_frames
 from lvlib.reports.limits import check_training
 from lvlib.training.engine import processes
 from lvlib.training.step import Step
@@ -133,13 +134,17 @@ def sampling(config: Config, model: nn.Module) -> Callable[[], Tensor]:
         prior = config.up_to("prior")
         sampled = sampling(prior, prior.build().eval())()
         return lambda: model.refine(sampled, condition, config.refiner.Sampling())
-    can, given = config.given_frames, None
+    can, given, latent_frames = config.given_frames, None, None
+    if can.least > can.most:  # it goes on from a clip alone: of a longer video the second is made
+        config = with_frames(config, can.least + config.data.frames)
+        can, latent_frames = config.given_frames, config.data.frames // config.latents.frames_per_latent
+        condition = {spec.name: spec.example(1) for spec in config.conditions}
     if can.least and not any(spec.kind == "given-frames" for spec in config.conditions):
         frames = min(max(can.least, GIVEN), can.most) // can.multiple * can.multiple
         channels, clip_frames, height, width = config.video_shape
         shown = 2 * torch.rand(1, channels, frames, height, width) - 1
         given = config.up_to("autoencoder").build().eval().encode_start(shown, clip_frames)
-    return lambda: model.sample(1, condition, given, config.prior.Sampling())
+    return lambda: said_plainly(lambda: model.sample(1, condition, given, config.prior.Sampling(), latent_frames))
 
 
 def _in_fresh_process(work: Callable, *arguments) -> dict:

@@ -60,7 +60,8 @@ def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Con
     (_, found), *_ = runs_down_from(source)
     stage = config.stands_on
     if found.stage != stage:
-        inside = f"; one is in {source / stage}" if stage in found.stages else ""
+        below = {config.stage: run for run, config in runs_down_from(source)}
+        inside = f"; one is in {below[stage]}" if stage in below else ""
         raise UserError(f"{source} is the run of {_a(found.stage)}, not of {_a(stage)}{inside}")
     for part, _, field in (name.partition(".") for name in fields):
         if part in found.stages:

@@ -1,13 +1,16 @@
 import json
 import os
+from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from lvlib.cli.arguments import override
 from lvlib.configs import named_config
+from lvlib.models.pvdm.samplers import DiffusionSampling
 from lvlib.models.videogpt.prior import VideoGPT, VideoGPTSampling
-from lvlib.reports.bench import bench, cpu_seconds
+from lvlib.reports.bench import bench, cpu_seconds, sampling
 
 
 def convolution_flops(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -83,7 +86,7 @@ def test_videogpt_s_stages(monkeypatch):
     config = override(named_config("bench-videogpt"), {name: [value] for name, value in fields.items()})
     report = bench(config)
     assert report["batch"] == {"autoencoder": 4, "prior": 4}
-    n, condition, given, sampling = sampled[0]
+    n, condition, given, sampling, _ = sampled[0]
     assert (n, given, sampling) == (1, None, VideoGPTSampling())
     shapes = {name: tuple(value.shape) for name, value in condition.items()}
     assert shapes == {"label": (1,), "actions": (1, 4, 3), "frames": (1, 3, 1, 16, 16)}
@@ -110,3 +113,11 @@ def test_bad_arguments_are_refused(refused):
     assert "this config has no refiner; its stages are autoencoder, prior" in refused(
         "bench", "bench-lvt", "--stage", "refiner")
     assert "5 does not divide the 16" in refused("bench", "bench-lvt", "--prior.subscale", "5", "1", "1")
+
+
+def test_a_prior_that_learned_clips_after_another_alone_makes_the_second_of_two():
+    fields = {"data.size": "16", "autoencoder.size": "16", "autoencoder.width": "16", "prior.width": "8",
+              "prior.heads": "2", "prior.conditional": "1", "prior.actions": "2"}
+    config = override(named_config("pvdm-course"), {name: [value] for name, value in fields.items()})
+    with patch.object(type(config.prior), "Sampling", partial(DiffusionSampling, steps=1, next_steps=1)):
+        assert sampling(config, config.build().eval())().shape[2] == 2 * config.latents.shape[1]

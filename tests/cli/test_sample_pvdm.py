@@ -1,5 +1,7 @@
 """lvlib sample with a prior that makes clip after clip: from nothing, after given clips, and what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_each_clip_of_a_data_set_goes_on(run, sample, clips):
     (("--frames", 0), "--frames must be at least 1, not 0"),
     (("--given", "DATA", "--frames", 16), "clips"),
     (("--sampling.steps", 1001), "steps must be 1 to 1000, not 1001"),
-    (("--frames", 8, "--sampling.next_steps", 1001), "steps must be 1 to 1000, not 1001"),
+    (("--frames", 8, "--sampling.next_steps", 1001), "next_steps must be 1 to 1000, not 1001"),
     (("--sampling.steps", 0), "steps must be at least 1, not 0"), (("--sampling.next_steps", -1), "next_steps must be"),
     (("--sampling.steps", "2.5"), "sampling.steps"), (("--sampling.steps", "many"), "sampling.steps"),
     (("--sampling.eta", 1.5), "eta must be"), (("--sampling.eta", "nan"), "eta must be"),
@@ -114,6 +116,27 @@ def test_a_model_of_single_clips_and_one_of_clips_after_another(refused, sample,
         assert "goes on from given frames: add --given CLIP" in refused("sample", after, *frames, *out)
     assert "--frames must be a multiple of 4, 8 or more" in refused("sample", after, "--given", mp4, *out)
     assert not (tmp_path / "out.npy").exists()
+
+
+def test_steps_that_are_not_taken_need_not_fit(refused, sample, lvlib, tmp_path):
+    """One clip has no next ones. And what a default has too many of says where it comes from."""
+    run = make_pvdm_run(tmp_path / "short", prior__timesteps="10", prior__betas="0.1 0.9")
+    assert sample(run, "--n", 1, "--sampling.next_steps", 20)[0].shape[1] == 4
+    out = "--out", tmp_path / "new.npy"
+    assert "next_steps must be 1 to 10, not 20" in refused("sample", run, "--frames", 8, "--sampling.steps", 3, *out)
+    assert "steps must be 1 to 10, not 100" in refused("sample", run, *out)
+    few = ("--data.size", 16, "--autoencoder.size", 16, "--autoencoder.width", 16, "--prior.width", 8,
+           "--prior.heads", 2, "--training.batch", 1, "--prior.timesteps", 10, "--prior.betas", 0.1, 0.9)
+    assert "steps must be 1 to 10, not 100" in refused("bench", "pvdm-course", "--stage", "prior", *few)
+
+
+def test_it_is_scored_as_it_goes_on_from_clips(run, lvlib, refused, clips):
+    root, _ = clips
+    asked = ("evaluate", run, "--data.root", root, "--clips", 2, "--metrics", "psnr", "--given-frames", 4, *STEPS)
+    assert "--protocol.frames must be a multiple of 4, 8 or more" in refused(*asked)
+    status, printed, errors = lvlib(*asked, "--protocol.frames", 8, "--json")
+    assert status == 0, errors
+    assert json.loads(printed)["frames"] == 8
 
 
 def test_each_clip_of_a_long_video_is_told_its_actions(sample, refused, tmp_path):

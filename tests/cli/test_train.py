@@ -121,6 +121,14 @@ def test_data_that_the_model_cannot_take_is_found_before_training(lvlib, refused
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("config", ["tats-vqgan-course", "pvdm-autoencoder-course"])
+def test_a_perceptual_network_that_is_not_there_is_said_before_the_run_begins(refused, digits, tmp_path, config):
+    said = refused("train", config, "--out", tmp_path / "new", "--data.root", digits, "--data.frames", 4,
+                   "--autoencoder.perceptual", "nosuch.pt", "--autoencoder.channels", 3,
+                   *(["--autoencoder.frames", 4] if "pvdm" in config else []))
+    assert "unknown perceptual network 'nosuch.pt'" in said and not (tmp_path / "new").exists()
+
+
 def test_a_folder_without_data_is_refused(lvlib, refused, refused_training, tmp_path, mp4):
     assert "--data.root" in refused("train", "lvt-frames-course", "--out", tmp_path / "run")
     assert "nowhere" in refused_training(root=tmp_path / "nowhere")

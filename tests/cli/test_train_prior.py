@@ -19,6 +19,7 @@ from lvlib.data.latents import write_latents
 from lvlib.runs import latents as runs_latents
 from lvlib.runs import load_model
 from lvlib.runs.load import load_autoencoder
+from lvlib.runs.shipped import FOLDER
 from lvlib.training import load_run
 from lvlib.training.checkpoint import folder_of, load_tensors, steps_saved
 
@@ -219,6 +220,8 @@ def test_which_autoencoder(train, refused_training, refused, frames, digits, tmp
     assert train("--autoencoder", frames)[0] == 0
     message = refused_training("--autoencoder", tmp_path / "run", out=tmp_path / "second")
     assert f"is the run of a prior, not of an autoencoder; one is in {tmp_path / 'run' / 'autoencoder'}" in message
+    message = refused_training("--autoencoder", "tats-between-course", out=tmp_path / "second")
+    assert f"one is in {Path('tats-between-course', 'prior', 'autoencoder')}" in message.replace(f"{FOLDER}/", "")
     assert train("--autoencoder", tmp_path / "run" / "autoencoder", out=tmp_path / "second")[0] == 0
 
 

@@ -135,6 +135,7 @@ def test_sets_of_samples_are_scored_whatever_the_system(runs, data, capsys):
     (["evaluate", "RUNS/planes", "--data.root", "DATA", "--metrics", "bits_per_dim"], "has no likelihood"),
     (["evaluate", "RUNS/planes", "--data.root", "DATA"], "at least 4 real clips"),
     (["sample", "RUNS/planes", "--refiner_sampling.steps", "2"], "no refiner"),
+    (["sample", "RUNS/planes-refiner", "--refiner_sampling.steps", "0"], "--refiner_sampling: steps must be"),
     (["train", "planes-refiner", "--prior", "RUNS/masked", "--data.root", "DATA"], "of the class"),
     (["train", "planes", "--autoencoder", "RUNS/masked-vqvae", "--data.root", "DATA"], "of the class"),
     (["train", "planes-refiner", "--data.root", "DATA"], "give --prior RUN"),

@@ -193,8 +193,8 @@ class TriplaneDiffusion(TriplaneDenoiser):
         """
         sampling, clips = sampling or DiffusionSampling(), latent_frames or 1
         alpha_bars, device = self.schedule.alpha_bars, self.schedule.alpha_bars.device
-        first, others = (evenly_spaced(steps, self.schedule.steps)
-                         for steps in (sampling.steps, sampling.next_steps))
+        first, others = (evenly_spaced(getattr(sampling, name), self.schedule.steps, name)
+                         for name in ("steps", "next_steps" if clips > 1 else "steps"))
         begun = given_clips_of(given, n, clips, self.spec)
         check_order(self.config.conditional, len(begun), clips, sampling.guidance)
         self.told(condition, n, clips - 1)  # actions that are too short, before the work

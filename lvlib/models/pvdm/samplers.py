@@ -50,11 +50,11 @@ def ddim_step(x0: Tensor, predicted: Tensor, t: Tensor, s: Tensor, alpha_bars: T
     return like(a_s.sqrt(), x0) * x0 + like(kept, x0) * predicted + like(sigma2.sqrt(), x0) * noise
 
 
-def evenly_spaced(steps: int, schedule_steps: int) -> list[int]:
+def evenly_spaced(steps: int, schedule_steps: int, name: str = "steps") -> list[int]:
     """The steps to stand at, from T down to 0: steps + 1 of them, as even as whole numbers are.
     Raises ValueError for a number that the schedule does not have."""
     if not 1 <= steps <= schedule_steps:
-        raise ValueError(f"steps must be 1 to {schedule_steps}, not {steps}")
+        raise ValueError(f"{name} must be 1 to {schedule_steps}, not {steps}")
     return [round(schedule_steps * i / steps) for i in range(steps, -1, -1)]
 
 

@@ -173,6 +173,7 @@ class TriplaneAutoencoder(ClipAutoencoder):
     def losses(self, video: Tensor, *, step: int) -> Iterator[tuple[str, Tensor, Metrics]]:
         """First the autoencoder's, then, where they judge, that of the discriminators. App. A."""
         config = self.config
+        video = torch.cat(video.split(config.frames, 2))  # longer ones clip by clip
         planes, loss, metrics = self.quantized(self.planes(video))
         rebuilt = self.video(planes)
         error = (F.l1_loss if config.error == "l1" else F.mse_loss)(rebuilt, video)

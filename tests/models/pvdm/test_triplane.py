@@ -105,6 +105,14 @@ def test_several_clips_in_a_row_are_each_as_alone(projection):
     torch.testing.assert_close(model.encode_start(video[:, :, :4], 12), alone[0])
 
 
+def test_a_loss_of_longer_videos_is_that_of_their_clips():
+    """As `--data.frames` may be a multiple of the autoencoder's."""
+    model, video = triplane(gan_start=None).eval(), clips(2, frames=8)
+    (_, long, _), = model.losses(video, step=1)
+    (_, of_clips, _), = model.losses(torch.cat([video[:, :, :4], video[:, :, 4:]]), step=1)
+    torch.testing.assert_close(long, of_clips)
+
+
 def test_a_plane_of_another_clip_changes_what_it_stands_for():
     """z_h and z_w of a frame reach this frame first: with a decoder that looks at no other frame, it alone."""
     model = triplane().eval()
