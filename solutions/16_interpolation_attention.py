@@ -682,7 +682,7 @@ for name, (k, p) in settings.items():
           "frames more than 2 px")
 
 # %% [markdown]
-# Less choice is better here, down to 16 codes (50 clips, one model), as the paper says: mostly there is one way between.
+# Less choice is better here, down to 16 codes (50 clips, one model), as the paper says: mostly there is one way.
 # But the error of the place rewards the likeliest, and variety is not measured. Our defaults for 16,384 codes are k
 # 512 and p 0.6: a guess.
 #

@@ -556,9 +556,9 @@ class TriplaneDiffusion(TriplaneDenoiser):
         """
         sampling, clips = sampling or DiffusionSampling(), latent_frames or 1
         alpha_bars, device = self.schedule.alpha_bars, self.schedule.alpha_bars.device
-        first, others = (evenly_spaced(getattr(sampling, name), self.schedule.steps, name)
-                         for name in ("steps", "next_steps" if clips > 1 else "steps"))
-        begun = given_clips_of(given, n, clips, self.spec)
+        begun, total = given_clips_of(given, n, clips, self.spec), self.schedule.steps
+        first = [] if begun else evenly_spaced(sampling.steps, total)
+        others = evenly_spaced(sampling.next_steps, total, "next_steps") if clips > 1 else []
         check_order(self.config.conditional, len(begun), clips, sampling.guidance)
         self.told(condition, n, clips - 1)  # actions that are too short, before the work
         low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])
@@ -807,9 +807,9 @@ print(f"within single clips: {judge.same(long[:, :, :16]).float().mean():.0%} of
 assert smoke or far["written"][-1] < 1.5 * far["written"][0]
 
 # %% [markdown]
-# Each clip knows the one before it alone, and what goes wrong is handed on. Here, with one seed, nothing gets worse: the
-# last clip is as far from true ones as the first. But only half of the frames show the digit of their video, and 57%
-# that of their clip.
+# Each clip knows the one before it alone, and what goes wrong is handed on. Here, with one seed, nothing gets worse:
+# the last clip is as far from true ones as the first. But only half of the frames show the digit of their video, and
+# 57% that of their clip.
 #
 # ## 9. Guidance, counted
 #

@@ -107,8 +107,8 @@ def seen(network: VideoClassifier, video: Tensor) -> Moments:
 
 
 def distances(video: Tensor, real: Tensor, every: int = 16) -> list[float]:
-    """Frechet distance of each window of 16 frames, `every` so many, to real clips (b, 1, 16, h, w), by the course
-    network."""
+    """Frechet distance of windows of 16 frames, which begin `every` frames apart, to real clips (b, 1, 16, h, w), by
+    the course network."""
     network = course_classifier()
     truth = seen(network, real)
     return [frechet_distance(truth, seen(network, window)).item() for window in windows(video, every=every).unbind(1)]

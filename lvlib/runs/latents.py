@@ -57,11 +57,10 @@ def standing_on(config: Config, source: Path, fields: Iterable[str] = ()) -> Con
     fields: "part.field" that the user set; they must agree. Raises UserError if they do not, if `source` trained
     another stage, or if its latents are others than the configuration's.
     """
-    (_, found), *_ = runs_down_from(source)
-    stage = config.stands_on
+    chain = list(runs_down_from(source))
+    found, stage = chain[0][1], config.stands_on
     if found.stage != stage:
-        below = {config.stage: run for run, config in runs_down_from(source)}
-        inside = f"; one is in {below[stage]}" if stage in below else ""
+        inside = "".join(f"; one is in {run}" for run, lower in chain if lower.stage == stage)
         raise UserError(f"{source} is the run of {_a(found.stage)}, not of {_a(stage)}{inside}")
     for part, _, field in (name.partition(".") for name in fields):
         if part in found.stages:

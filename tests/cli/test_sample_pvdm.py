@@ -26,7 +26,7 @@ def sample(lvlib, tmp_path):
 
     def go(run, *arguments) -> tuple[np.ndarray, str]:
         out = tmp_path / "out.npy"
-        status, printed, errors = lvlib("sample", run, *arguments, *STEPS, "--out", out)
+        status, printed, errors = lvlib("sample", run, *STEPS, *arguments, "--out", out)
         assert status == 0, errors
         return np.load(out), printed
 
@@ -118,10 +118,11 @@ def test_a_model_of_single_clips_and_one_of_clips_after_another(refused, sample,
     assert not (tmp_path / "out.npy").exists()
 
 
-def test_steps_that_are_not_taken_need_not_fit(refused, sample, lvlib, tmp_path):
-    """One clip has no next ones. And what a default has too many of says where it comes from."""
+def test_steps_that_are_not_taken_need_not_fit(refused, sample, mp4, tmp_path):
+    """One clip has no next ones, and after a given one there is no first."""
     run = make_pvdm_run(tmp_path / "short", prior__timesteps="10", prior__betas="0.1 0.9")
     assert sample(run, "--n", 1, "--sampling.next_steps", 20)[0].shape[1] == 4
+    assert sample(run, "--n", 1, "--given", mp4, "--frames", 8, "--sampling.next_steps", 5)[0].shape[1] == 8
     out = "--out", tmp_path / "new.npy"
     assert "next_steps must be 1 to 10, not 20" in refused("sample", run, "--frames", 8, "--sampling.steps", 3, *out)
     assert "steps must be 1 to 10, not 100" in refused("sample", run, *out)

@@ -35,30 +35,41 @@ def in_full_precision(run: Path, to: Path) -> Path:
     return to
 
 
-@pytest.mark.parametrize("name", ["tats-course", "pvdm-course"])
+@pytest.mark.parametrize("name", ["tats-course", "pvdm-course", "tats-between-course"])
 def test_all_stages_take_half_the_room_and_know_each_other(tmp_path, name):
     run = in_full_precision(FOLDER / name, tmp_path / "run")
     ship.main([str(run), "mine"], folder=tmp_path)
     old, new = load_pipeline(run), load_pipeline(tmp_path / "mine")  # which checks all checksums
-    for stage in ("autoencoder", "prior"):
-        loaded = getattr(new, stage).state_dict()
+    for stage in old.config.stages:
+        loaded, rtol = getattr(new, stage).state_dict(), 1e-3 if stage == "autoencoder" else 5e-3
         for tensor_name, tensor in getattr(old, stage).state_dict().items():
             assert loaded[tensor_name].dtype == tensor.dtype
-            torch.testing.assert_close(loaded[tensor_name], tensor, rtol=1e-3, atol=1e-6)
+            torch.testing.assert_close(loaded[tensor_name], tensor, rtol=rtol, atol=1e-6)
     for weights in (tmp_path / "mine").rglob("model.safetensors"):
         kinds = {t.dtype for t in safetensors.torch.load_file(weights).values() if t.is_floating_point()}
-        assert kinds == {torch.float16}
+        assert kinds == {torch.float16 if weights.parts[-4] == "autoencoder" else torch.bfloat16}
         assert sorted(path.name for path in weights.parent.iterdir()) == ["manifest.json", "model.safetensors"]
     assert load_run(tmp_path / "mine") | {"latents": None} == load_run(run) | {"latents": None}
 
 
 def test_what_is_in_half_precision_stays_as_it_is(tmp_path):
     """So that a model can be shipped again: under another name, for instance."""
-    ship.main([str(FOLDER / "tats-course"), "mine"], folder=tmp_path)
-    files = [path.relative_to(FOLDER / "tats-course") for path in (FOLDER / "tats-course").rglob("*") if path.is_file()]
+    first, second = tmp_path / "one", tmp_path / "two"
+    for run, name in (FOLDER / "tats-course", "one"), (first, "two"):
+        ship.main([str(run), name], folder=tmp_path)
+    files = [path.relative_to(first) for path in first.rglob("*") if path.is_file()]
     assert len(files) == 7
     for file in files:
-        assert (tmp_path / "mine" / file).read_bytes() == (FOLDER / "tats-course" / file).read_bytes(), file
+        assert (second / file).read_bytes() == (first / file).read_bytes(), file
+
+
+def test_a_prior_that_was_not_trained_in_bf16_is_in_fp16(tmp_path):
+    run = in_full_precision(FOLDER / "tats-course", tmp_path / "run")
+    settings = run / "config.json"
+    settings.write_text(settings.read_text().replace("bf16-mixed", "32-true"))
+    ship.main([str(run), "mine"], folder=tmp_path)
+    weights, = (tmp_path / "mine/checkpoints").rglob("model.safetensors")
+    assert {tensor.dtype for tensor in safetensors.torch.load_file(weights).values()} == {torch.float16}
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "bad name\n", "/tmp/x"])

@@ -182,13 +182,23 @@ def test_an_mp4_that_breaks_off_within_its_index_is_no_sound(tmp_path):
     """Wherever it does: FFmpeg's errors are of many kinds, one of which is neither an OSError nor a ValueError."""
     write_video(tmp_path / "whole.mp4", np.zeros((4, 16, 16, 3), np.uint8), audio=tone(200, 8000, 0.4), rate=8000)
     data = (tmp_path / "whole.mp4").read_bytes()
-    index = data.index(b"moov")
-    for end in range(index, len(data) - 4, 20):
+    ends, refused = range(data.index(b"moov"), len(data) - 4, 20), 0
+    for end in ends:
         (tmp_path / "part.mp4").write_bytes(data[:end])
         try:
             read_sound(tmp_path / "part.mp4", 60)
         except UserError as error:
             assert "sound" in str(error)
+            refused += 1
+    assert refused > len(ends) / 2
+
+
+def test_a_sound_that_nobody_can_decode_is_said(tmp_path):
+    write_video(tmp_path / "a.mp4", np.zeros((4, 16, 16, 3), np.uint8), audio=tone(200, 8000, 0.4), rate=8000)
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data.replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz"))
+    with pytest.raises(UserError, match="FFmpeg has no decoder for its sound"):
+        read_sound(tmp_path / "a.mp4", 60)
 
 
 def test_the_sound_of_an_mp4_begins_with_its_first_frame(tmp_path):

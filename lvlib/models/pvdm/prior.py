@@ -193,9 +193,9 @@ class TriplaneDiffusion(TriplaneDenoiser):
         """
         sampling, clips = sampling or DiffusionSampling(), latent_frames or 1
         alpha_bars, device = self.schedule.alpha_bars, self.schedule.alpha_bars.device
-        first, others = (evenly_spaced(getattr(sampling, name), self.schedule.steps, name)
-                         for name in ("steps", "next_steps" if clips > 1 else "steps"))
-        begun = given_clips_of(given, n, clips, self.spec)
+        begun, total = given_clips_of(given, n, clips, self.spec), self.schedule.steps
+        first = [] if begun else evenly_spaced(sampling.steps, total)
+        others = evenly_spaced(sampling.next_steps, total, "next_steps") if clips > 1 else []
         check_order(self.config.conditional, len(begun), clips, sampling.guidance)
         self.told(condition, n, clips - 1)  # actions that are too short, before the work
         low, high = self.standardize(torch.tensor([-1.0, 1.0], device=device)[:, None, None])

@@ -298,9 +298,9 @@ def test_given_latents_that_do_not_fit_are_refused(given, clips, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("steps, next_steps", [(1001, 2), (2, 1001)])
-def test_more_steps_than_there_are_are_refused(steps, next_steps):
-    with pytest.raises(ValueError, match=r"^steps must be 1 to 1000, not 1001$"):
+@pytest.mark.parametrize("steps, next_steps, name", [(1001, 2, "steps"), (2, 1001, "next_steps")])
+def test_more_steps_than_there_are_are_refused(steps, next_steps, name):
+    with pytest.raises(ValueError, match=rf"^{name} must be 1 to 1000, not 1001$"):
         prior().sample(1, {}, None, DiffusionSampling(steps=steps, next_steps=next_steps), 2)
 
 
