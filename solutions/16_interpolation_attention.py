@@ -783,16 +783,16 @@ rows = [(f"{digit}: {name}", video[i]) for i, digit in enumerate((0, 7))
         for name, video in made.items()]
 show(strip(torch.stack([row for _, row in rows]), frames=16, titles=[title for title, _ in rows]),
      alt="Six rows of 16 frames out of 64. TATS-base: a ring, and for the 7 a stroke that turns "
-         "into a dash. Key frames that stand for four frames each: a broken ring, and a 7. "
+         "into a dash. Key frames, each for 16 frames of the video: a broken ring, and a 7. "
          "Complete: the same, with shapes in between that move, and whose parts come and go.")
 show_video([row for _, row in rows], [title for title, _ in rows], fps=12,
            alt="The same as videos: base, key frames and complete, of a 0 and of a 7.")
 
 # %% [markdown]
-# TATS-base's ring stays one here, and its 7 becomes a dash. Of the key frames the 7 is one from the first to the last;
-# their ring is broken from the start. What is written between moves, and is less of a digit the farther it is from a
-# key frame. Two videos say little: notebook 19 measures 48. With key frames the distance of a window of 16 frames
-# stays, without them it doubles within 64 frames.
+# TATS-base's ring stays one here, and its 7 becomes a dash. Of the key frames, each for four latent frames or 16 of the
+# video, the ring is broken from the start, the 7 grows a second bow near the end. What is written between moves, and
+# often is no digit. Two videos say little: notebook 19 measures 48. With key frames the distance of a window of 16
+# frames begins higher and stays, without them it doubles within 64 frames; but our key frames learned from 64 frames.
 # The last frame needs an anchor after it: for 16 latent frames the prior is asked for 17, and the video is cut.
 
 # %% [markdown]
