@@ -199,6 +199,22 @@ def test_mebt_has_the_figures_of_its_row():
 
 
 @pytest.mark.slow
+def test_long_mebt_has_the_figures_of_its_row():
+    """And its quality stays over the clip: MeBT, Fig. 7."""
+    pipeline, row = load_pipeline("mebt-course-long"), recorded("mebt-course-long")
+    digits = MovingDigits(20, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    batch = digits.batch(slice(0, 20))
+    label = {"label": torch.tensor(batch["label"])}
+    codes = pipeline.autoencoder.encode(to_video(torch.tensor(batch["video"])))
+    torch.manual_seed(0)
+    bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
+    assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.25)
+    first, last = (float(figure) for figure in re.search(r"seeds: ([\d.]+) and ([\d.]+),", row).groups())
+    made = experiment("mebt-course-long", 0).distances
+    assert (made[0], made[-1]) == pytest.approx((first, last), abs=1.5)
+
+
+@pytest.mark.slow
 def test_pvdm_has_the_figures_of_its_row():
     """Nobody tells it which digit to make: a frame is right where it shows what most frames of its clip show."""
     pipeline, row = load_pipeline("pvdm-course"), recorded("pvdm-course")
