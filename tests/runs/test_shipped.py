@@ -229,6 +229,27 @@ def test_pvdm_has_the_figures_of_its_row():
     assert low / 100 - 0.1 < agree < high / 100 + 0.1
 
 
+@pytest.mark.slow
+def test_pvdm_in_doom_turns_as_it_is_told():
+    """After the first 16 frames of ten test walks."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    pipeline, row = load_pipeline("pvdm-doom-course"), recorded("pvdm-doom-course")
+    clips = [ClipSet(data_home() / "doom", "test", 32)[i] for i in range(10)]
+    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
+    start = to_video(video[:, :16])
+    rebuilt = pipeline.autoencoder.decode(pipeline.autoencoder.encode(start))
+    decibels = float(re.search(r"at ([\d.]+) dB", row)[1])
+    assert psnr(rebuilt, start).mean().item() == pytest.approx(decibels, abs=1)  # of other clips
+    torch.manual_seed(0)
+    for way, pattern, buttons in ((1, r"right in (\d+) and", [1, 0, 0]), (-1, r"left in (\d+) and", [0, 1, 0])):
+        actions = held.clone()
+        actions[:, 15:] = torch.tensor(buttons)
+        made = pipeline.generate(10, {"actions": actions}, start, frames=32)
+        agrees = way * horizontal_shift(made)[:, 16:] > 0
+        assert agrees.float().mean().item() == pytest.approx(float(re.search(pattern, row)[1]) / 100, abs=0.08)
+
+
 def test_every_checkpoint_has_a_row_and_a_command():
     names = [path.parent.name for path in Path(FOLDER).glob("*/config.json")]
     assert names
