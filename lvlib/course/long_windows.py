@@ -6,13 +6,16 @@ for models that ship: one that goes on from what it wrote, one with key frames, 
 
 import argparse
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib import pyplot as plt
 
 from lvlib.course.plane_diffusion import digits
 from lvlib.course.time_padding import distances
 from lvlib.runs import load_pipeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODELS = ("tats-course", "tats-between-course", "mebt-course-long")
 FRAMES = 64
@@ -39,8 +42,10 @@ def experiment(model: str, seed: int, videos: int = 48, frames: int = FRAMES, tr
     return Figures(model, seed, distances(made, digits(truth, 16, "test", 0), every=EVERY))
 
 
-def draw_windows(found: dict[str, list[float]]) -> plt.Figure:
+def draw_windows(found: dict[str, list[float]]) -> "Figure":
     """The change of the distance against the first window, as in Fig. 7. found: `distances` by name."""
+    from matplotlib import pyplot as plt
+
     fig, ax = plt.subplots(figsize=(7.2, 2.6))
     for name, values in found.items():
         ax.plot([EVERY * i for i in range(len(values))], [value - values[0] for value in values],
