@@ -20,7 +20,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from lvlib.configs import Config
 from lvlib.data.tensors import to_video
 from lvlib.errors import UserError, said_plainly
-from lvlib.evaluation.generate import with_frames
 from lvlib.reports.limits import check_training
 from lvlib.training.engine import processes
 from lvlib.training.step import Step
@@ -136,7 +135,7 @@ def sampling(config: Config, model: nn.Module) -> Callable[[], Tensor]:
         return lambda: model.refine(sampled, condition, config.refiner.Sampling())
     can, given, latent_frames = config.given_frames, None, None
     if can.least > can.most:  # it goes on from a clip alone: of a longer video the second is made
-        config = with_frames(config, can.least + config.data.frames)
+        config = replace(config, data=replace(config.data, frames=can.least + config.data.frames))
         can, latent_frames = config.given_frames, config.data.frames // config.latents.frames_per_latent
         condition = {spec.name: spec.example(1) for spec in config.conditions}
     if can.least and not any(spec.kind == "given-frames" for spec in config.conditions):
