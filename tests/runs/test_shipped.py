@@ -141,14 +141,19 @@ def test_tats_has_the_figures_of_its_row(name):
     assert extra > 1.5 if name == "tats-course-zero" else extra < 0.8
 
 
+def long_clips(pipeline, count: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Codes of test clips of 64 frames of one grey digit, and their labels."""
+    digits = MovingDigits(count, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    batch = digits.batch(slice(0, count))
+    parts = to_video(torch.tensor(batch["video"])).split(20)
+    return torch.cat([pipeline.autoencoder.encode(part) for part in parts]), {"label": torch.tensor(batch["label"])}
+
+
 @pytest.mark.slow
 def test_hierarchical_tats_has_the_figures_of_its_row():
     """And over 64 frames it does not drift, where the window that slides does: TATS, 3.4."""
     pipeline, row = load_pipeline("tats-between-course"), recorded("tats-between-course")
-    digits = MovingDigits(100, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
-    batch = digits.batch(slice(0, 100))
-    label = {"label": torch.tensor(batch["label"])}
-    codes = torch.cat([pipeline.autoencoder.encode(part) for part in to_video(torch.tensor(batch["video"])).split(20)])
+    codes, label = long_clips(pipeline, 100)
     keys, between = (float(figure) for figure in re.search(
         r"([\d.]+) bits a code of key frames and ([\d.]+) a code in between", row).groups())
     assert pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item() == pytest.approx(keys, abs=0.02)
@@ -202,10 +207,7 @@ def test_mebt_has_the_figures_of_its_row():
 def test_long_mebt_has_the_figures_of_its_row():
     """And its quality stays over the clip: MeBT, Fig. 7."""
     pipeline, row = load_pipeline("mebt-course-long"), recorded("mebt-course-long")
-    digits = MovingDigits(20, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
-    batch = digits.batch(slice(0, 20))
-    label = {"label": torch.tensor(batch["label"])}
-    codes = pipeline.autoencoder.encode(to_video(torch.tensor(batch["video"])))
+    codes, label = long_clips(pipeline, 20)
     torch.manual_seed(0)
     bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
     assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.25)
