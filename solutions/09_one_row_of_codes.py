@@ -124,28 +124,51 @@ print(f"uncompressed, a clip has {8 * train_clips[0].numel():,} bits")
 # One thing is new: the encoder. That of notebook 08 looks far beyond the 4x4x4 pixels that a code stands for, so
 # nearly all codes change at each time step, also where black stays black. Notebook 07 has measured for LVT what a
 # prior pays for this. So here, too, each code sees its own block alone: a convolution whose kernel is as large as
-# its stride, then layers that stay at their position.
+# its stride, then layers that stay at their position. The decoder still looks around.
 
-# %%
-class BlockEncoder(nn.Sequential):
-    """Video (b, 1, t, h, w) -> vectors (b, hidden, t/4, h/4, w/4), each of its own 4x4x4 block."""
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.patch_vqvae"]
+"""An autoencoder of clips whose codes see their own block of pixels alone. Ours.
 
-    def __init__(self, hidden: int):
-        super().__init__(nn.Conv3d(1, hidden, 4, stride=4), nn.ReLU(),
-                         nn.Conv3d(hidden, hidden, 1), nn.ReLU(),
-                         nn.Conv3d(hidden, hidden, 1), nn.ReLU())
+VideoGPT's encoder looks around each block (section 3): what moves beside it changes its code.
+"""
+
+from torch import Tensor, nn
+
+from lvlib.models.common.volume import Triple
+
+
+# %% tags=["export:models.videogpt.patch_vqvae"]
+class PatchBlock(nn.Module):
+    """x plus a correction, computed at each position alone: (b, channels, t, h, w)."""
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.correction = nn.Sequential(nn.ReLU(), nn.Conv3d(channels, hidden, 1),
+                                        nn.ReLU(), nn.Conv3d(hidden, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.correction(x)
+
+
+class PatchEncoder(nn.Sequential):
+    """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w'), each of its own pixels."""
+
+    def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int,
+                 downsample: Triple):
+        super().__init__(nn.Conv3d(channels, hidden, downsample, downsample),
+                         *[PatchBlock(hidden, residual_hidden) for _ in range(residual_blocks)])
 
     def forward(self, video: Tensor, positions: Tensor | None) -> Tensor:
         """positions: not used, so that a block has the same code wherever it lies."""
         return super().forward(video)
 
-
+# %%
 torch.manual_seed(0)
 codes = 256
 autoencoder = VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=1,
-                               downsample=(4, 4, 4), codes=codes, code_dim=32, decay=0.95,
+                               codes=codes, code_dim=32, decay=0.95,
                                variance=train_clips.var().item()).build()
-autoencoder.encoder = BlockEncoder(64)
+autoencoder.encoder = PatchEncoder(1, 64, 64, 2, downsample=(4, 4, 4))
 steps = {"smoke": 3, "course": 380}[profile]
 optimizer = torch.optim.Adam(autoencoder.parameters(), 3e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)

@@ -733,6 +733,30 @@ def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
     return grid
 
 # %% [markdown]
+# And the same with the encoder of notebook 09, whose codes see their own block alone: what `videogpt-course` has.
+
+# %% jupyter={"source_hidden": true} tags=["export:models.videogpt.patch_vqvae"]
+from dataclasses import dataclass
+
+from lvlib.models.videogpt.patch_vqvae import PatchEncoder
+from lvlib.models.videogpt.vqvae import VideoVQVAE, VideoVQVAEConfig
+
+
+@dataclass(frozen=True)
+class PatchVideoVQVAEConfig(VideoVQVAEConfig):
+    """A `VideoVQVAE` with another encoder: each code sees its own block of pixels alone. Ours.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    def build(self) -> VideoVQVAE:
+        """The model, with new weights."""
+        model = super().build()
+        model.encoder = PatchEncoder(self.channels, self.hidden, self.residual_hidden,
+                                     self.residual_blocks, self.downsample)
+        return model
+
+# %% [markdown]
 # At that size sparse attention (notebook 09) pays, on a GPU: *FlexAttention* skips the blocks of the mask that
 # are empty, and saves the time that they would take. On a CPU we hand over the mask: the same numbers, no
 # time saved. The tests hold the two against each other. The module is folded here.

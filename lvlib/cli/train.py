@@ -1,5 +1,6 @@
 """lvlib train: trains a configuration on a folder of data; goes on where a run of it stopped."""
 
+import argparse
 import math
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from lvlib.configs import Config
+    from lvlib.evaluation.networks.network import VideoNetwork
 
 
 def main(arguments: list[str]) -> None:
@@ -20,6 +22,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--autoencoder", metavar="RUN", help="for a prior: the run whose latents it learns, or "
                         "the name of a shipped model; not needed to go on")
     parser.add_argument("--prior", metavar="RUN", help="for a refiner: the run of the prior that it completes")
+    parser.add_argument("--i3d", type=Path, metavar="FILE", help="with --training.early_stopping, for an autoencoder: "
+                        "its score is R-FVD by this TorchScript file; without, the course's network looks")
     add_device(parser)
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes where there is none (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
@@ -37,11 +41,13 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from lvlib.data.conditions import check_data
+    from lvlib.evaluation.rebuilt import RebuiltDistance
     from lvlib.pretrained.perceptual import perceptual_network
     from lvlib.reports.limits import check_training
     from lvlib.runs.latents import find_below, latents_of, made_from, standing_on
     from lvlib.runs.load import load_settings, renamed_tensors
     from lvlib.training import train
+    from lvlib.training.checkpoint import steps_saved
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
@@ -50,8 +56,9 @@ def main(arguments: list[str]) -> None:
         below = find_below(config, getattr(options, config.stands_on), options.out)
         config = standing_on(config, below, options.fields)
     check_training(config, math.prod(world))
-    if network := getattr(config.stages[config.stage], "perceptual", None):
-        perceptual_network(network)  # it is read at the first loss, when the run has begun
+    if perceptual := getattr(config.stages[config.stage], "perceptual", None):
+        perceptual_network(perceptual)  # it is read at the first loss, when the run has begun
+    network = _network(options, config)  # of early stopping
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     learned = config.learned
@@ -65,10 +72,36 @@ def main(arguments: list[str]) -> None:
             about["classes"] = data["train"].classes
         check_agrees(options.out, about | {"clips": len(data["train"])}, **run)  # before hours of encoding
         data = latents_of(data, below, options.out, learned)
+    if network is not None and "val" in data:
+        about |= {"score": network.name}
+        run |= {"score": RebuiltDistance(network, data["val"])}
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"), device=options.device,
                   devices=options.devices, nodes=options.nodes, describe=about, renamed=renamed_tensors(config),
                   progress=True, **run)
-    _say(f"{options.out}: {steps:,} steps taken, {config.training.steps:,} in all")
+    taken = steps_saved(options.out)[-1]
+    why = f", as {config.training.early_stopping} validations brought no lower score" \
+        if taken < config.training.steps else ""
+    _say(f"{options.out}: {steps:,} steps taken, {taken:,} in all{why}")
+
+
+def _network(options: argparse.Namespace, config: "Config") -> "VideoNetwork | None":
+    """What looks at rebuilt clips, on which early stopping of an autoencoder hangs; None where the loss decides."""
+    from lvlib.evaluation.networks.load import video_network
+    from lvlib.training.engine import choose_device
+
+    if not config.training.early_stopping or config.stage != "autoencoder" or config.data.frames < 2:
+        if options.i3d is not None:
+            raise UserError("--i3d is for --training.early_stopping of an autoencoder of clips: leave it out")
+        return None
+    files = {} if options.i3d is None else {"i3d": options.i3d}
+    device = choose_device(options.device)
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    network = video_network("i3d" if files else "course", files, device)
+    if config.data.frames < network.least_frames:
+        raise UserError(f"{network.name} looks at {network.least_frames} frames or more, and the clips have "
+                        f"{config.data.frames}: leave --training.early_stopping out")
+    return network
 
 
 def _open_data(config: "Config") -> dict[str, "Dataset"]:

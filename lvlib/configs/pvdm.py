@@ -7,9 +7,9 @@ from lvlib.models.pvdm.prior import PVDMConfig
 from lvlib.models.pvdm.triplane import TriplaneConfig
 from lvlib.training.config import TrainingConfig
 
-# App. D gives batch and rate, and trains until FVD and PSNR converge: the steps are ours, and there is no early
-# stopping (App. A: by R-FVD), so look at the checkpoints. Adam is the paper's (4.1), its betas the official code's,
-# which has AdamW, and clips its discriminators alone.
+# App. D gives batch and rate, and trains until FVD and PSNR converge: the steps are ours. App. A stops early by R-FVD
+# and does not say how soon: `--training.early_stopping 10 --i3d FILE`. Adam is the paper's (4.1), its betas are the
+# official code's, which has AdamW, and clips its discriminators alone.
 ae_training = TrainingConfig(steps=300_000, batch=24, learning_rate=1e-4, betas=(0.5, 0.9), gradient_clip=1.0)
 autoencoder = Config(DataConfig(size=256), TriplaneConfig(), ae_training)  # UCF-101 and Sky Time-lapse
 # Table 8. It gives the numbers of parameters; the sizes that have them are ours.
@@ -38,7 +38,7 @@ ae_course = Config(
                    gradient_clip=1.0, schedule="cosine", warmup=50))
 course = Config(
     ae_course.data, ae_course.autoencoder,
-    TrainingConfig(steps=6000, batch=16, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
+    TrainingConfig(steps=10_000, batch=16, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
                    schedule="cosine", warmup=200, ema_decay=0.999),
     PVDMConfig(width=48, multipliers=(1, 2), blocks=1, heads=4, across=1, objective="coin"))
 

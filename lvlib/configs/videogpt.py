@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lvlib.configs.config import Config, DataConfig, Named
+from lvlib.models.videogpt.patch_vqvae import PatchVideoVQVAEConfig
 from lvlib.models.videogpt.prior import VideoGPTConfig
 from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
 from lvlib.training.config import TrainingConfig
@@ -46,9 +47,9 @@ tgif = replace(ucf101, training=replace(ucf101.training, steps=600_000))
 # One digit in grey, labels 0 to 9.
 vqvae_course = Config(
     DataConfig(size=32),
-    VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=2, codes=256, code_dim=32,
-                     block="plain", decay=0.95),
-    TrainingConfig(steps=2500, batch=32, learning_rate=1e-3, schedule="cosine", warmup=50))
+    PatchVideoVQVAEConfig(channels=1, hidden=64, residual_hidden=64, residual_blocks=2, codes=512, code_dim=32,
+                          block="plain", decay=0.95),
+    TrainingConfig(steps=4000, batch=32, learning_rate=1e-3, schedule="cosine", warmup=50))
 course = Config(
     DataConfig(size=32), vqvae_course.autoencoder,
     TrainingConfig(steps=6000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),

@@ -2,6 +2,7 @@
 
     model.safetensors    the weights and buffers
     ema.safetensors      their running mean, if one is kept
+    best.safetensors     with early stopping: those with the lowest score so far, of the running mean if one is kept
     state.pt             the rest that resuming needs: the optimizers by name, seconds, precision
     manifest.json        step, metrics, size and sha256 of each file; written last
 
@@ -29,7 +30,8 @@ from torch import Tensor
 
 from lvlib.errors import UserError
 
-MODEL, EMA, STATE, MANIFEST = "model.safetensors", "ema.safetensors", "state.pt", "manifest.json"
+MODEL, EMA, BEST = "model.safetensors", "ema.safetensors", "best.safetensors"
+STATE, MANIFEST = "state.pt", "manifest.json"
 T = TypeVar("T")
 _STEP = "[0-9]{8}|[1-9][0-9]{8,}"  # as `folder_of` writes it
 
@@ -44,6 +46,7 @@ class Checkpoint:
     ema: dict[str, Tensor] | None
     state: dict | None
     metrics: dict[str, float]
+    best: dict[str, Tensor] | None = None
 
 
 def folder_of(run: Path, step: int) -> Path:
@@ -69,6 +72,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
         contents[STATE] = _pickled(checkpoint.state)
     if checkpoint.ema is not None:
         contents[EMA] = _safetensors(checkpoint.ema)
+    if checkpoint.best is not None:
+        contents[BEST] = _safetensors(checkpoint.best)
     files = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
     manifest = {"step": checkpoint.step, "metrics": checkpoint.metrics, "files": files}
     partial.mkdir(parents=True)  # outside: what is there already is somebody else's, and may be a pipe
@@ -95,12 +100,13 @@ def remove_unfinished(run: Path) -> None:
 
 
 def load_tensors(run: Path, step: int, name: str) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, of MODEL or EMA. Raises UserError if the checkpoint is damaged."""
+    """Tensors by name, on the CPU, of MODEL, EMA or BEST. Raises UserError if the checkpoint is damaged."""
     return _read(run, step, name, safetensors.torch.load)
 
 
 def load_state(run: Path, step: int) -> dict:
-    """`Checkpoint.state`: "optimizers", the state of each by its name, "seconds" of training, and "precision".
+    """`Checkpoint.state`: "optimizers", the state of each by its name, "seconds" of training, "precision", and
+    perhaps "early_stopping".
 
     Tensors are on the CPU. Raises UserError if the checkpoint is damaged.
     """

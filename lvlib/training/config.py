@@ -39,6 +39,9 @@ class TrainingConfig:
     log_every: int = 50
     """Steps between two lines of metrics.jsonl."""
     validate_every: int = 1000
+    early_stopping: int = 0
+    """Validations in a row without a lower score after which the training ends, before `steps`; 0 for never. Whoever
+    loads the run then gets the weights with the lowest score. `lvlib.training.train` says which score."""
     checkpoint_every: int = 1000
     keep: int = 3
     """Checkpoints kept, newest first."""
@@ -50,7 +53,7 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "checkpoint_every", "keep"):
             self._require(name, "a whole number, 1 or more", _whole, lambda value: value >= 1)
-        for name in ("workers", "warmup"):
+        for name in ("workers", "warmup", "early_stopping"):
             self._require(name, "a whole number, 0 or more", _whole, lambda value: value >= 0)
         self._require("seed", "a whole number from 0 to 2**63 - 1", _whole, lambda value: 0 <= value < 2**63)
         self._require("learning_rate", "above 0", _real, lambda value: 0 < value < float("inf"))

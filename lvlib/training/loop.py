@@ -21,8 +21,9 @@ from tqdm import tqdm
 from lvlib.errors import TrainingStopped, UserError
 from lvlib.training import checkpoint as on_disk
 from lvlib.training.batches import STEP, Clips, for_model, seed_everything, training_batches
-from lvlib.training.checkpoint import EMA, MODEL, STATE, Checkpoint, steps_saved
+from lvlib.training.checkpoint import BEST, EMA, MODEL, STATE, Checkpoint, steps_saved
 from lvlib.training.config import TrainingConfig
+from lvlib.training.early_stopping import EarlyStopping
 from lvlib.training.engine import (
     Interrupts,
     any_rank,
@@ -49,12 +50,14 @@ from lvlib.training.validation import validate
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+Score = Callable[[nn.Module], Mapping[str, float]]
+
 
 def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path | str, *,
           val_data: Clips | None = None, device: str = "auto", devices: int = 1, nodes: int = 1,
           describe: dict | None = None, may_change: Iterable[str] = (),
           read_settings: Callable[[Path], dict] = load_run, renamed: Mapping[str, str] = NONE_RENAMED,
-          progress: bool = False) -> int:
+          score: Score | None = None, progress: bool = False) -> int:
     """Trains the model in place and returns the steps taken. If `run` holds a run, resumes from its newest checkpoint.
 
     Args:
@@ -68,6 +71,8 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
         may_change: fields of `describe` that may differ from what the run was started with, as "part.field".
         read_settings: reads config.json of a run, and brings that of an older lvlib to today's form.
         renamed: tensors that had another name in an older lvlib, as for `put_weights`.
+        score: of a model in eval mode, one number by its name, which is logged: what early stopping wants lower. None
+            for the loss of validation, of several the first.
         progress: show a tqdm bar.
 
     On one kind of CPU the final weights do not depend on where the training was stopped; a GPU adds in an order of its
@@ -83,6 +88,8 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
         if data is not None and len(data) == 0:
             raise UserError(f"the {name} set has no clips")
     world = math.prod(processes(config, devices, nodes))
+    if val_data is None and config.early_stopping:
+        raise UserError("training.early_stopping needs a validation set, and there is none")
     if val_data is not None and len(val_data) < world:
         raise UserError(f"the validation set has {len(val_data)} clips: take more, "
                         f"or fewer processes than {world}")
@@ -91,9 +98,9 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
     try:
         training.prepare(lambda: check_agrees(training.run, settings, may_change, read_settings))
         start = training.open(renamed)
-        if start < config.steps:
-            training.go(settings, train_data, val_data, progress)
-        return max(config.steps - start, 0)
+        if not training.ended:
+            training.go(settings, train_data, val_data, score, progress)
+        return training.step - start
     except (RuntimeError, MemoryError) as error:
         reason = why_stopped(error)
         if reason is None:
@@ -113,6 +120,7 @@ class _Training:
         self.step, self.seconds = 0, 0.0  # steps taken, and how long they took
         self.metrics: dict[str, float] = {}  # what was logged last
         self.ema: AveragedModel | None = None
+        self.stopping = EarlyStopping(config.early_stopping) if config.early_stopping else None
         self.lock: BaseFileLock | None = None
         self.log: MetricsLog | None = None
 
@@ -149,7 +157,12 @@ class _Training:
             self.restore(renamed)
         return self.step
 
-    def go(self, settings: dict, train_data: Clips, val_data: Clips | None, progress: bool) -> None:
+    @property
+    def ended(self) -> bool:
+        return self.step >= self.config.steps or (self.stopping is not None and self.stopping.over)
+
+    def go(self, settings: dict, train_data: Clips, val_data: Clips | None, score: Score | None,
+           progress: bool) -> None:
         fabric, config, first = self.fabric, self.config, self.fabric.is_global_zero
         self.to_disk(lambda: self.start_log(settings))
         steps = range(self.step + 1, config.steps + 1)
@@ -180,8 +193,8 @@ class _Training:
                     record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
                     logged_step, logged_seconds = step, self.seconds
                 if val_data is not None and (last or step % config.validate_every == 0):
-                    record |= validate(fabric, self.ema.module if self.ema else self.model, val_data, config, step)
-                    self.model.train()
+                    record |= self.validate(val_data, score)
+                    last = self.ended
                 if record:
                     self.metrics = {"step": step, "seconds": self.seconds} | record
                     self.to_disk(lambda: cast(MetricsLog, self.log).write(self.metrics))
@@ -192,6 +205,22 @@ class _Training:
                                           "the same command resumes from there")
                 bar.update()
                 clock = time.perf_counter()
+                if last:
+                    break
+
+    def validate(self, data: Clips, score: Score | None) -> dict[str, float]:
+        """The losses of validation, and the score; with early stopping it is taken in."""
+        model = self.ema.module if self.ema else self.model
+        record = validate(self.fabric, model, data, self.config, self.step)
+        name, *_ = record  # the loss, of several the first
+        if score is not None:
+            scored = mean_over_ranks(self.fabric, {key: torch.tensor(value) for key, value in score(model).items()})
+            name, *_ = scored
+            record |= scored
+        if self.stopping is not None:
+            self.stopping.judge(record[name], model)
+        self.model.train()
+        return record
 
     def start_log(self, settings: dict) -> None:
         write_config(self.run, settings)
@@ -205,7 +234,12 @@ class _Training:
         ema = None if self.ema is None else self.ema.module.state_dict()
         state = {"optimizers": self.take_step.state_dict(), "seconds": self.seconds,
                  "precision": self.fabric.strategy.precision.state_dict()}
-        on_disk.save_checkpoint(self.run, Checkpoint(self.step, weights, ema, state, self.metrics), self.config.keep)
+        best = None
+        if self.stopping is not None:
+            state["early_stopping"] = self.stopping.state_dict()
+            best = self.stopping.weights or None
+        on_disk.save_checkpoint(self.run, Checkpoint(self.step, weights, ema, state, self.metrics, best),
+                                self.config.keep)
 
     def restore(self, renamed: Mapping[str, str]) -> None:
         put_weights(self.model, on_disk.load_tensors(self.run, self.step, MODEL), self.run, renamed)
@@ -220,6 +254,9 @@ class _Training:
             raise UserError(f"{on_disk.folder_of(self.run, self.step) / STATE} is of another training: {error}"
                             ) from error
         self.seconds = state["seconds"]
+        if self.stopping is not None and (saved := state.get("early_stopping")):
+            scored = saved["lowest"] < math.inf
+            self.stopping.load_state_dict(saved, on_disk.load_tensors(self.run, self.step, BEST) if scored else {})
 
     def to_disk(self, act: Callable[[], None]) -> None:
         """The first process runs act(); if the disk refuses, for instance because it is full, all of them stop."""

@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from lvlib.errors import UserError
-from lvlib.training.checkpoint import EMA, MODEL, load_tensors, recorded_files, steps_saved, write_file
+from lvlib.training.checkpoint import BEST, EMA, MODEL, load_tensors, recorded_files, steps_saved, write_file
 from lvlib.training.config import TrainingConfig
 
 MAY_CHANGE = ("training.steps", "training.log_every", "training.validate_every",
-              "training.checkpoint_every", "training.keep", "training.workers")
+              "training.checkpoint_every", "training.early_stopping", "training.keep", "training.workers")
 DEEPEST = 20  # levels of a config.json
 NONE_RENAMED: Mapping[str, str] = MappingProxyType({})
 
@@ -63,7 +63,7 @@ def _check_depth(config: dict) -> None:
 
 class Weights(NamedTuple):
     step: int
-    name: str  # EMA or MODEL
+    name: str  # BEST, EMA or MODEL
     sha256: str
 
 
@@ -75,7 +75,7 @@ def newest_weights(run: Path | str, ema: bool = True) -> Weights:
     if not saved:
         raise UserError(f"no checkpoint yet in {run}")
     files = recorded_files(run, saved[-1])
-    name = EMA if ema and EMA in files else MODEL
+    name = next((name for name in (BEST, EMA) if ema and name in files), MODEL)
     if name not in files:
         raise UserError(f"the checkpoint of step {saved[-1]} in {run} holds no weights")
     return Weights(saved[-1], name, files[name]["sha256"])
@@ -83,7 +83,8 @@ def newest_weights(run: Path | str, ema: bool = True) -> Weights:
 
 def load_weights(model: nn.Module, run: Path | str, ema: bool = True,
                  renamed: Mapping[str, str] = NONE_RENAMED) -> int:
-    """Puts the weights of the newest checkpoint into the model: the running mean if there is one and `ema`.
+    """Puts the weights of the newest checkpoint into the model. With `ema` the running mean, if there is one; and
+    of a run with early stopping those with the lowest score.
 
     Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, if it does not fit the model, or
     holds numbers that are not finite. renamed: as for `put_weights`.

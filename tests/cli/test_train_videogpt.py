@@ -126,3 +126,19 @@ def test_a_configuration_that_does_not_fit_is_one_line(refused, arguments, tmp_p
     line = refused("train", "lvt-bair-nc1", *arguments()[2:6], "--autoencoder", arguments()[7])
     assert "is of the class VideoVQVAE, and this configuration stands on a FrameVQVAE" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_an_autoencoder_stops_early_by_its_rebuilt_clips(lvlib, acted, tmp_path):
+    """It learns at a rate at which nothing changes: no score after the first is lower."""
+    arguments = ["train", "videogpt-vqvae-bair", "--out", tmp_path / "run", "--data.root", acted,
+                 *words(SMALL_VIDEOGPT), "--training.batch", 2, "--training.validate_every", 2, "--training.learning_rate", 1e-30,
+                 "--autoencoder.restart", 0, "--autoencoder.decay", 0.999999]
+    status, out, _ = lvlib(*arguments, "--training.steps", 30, "--training.early_stopping", 2)
+    assert status == 0 and "validations brought no lower score" in out
+    last = steps_saved(tmp_path / "run")[-1]
+    assert 6 <= last < 30 and f"{last} steps taken, {last} in all, as 2 validations" in out
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["val_r_frechet_course"] >= 0 for line in lines if "val_loss" in line)
+    assert load_run(tmp_path / "run")["score"] == "course"
+    status, _, errors = lvlib(*arguments, "--training.steps", 30, "--i3d", "i3d.pt")
+    assert status == 2 and "--i3d is for --training.early_stopping of an autoencoder of clips: leave it out" in errors
