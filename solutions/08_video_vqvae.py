@@ -728,27 +728,27 @@ show_codes(test[1], codes[1], n_codes=256, frames=16,
 # %% [markdown]
 # One picture of codes serves four frames. Did you expect yellow only where the digit is, as with LVT's codes
 # in notebook 07? Here nearly everything changes. Let us count, at positions whose 64 pixels are black, and
-# were black in the group before. Beside our model we take the one that ships with the course: `plain` blocks,
-# twice as wide and twice as many, ten minutes of one core; 256 codes for 4 x 8 x 8 positions, too.
+# were black in the group before. Beside our model we take the one that ships with the course. Its decoder is like
+# ours, but its encoder, which notebook 09 writes, sees these 64 pixels and no more (512 codes, half an hour of one core).
 
 # %%
-shipped = load_checkpoint("videogpt-course/autoencoder")
+shipped = load_checkpoint("videogpt-digits/autoencoder")
 better = shipped.decode(shipped.encode(test))
 print(f"PSNR on the same clips: shipped {decibels(better):.1f} dB, ours {decibels(rebuilt):.1f} dB")
 black = rearrange(test, "b 1 (t i) (h j) (w k) -> b t h w (i j k)", i=4, j=4, k=4).amax(-1) < -0.98
 stays_black = black[:, 1:] & black[:, :-1]
+changing = {}
 for name, its_codes in {"ours": codes, "shipped": shipped.encode(test)}.items():
-    changed = its_codes[:, 1:] != its_codes[:, :-1]
-    print(f"{name:<8} {changed[stays_black].float().mean():.0%} of the codes change where black "
-          "stays black")
-    if profile != "smoke":
-        assert changed[stays_black].float().mean() > 0.6, "three seeds: 84% to 94%; shipped: 87%"
+    changing[name] = (its_codes[:, 1:] != its_codes[:, :-1])[stays_black].float().mean()
+    print(f"{name:<8} {changing[name]:.0%} of the codes change where black stays black")
+if profile != "smoke":
+    assert changing["ours"] > 0.6 and changing["shipped"] < 0.05, "three seeds of ours: 84% to 94%"
 
 # %% [markdown]
 # A code does not describe its 64 pixels. It sees much more (exercise 8.1; through attention everything), the
 # decoder's layers look at its neighbours, and a black block needs hardly a bit of its own. So training puts
 # its bits to use: the 256 codes describe the clip *together*. For rebuilding this is free room. For the model
-# that must predict the codes it is a burden: black is not easy any more. Notebook 09 acts on it.
+# that must predict the codes it is a burden: black is not easy any more. So notebook 09 takes the other encoder.
 #
 # ## 7. The experiment: where to spend the codes (Table 5)
 #

@@ -16,7 +16,7 @@
 # on how codes are drawn as on what it has learned, and every language model that you have talked to draws its
 # words in the ways of this notebook.
 #
-# Below, four clips that `videogpt-course` has written: the class of notebook 09, a bit wider, after about an
+# Below, four clips that `videogpt-digits` has written: the class of notebook 09, a bit wider, after about an
 # hour of training on moving digits. It was asked for a 2, a 3, a 5 and a 7. The clips are not chosen. They
 # move well, and not each of them is the digit that was asked for; section 5 counts.
 
@@ -56,8 +56,8 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
 torch.manual_seed(0)
-prior = load_checkpoint("videogpt-course")
-autoencoder = load_checkpoint("videogpt-course/autoencoder")
+prior = load_checkpoint("videogpt-digits")
+autoencoder = load_checkpoint("videogpt-digits/autoencoder")
 labels = torch.tensor([2, 3, 5, 7])
 sampled = prior.sample(4, {"label": labels}, sampling=VideoGPTSampling(top_p=0.9))
 show(strip(autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in labels]),
@@ -733,7 +733,7 @@ def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
     return grid
 
 # %% [markdown]
-# And the same with the encoder of notebook 09, whose codes see their own block alone: what `videogpt-course` has.
+# And the same with the encoder of notebook 09, whose codes see their own block alone: what `videogpt-digits` has.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.patch_vqvae"]
 from dataclasses import dataclass

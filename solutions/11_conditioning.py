@@ -45,8 +45,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %%
-prior = load_checkpoint("videogpt-course")
-autoencoder = load_checkpoint("videogpt-course/autoencoder")
+prior = load_checkpoint("videogpt-digits")
+autoencoder = load_checkpoint("videogpt-digits/autoencoder")
 likely, wishes = VideoGPTSampling(top_p=0.9), []
 for label in range({"smoke": 2, "course": 10}[profile]):
     torch.manual_seed(3)
@@ -112,7 +112,7 @@ AttentionKind = Literal["full", "sparse"]
 
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, cat, int64, nn
+from torch import Tensor, cat, contiguous_format, int64, nn
 
 from lvlib.models.common.checks import check_no_condition
 from lvlib.models.common.volume import AxialPositions
@@ -286,6 +286,8 @@ class FrameEncoder(nn.Module):
         if frames.shape[1:] != self.shape or not frames.is_floating_point():
             raise ValueError("the given frames must be float (b, "
                              f"{', '.join(map(str, self.shape))}), not {described(frames)}")
+        # In bf16 a CPU reads past the end of one grey frame whose strides are of channels last.
+        frames = frames.clone(memory_format=contiguous_format)
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 
@@ -644,7 +646,7 @@ show(strip(rearrange(video, "n t (h w) -> n 1 t h w", h=8)[:6], frames=4),
 # frames are such mistakes.
 #
 # (One given frame of digits, and many futures, is VideoGPT's first result: Moving MNIST, 4.2 and Fig. 3. `lvlib
-# train videogpt-course --prior.frames 1` learns it.)
+# train videogpt-digits-one-frame` learns it.)
 #
 # ## 7. A world with buttons
 #

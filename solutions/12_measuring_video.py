@@ -813,8 +813,8 @@ for name, measure in {"Frechet": distance, "kernel": kernel_distance}.items():
 
 # %%
 count = {"smoke": 10, "course": 130}[profile]
-prior = load_checkpoint("videogpt-course")
-autoencoder = load_checkpoint("videogpt-course/autoencoder")
+prior = load_checkpoint("videogpt-digits")
+autoencoder = load_checkpoint("videogpt-digits/autoencoder")
 options = {"size": 32, "digits": 1, "digit_size": 20, "speeds": (1,), "grid": 4}
 true = {split: to_video(torch.tensor(MovingDigits(count, split=split, **options).batch(
     slice(0, count))["video"])) for split in ("train", "test")}

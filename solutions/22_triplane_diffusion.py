@@ -845,18 +845,22 @@ for steps in (2, 3) if smoke else (5, 10, 25, 50):
 # 16 frames of 8 x 8 patches are 1,024 positions as a cube, and 320 as planes; at the paper's size 16,384 and 2,048.
 # Convolutions cost in proportion (and have 27 weights in a cube, 9 in a plane), attention with the square. We count a
 # level of our network, and one over the cube: as wide, 3 x 3 x 3 convolutions, and as many layers of attention.
+# And what each keeps for the backward pass.
 
 # %%
 for about, side in (("the course", 8), ("the paper", 32)):
     with torch.no_grad():
         planes, cube = (count_flops(work) / 1e9 for work in trials.level_work(16, side, "meta"))
     print(f"{about}'s size: planes {planes:.2f} GFLOP, cube {cube:.2f}: {cube / planes:.1f} times")
+    planes, cube = (trials.kept_bytes(work) / 1e6 for work in trials.level_work(16, side))
+    print(f"  kept: {planes:.1f} MB and {cube:.1f} MB, {cube / planes:.1f} times")
 seconds = [trials.cpu_seconds(work) for work in trials.level_work(16, 8)]
 ratio = seconds[1] / seconds[0]
 print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {ratio:.1f} times")
 
 # %% [markdown]
 # In operations the cube's level costs ten times as much at our size (7 or 8 in time), eighty at the paper's (forward).
+# In memory it is as many times as it has positions: the fused attention keeps no matrix of scores (notebook 18).
 #
 # The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and
 # Table 1 (FVD of 16 and of 128 frames, lower is better; N/M as above):

@@ -47,14 +47,25 @@ tgif = replace(ucf101, training=replace(ucf101.training, steps=600_000))
 # One digit in grey, labels 0 to 9.
 vqvae_course = Config(
     DataConfig(size=32),
-    PatchVideoVQVAEConfig(channels=1, hidden=64, residual_hidden=64, residual_blocks=2, codes=512, code_dim=32,
-                          block="plain", decay=0.95),
-    TrainingConfig(steps=4000, batch=32, learning_rate=1e-3, schedule="cosine", warmup=50))
+    VideoVQVAEConfig(channels=1, hidden=64, residual_hidden=32, residual_blocks=2, codes=256, code_dim=32,
+                     block="plain", decay=0.95),
+    TrainingConfig(steps=2500, batch=32, learning_rate=1e-3, schedule="cosine", warmup=50))
 course = Config(
     DataConfig(size=32), vqvae_course.autoencoder,
     TrainingConfig(steps=6000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
                    weight_decay=0.01, gradient_clip=1.0, schedule="cosine", warmup=200),
     VideoGPTConfig(dim=192, layers=4, heads=6, hidden=768, dropout=0.0, classes=10))
+# The same with codes that see their own block alone (notebook 09), and more of both.
+vqvae_digits = Config(
+    vqvae_course.data,
+    PatchVideoVQVAEConfig(channels=1, hidden=64, residual_hidden=64, residual_blocks=2, codes=512, code_dim=32,
+                          block="plain", decay=0.95),
+    replace(vqvae_course.training, steps=4000))
+digits = Config(vqvae_course.data, vqvae_digits.autoencoder, course.training,
+                replace(course.prior, dim=256, heads=8, hidden=1024))
+# Section 4.2, Fig. 3: one frame given, and told nothing else.
+digits_one_frame = replace(digits, training=replace(course.training, steps=4000),
+                           prior=replace(course.prior, classes=0, frames=1, resnet_units=64))
 # Health Gathering Supreme with the buttons that were held: left, right, forward.
 vqvae_doom_course = Config(
     DataConfig(),
@@ -71,6 +82,10 @@ bench = Config(
 CONFIGS = {
     "videogpt-vqvae-course": Named(vqvae_course, "video VQ-VAE for one grey digit of 32x32", "VideoGPT 3"),
     "videogpt-course": Named(course, "VideoGPT's prior for one digit, conditioned on its class", "VideoGPT 3"),
+    "videogpt-vqvae-digits": Named(vqvae_digits, "the same, each code of its own block of pixels alone", "VideoGPT 3"),
+    "videogpt-digits": Named(digits, "VideoGPT's prior for one digit on these codes, conditioned on its class",
+                             "VideoGPT 3"),
+    "videogpt-digits-one-frame": Named(digits_one_frame, "the same codes, given one frame: many futures", "VideoGPT 4.2"),
     "videogpt-vqvae-doom-course": Named(vqvae_doom_course, "video VQ-VAE for Doom", "VideoGPT 4.4"),
     "videogpt-doom-course": Named(doom_course, "VideoGPT's prior for Doom, conditioned on the buttons", "VideoGPT 4.4"),
     "videogpt-vqvae-moving-mnist": Named(vqvae_moving_mnist, "video VQ-VAE for Moving MNIST",

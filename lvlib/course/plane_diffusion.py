@@ -139,6 +139,21 @@ def cpu_seconds(work: Callable, times: int = 5) -> float:
     return min(taken[1:])
 
 
+def kept_bytes(work: Callable) -> int:
+    """Of what a forward pass keeps for the backward pass, without the weights. Each storage counts once."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage  # held, its address stays its own
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 class Judge:
     """How good clips of one digit are: their distance from true ones, and which digit each frame shows."""
 

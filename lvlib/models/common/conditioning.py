@@ -3,7 +3,7 @@
 
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, cat, int64, nn
+from torch import Tensor, cat, contiguous_format, int64, nn
 
 from lvlib.models.common.checks import check_no_condition
 from lvlib.models.common.volume import AxialPositions
@@ -96,6 +96,8 @@ class FrameEncoder(nn.Module):
         if frames.shape[1:] != self.shape or not frames.is_floating_point():
             raise ValueError("the given frames must be float (b, "
                              f"{', '.join(map(str, self.shape))}), not {described(frames)}")
+        # In bf16 a CPU reads past the end of one grey frame whose strides are of channels last.
+        frames = frames.clone(memory_format=contiguous_format)
         features = rearrange(self.layers(frames), "b d t h w -> b (t h w) d")
         return self.norm(features) + self.positions(self.places).flatten(0, -2)
 

@@ -406,3 +406,18 @@ def test_the_models_of_table_9(name):
         assert model.conditioner.memory_dim == 512
         blocks = sum(isinstance(layer, ResidualBlock3d) for layer in encoder.layers)
         assert blocks == {18: 8, 34: 16}[config.resnet_depth]
+
+
+def test_a_grey_frame_in_bf16_is_what_it_is_in_fp32():
+    """torch's CPU reads past the end of one frame with one channel whose strides are of channels last, as those of a
+    decoded picture are: what lay there in memory came out."""
+    torch.manual_seed(0)
+    encoder = FrameEncoder(1, 1, 32, 32, 18, 16)
+    frames = torch.randn(4, 1, 32, 32, 1).movedim(-1, 1)
+    expected = encoder(frames)
+    for _ in range(5):
+        left_over = [torch.full((n,), torch.nan) for n in (1_000, 10_000, 100_000, 1_000_000) for _ in range(6)]
+        del left_over
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = encoder(frames)
+        torch.testing.assert_close(seen.float(), expected, rtol=0, atol=0.1)
