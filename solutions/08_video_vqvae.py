@@ -729,7 +729,7 @@ show_codes(test[1], codes[1], n_codes=256, frames=16,
 # One picture of codes serves four frames. Did you expect yellow only where the digit is, as with LVT's codes
 # in notebook 07? Here nearly everything changes. Let us count, at positions whose 64 pixels are black, and
 # were black in the group before. Beside our model we take the one that ships with the course. Its decoder is like
-# ours, but its encoder, which notebook 09 writes, sees these 64 pixels and no more (512 codes, half an hour of one core).
+# ours, but its encoder, which notebook 09 writes, sees these 64 pixels and no more (512 codes, half an hour).
 
 # %%
 shipped = load_checkpoint("videogpt-digits/autoencoder")

@@ -61,7 +61,7 @@ show(strip(trained_autoencoder.decode(sampled), frames=16,
          "some of them clear digits, some not the one that was asked for.")
 
 # %% [markdown]
-# **What it costs.** Two minutes on one CPU core. **What it needs.** Notebook 08, and section 3 of notebook 06 (attention).
+# **What it costs.** Two minutes of one core. **What it needs.** Notebook 08, and section 3 of notebook 06 (attention).
 #
 # ## 1. A world whose truth we know
 #

@@ -34,7 +34,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from lvlib.course import check, progress
+from lvlib.course import check, futures, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.evaluation.digits import (
     digit_pictures,
@@ -46,7 +46,7 @@ from lvlib.evaluation.digits import (
 from lvlib.models.common.attention import CausalAttention
 from lvlib.models.videogpt.prior import VideoGPT
 from lvlib.models.videogpt.sampling import VideoGPTSampling
-from lvlib.runs import load_checkpoint
+from lvlib.runs import load_checkpoint, load_pipeline
 from lvlib.viz import bars, curves, set_style, show, show_video, strip
 
 set_style()
@@ -587,7 +587,34 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "4 given, 12 made"] * 3
 # Why does the error rise *before* the dotted line? The given codes are true. But the decoder looks at latent
 # frames beside the one that it decodes, so frames 2 and 3 hold something of what the model has written.
 #
-# ## 7. What you built
+# ## 7. One frame, many futures
+#
+# One *frame* tells the digit and its place, and not which way it goes: eight futures are true, each as likely as the
+# others. This is the paper's first result (Moving MNIST, section 4.2, Fig. 3). `videogpt-digits-one-frame` gets the
+# frame itself, as pixels, and no label; notebook 11 shows how it reads them. Of each of the first four test clips we
+# give it the first frame, four times:
+
+# %%
+pipeline, starts, each = load_pipeline(futures.MODEL), *{"smoke": (2, 2), "course": (40, 8)}[profile]
+made = futures.draw(pipeline, starts, each, seed=0)
+show_video([made[i * each + j] for i in range(min(starts, 4)) for j in range(min(each, 4))],
+           titles=[f"frame {i}, {j}" for i in range(min(starts, 4)) for j in range(min(each, 4))],
+           alt="Sixteen videos, four by four: the digits of each row begin at one place and go "
+               "different ways.")
+
+# %% [markdown]
+# Are all eight ways taken, as often as they should be? Then the places in the last frame lie as far apart as those of
+# the true futures, which `bounce` gives: too near would be a model that knows few ways, too far one that loses digits.
+
+# %%
+found = futures.measure(made, starts, 0, classifier)
+print(f"last frame: places {found.spread:.1f} px from the mean of their start, those of all true "
+      f"futures {found.true_spread:.1f}; the digit of the given frame in {found.kept:.0%}")
+if profile != "smoke":
+    assert abs(found.spread / found.true_spread - 1) < 0.3 and found.kept > 0.7
+
+# %% [markdown]
+# ## 8. What you built
 #
 # | name | what it does | in |
 # |---|---|---|

@@ -643,10 +643,7 @@ show(strip(rearrange(video, "n t (h w) -> n 1 t h w", h=8)[:6], frames=4),
 
 # %% [markdown]
 # One dot may turn on its way, against the rule of its world: of the bits above, the few hundredths of the last
-# frames are such mistakes.
-#
-# (One given frame of digits, and many futures, is VideoGPT's first result: Moving MNIST, 4.2 and Fig. 3. `lvlib
-# train videogpt-digits-one-frame` learns it.)
+# frames are such mistakes. (The same with digits: notebook 10, section 7.)
 #
 # ## 7. A world with buttons
 #

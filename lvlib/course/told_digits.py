@@ -43,7 +43,7 @@ def measure(pipeline: Pipeline, classifier: DigitClassifier, seed: int, each: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="folder of a run of VideoGPT's prior, told a label, or the name of a model that ships")
+    parser.add_argument("model", help="folder of a run of VideoGPT's prior, told labels, or a model that ships")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--top_p", type=float, default=0.9)
     options = parser.parse_args()

@@ -131,8 +131,8 @@ def test_a_configuration_that_does_not_fit_is_one_line(refused, arguments, tmp_p
 def test_an_autoencoder_stops_early_by_its_rebuilt_clips(lvlib, acted, tmp_path):
     """It learns at a rate at which nothing changes: no score after the first is lower."""
     arguments = ["train", "videogpt-vqvae-bair", "--out", tmp_path / "run", "--data.root", acted,
-                 *words(SMALL_VIDEOGPT), "--training.batch", 2, "--training.validate_every", 2, "--training.learning_rate", 1e-30,
-                 "--autoencoder.restart", 0, "--autoencoder.decay", 0.999999]
+                 *words(SMALL_VIDEOGPT), "--training.batch", 2, "--training.validate_every", 2,
+                 "--training.learning_rate", 1e-30, "--autoencoder.restart", 0, "--autoencoder.decay", 0.999999]
     status, out, _ = lvlib(*arguments, "--training.steps", 30, "--training.early_stopping", 2)
     assert status == 0 and "validations brought no lower score" in out
     last = steps_saved(tmp_path / "run")[-1]

@@ -1,0 +1,61 @@
+"""What is measured of one given frame and many futures, on futures that are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from lvlib.course.futures import FRAMES, measure, spread, start_clips, true_places
+from lvlib.course.told_digits import measure as measure_told
+from lvlib.data import MovingDigits, to_video
+from lvlib.evaluation.digits import train_digit_classifier
+
+
+def test_the_true_future_is_one_of_eight():
+    _, batch = start_clips(50)
+    possible = true_places(batch["position"][:, 0, 0])
+    assert possible.shape == (50, 8, FRAMES, 2)
+    assert (possible == torch.tensor(batch["position"])[:, None, :, 0]).all(-1).all(-1).any(1).all()
+
+
+def test_the_spread_of_two_places():
+    """Two futures 6 pixels apart are 3 from their mean; as samples of many, 3 times sqrt(2)."""
+    places = torch.zeros(1, 2, 1, 2)
+    places[0, 1, 0, 1] = 6
+    assert spread(places, sample=False).tolist() == [3.0]
+    assert spread(places, sample=True)[0].item() == pytest.approx(18**0.5)
+
+
+def test_true_futures_have_the_true_spread_and_keep_their_digit():
+    """Clips drawn from the world itself: each start again, with another way."""
+    starts, each = 24, 8
+    _, batch = start_clips(starts)
+    ways = np.random.default_rng(0).integers(8, size=(starts, each))
+    places = true_places(batch["position"][:, 0, 0])[torch.arange(starts)[:, None], torch.tensor(ways)].flatten(0, 1)
+    pictures = (torch.tensor(batch["video"])[:, 0].float() / 127.5 - 1)[..., 0]  # first frames, (starts, 32, 32)
+    video = torch.full((starts * each, 1, FRAMES, 32, 32), -1.0)
+    for i, way in enumerate(places.tolist()):
+        y, x = batch["position"][i // each, 0, 0]
+        ink = pictures[i // each, y:y + 20, x:x + 20]
+        for frame, (v, u) in enumerate(way):
+            video[i, 0, frame, v:v + 20, u:u + 20] = ink
+    found = measure(video, starts, 0, train_digit_classifier(20))
+    assert found.spread == pytest.approx(found.true_spread, rel=0.1) and found.true_spread > 4
+    assert found.kept > 0.95
+
+
+def test_told_digits_of_a_model_that_draws_what_it_is_told():
+    """Real clips in place of samples: nearly all are read; with the labels of others hardly any."""
+    class Real:
+        def __init__(self, off: int):
+            self.off = off
+
+        def generate(self, n, condition, sampling):
+            data = MovingDigits(2000, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+            first = [int(np.flatnonzero(data.label == (int(label) + self.off) % 10)[i // 10])
+                     for i, label in enumerate(condition["label"])]
+            return to_video(torch.tensor(data.batch(first)["video"]))
+
+    classifier = train_digit_classifier(20)
+    right, wrong = (measure_told(Real(off), classifier, seed=0, each=3) for off in (0, 1))
+    assert right.right > 0.95 and right.kept > 0.95 and right.whole > 0.85 and right.least > 0.6
+    assert wrong.right < 0.05 and wrong.whole == 0 and wrong.kept > 0.95
