@@ -407,7 +407,7 @@ joint_loss = check("22.2", joint_loss)
 # %% [markdown]
 # The sum asks the network twice for each clip. The official code tosses a **coin** for the whole batch instead, 0.3
 # (UCF-101) or 0.2 (Sky) for the clip before; the paper gives no λ. A coin for each clip has the same mean, at half the
-# cost:
+# cost, and no batch is of one kind alone. SUMCOIN
 
 # %% tags=["export:models.pvdm.prior"]
 def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
@@ -592,7 +592,10 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
 
 
 def check_order(conditional: float, given: int, clips: int, guidance: float) -> None:
-    """Raises ValueError for what a model with one half of the objective did not learn."""
+    """Raises ValueError for what a model with one half of the objective did not learn, and for
+    guidance where no clip goes on after another."""
+    if guidance and clips == 1:
+        raise ValueError("guidance is of clips that go on after another: of one clip leave it 0")
     if conditional == 0 and clips > 1:
         raise ValueError("this model learned clips alone (conditional 0), none that goes on after "
                          "another: ask for one clip")
@@ -844,8 +847,7 @@ for steps in (2, 3) if smoke else (5, 10, 25, 50):
 #
 # 16 frames of 8 x 8 patches are 1,024 positions as a cube, and 320 as planes; at the paper's size 16,384 and 2,048.
 # Convolutions cost in proportion (and have 27 weights in a cube, 9 in a plane), attention with the square. We count a
-# level of our network, and one over the cube: as wide, 3 x 3 x 3 convolutions, and as many layers of attention.
-# And what each keeps for the backward pass.
+# level of ours and one over the cube, as wide, with as many layers; and what each keeps for the backward pass.
 
 # %%
 for about, side in (("the course", 8), ("the paper", 32)):
@@ -859,8 +861,8 @@ ratio = seconds[1] / seconds[0]
 print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {ratio:.1f} times")
 
 # %% [markdown]
-# In operations the cube's level costs ten times as much at our size (7 or 8 in time), eighty at the paper's (forward).
-# In memory it is as many times as it has positions: the fused attention keeps no matrix of scores (notebook 18).
+# In operations the cube's level costs ten times as much at our size (7 or 8 in time), eighty at the paper's. Memory
+# grows with the positions alone: fused attention keeps no matrix of scores (notebook 18).
 #
 # The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and
 # Table 1 (FVD of 16 and of 128 frames, lower is better; N/M as above):
@@ -894,11 +896,6 @@ print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {
 #
 # `lvlib describe pvdm-s-ucf101`: 80M parameters in the prior (the official code: 80.5M), about 19 GB for a batch of 64
 # clips in fp32; 400,000 steps. We have not run it at that size.
-#
-# ### A question to think about
-# Why do we toss a coin for each clip, and not one for the batch?
-# <details><summary>Answer</summary>The mean of the gradient is the same, but a batch of one kind alone makes it
-# jump from step to step. A coin for each clip costs nothing more.</details>
 
 # %%
 progress()

@@ -16,7 +16,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = ROOT / "lvlib" / "checkpoints"
 LIMIT_MB = 60
-IN_THE_REPOSITORY_ALONE = "lvlib/checkpoints/pvdm-doom-course/"
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+IN_THE_REPOSITORY_ALONE = tuple(f"lvlib/{pattern.removesuffix('*')}"
+                                for pattern in SETTINGS["exclude-package-data"]["lvlib"])
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_it_holds_every_module_and_every_weight(names):
 def test_it_holds_nothing_else(names):
     """No optimizer's state, no tests, no notebooks, nothing of a build, and no model that is too large."""
     assert not any(name.startswith(IN_THE_REPOSITORY_ALONE) for name in names)
-    assert (ROOT / IN_THE_REPOSITORY_ALONE / "config.json").exists()
+    assert all((ROOT / folder / "config.json").exists() for folder in IN_THE_REPOSITORY_ALONE)
     kinds = {".py", ".safetensors", ".json", ".jsonl", ".md", ".html"}
     inside = {name for name in names if not re.match(r"lvlib-[\w.]+\.dist-info/", name)}
     assert {name for name in inside if PurePosixPath(name).suffix not in kinds} == set()

@@ -144,7 +144,7 @@ def kept_bytes(work: Callable) -> int:
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
+        if not isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter):
             storage = tensor.untyped_storage()
             kept[storage._cdata] = storage  # held, its address stays its own
         return tensor

@@ -1,5 +1,6 @@
 """What notebook 22 measures: pairs of clips, exchanged planes, planes that disagree, the cube beside the planes."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -71,3 +72,17 @@ def test_a_level_of_the_cube_costs_more():
     with torch.no_grad():
         small, large = ([count_flops(work) for work in trials.level_work(16, side, "meta")] for side in (8, 32))
     assert small[1] > 5 * small[0] and large[1] > 40 * large[0]
+
+
+def test_what_a_forward_pass_keeps():
+    """Squares keep their input, a sum nothing; weights do not count, and one storage counts once."""
+    x, layer = torch.randn(10, 8, requires_grad=True), torch.nn.Linear(8, 4)
+    assert trials.kept_bytes(lambda: x.square()) == x.nbytes
+    assert trials.kept_bytes(lambda: x.sum()) == 0
+    assert trials.kept_bytes(lambda: (x.square(), x[:5].square())) == x.nbytes
+    assert trials.kept_bytes(lambda: layer(x)) == x.nbytes
+
+
+def test_memory_of_planes_and_of_a_cube_grows_with_their_positions():
+    planes, cube = map(trials.kept_bytes, trials.level_work(16, 8))
+    assert cube / planes == pytest.approx(1024 / 320, rel=0.1)

@@ -229,7 +229,10 @@ def given_clips_of(given: Tensor | None, n: int, clips: int, latents: LatentSpec
 
 
 def check_order(conditional: float, given: int, clips: int, guidance: float) -> None:
-    """Raises ValueError for what a model with one half of the objective did not learn."""
+    """Raises ValueError for what a model with one half of the objective did not learn, and for
+    guidance where no clip goes on after another."""
+    if guidance and clips == 1:
+        raise ValueError("guidance is of clips that go on after another: of one clip leave it 0")
     if conditional == 0 and clips > 1:
         raise ValueError("this model learned clips alone (conditional 0), none that goes on after "
                          "another: ask for one clip")

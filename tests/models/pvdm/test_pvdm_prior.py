@@ -258,6 +258,12 @@ def test_the_network_runs_once_a_step_without_guidance():
     assert [len(x) for x, *_ in asked.calls] == [2, 2, 2, 4, 4]
 
 
+def test_guidance_of_one_clip_is_refused():
+    """There it would change nothing, and say nothing."""
+    with pytest.raises(ValueError, match="guidance is of clips that go on after another: of one clip leave it 0"):
+        prior().sample(2, {}, None, DiffusionSampling(steps=1, guidance=1.0))
+
+
 # Actions
 
 
