@@ -407,7 +407,8 @@ joint_loss = check("22.2", joint_loss)
 # %% [markdown]
 # The sum asks the network twice for each clip. The official code tosses a **coin** for the whole batch instead, 0.3
 # (UCF-101) or 0.2 (Sky) for the clip before; the paper gives no λ. A coin for each clip has the same mean, at half the
-# cost, and no batch is of one kind alone. SUMCOIN
+# cost, and no batch is of one kind alone. (After 250 steps of the small priors of section 6 the held-out errors are
+# 0.1130 with the sum, 0.1125 with the coin; after a clip 0.1103, 0.1101. The sum took 1.7 times as long. One seed.)
 
 # %% tags=["export:models.pvdm.prior"]
 def coin_loss(predict: PredictAfter, x: Tensor, t: Tensor, before: Tensor, noise: Tensor,
@@ -877,7 +878,6 @@ print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {
 # None of these rows is ours: our model has 1.8M parameters and saw one digit in 32 x 32 pixels.
 #
 # ## 12. What you built
-#
 # | name | what it does | in `lvlib.models.pvdm` |
 # |---|---|---|
 # | `across_planes`, `TriplaneUNet` | one network for three planes, and attention across them | `unet` |
@@ -886,7 +886,6 @@ print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {
 # | `append_clips` | Algorithm 1: a video clip by clip | `prior` |
 # | `guided` | guidance, at the price of a second pass where it is used | `prior` |
 # | `TriplaneDiffusion`, `PVDMConfig` | the prior, and its sizes | `prior` |
-#
 # ### Scale it up
 # ```
 # lvlib train pvdm-autoencoder --out runs/planes --data.root UCF101 --devices 8

@@ -21,7 +21,7 @@ from lvlib.data import new_folder
 from lvlib.errors import UserError
 from lvlib.runs.load import runs_down_from
 from lvlib.runs.shipped import FOLDER
-from lvlib.training.checkpoint import MANIFEST, Checkpoint, folder_of, load_tensors, save_checkpoint
+from lvlib.training.checkpoint import BEST, MANIFEST, Checkpoint, folder_of, load_tensors, save_checkpoint
 from lvlib.training.run import is_finite, load_run, newest_weights, write_config
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None, folder: Path = FOLDER) -> None:
 
 
 def write_stage(run: Path, to: Path, config: Config, below: str | None) -> str:
-    """Writes config.json and the newest weights of one stage, the EMA where one is kept. Returns their checksum.
+    """Writes config.json and the newest weights of one stage, as `load_weights` takes them. Returns their checksum.
 
     below: that of the stage that it stands on, as it ships. Raises UserError where fp16 cannot hold the weights.
     """
@@ -61,6 +61,8 @@ def write_stage(run: Path, to: Path, config: Config, below: str | None) -> str:
     if not all(map(is_finite, tensors.values())):
         raise UserError(f"{run} holds weights above 65,504, which fp16 does not have")
     metrics = json.loads((folder_of(run, weights.step) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
+    if weights.name == BEST:
+        metrics = {}  # those are of the last weights
     settings = load_run(run)
     learned = settings.get("latents") or settings.get("codes") or {}  # "codes": before lvlib 0.2
     if config.stands_on in learned:

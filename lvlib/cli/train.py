@@ -3,6 +3,8 @@
 import argparse
 import math
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +49,8 @@ def main(arguments: list[str]) -> None:
     from lvlib.runs.latents import find_below, latents_of, made_from, standing_on
     from lvlib.runs.load import load_settings, renamed_tensors
     from lvlib.training import train
-    from lvlib.training.checkpoint import steps_saved
+    from lvlib.training.checkpoint import load_state, steps_saved
+    from lvlib.training.early_stopping import check_early_stopping
     from lvlib.training.engine import processes
     from lvlib.training.run import check_agrees
 
@@ -58,11 +61,12 @@ def main(arguments: list[str]) -> None:
     check_training(config, math.prod(world))
     if perceptual := getattr(config.stages[config.stage], "perceptual", None):
         perceptual_network(perceptual)  # it is read at the first loss, when the run has begun
-    network = _network(options, config)  # of early stopping
+    load_network = _network(options, config)  # of early stopping
     torch.manual_seed(config.training.seed)  # for the new weights
     model = config.build()
     learned = config.learned
     data = _open_data(config)
+    check_early_stopping(config.training, "val" in data)
     about = {"name": options.config, **config.to_dict()}
     run = {"may_change": ("data.root",), "read_settings": load_settings}
     if config.stands_on:
@@ -72,36 +76,36 @@ def main(arguments: list[str]) -> None:
             about["classes"] = data["train"].classes
         check_agrees(options.out, about | {"clips": len(data["train"])}, **run)  # before hours of encoding
         data = latents_of(data, below, options.out, learned)
-    if network is not None and "val" in data:
-        about |= {"score": network.name}
-        run |= {"score": RebuiltDistance(network, data["val"])}
+    if load_network is not None:
+        run |= {"score": RebuiltDistance(load_network, data["val"])}
     steps = train(model, data["train"], config.training, options.out, val_data=data.get("val"), device=options.device,
                   devices=options.devices, nodes=options.nodes, describe=about, renamed=renamed_tensors(config),
                   progress=True, **run)
     taken = steps_saved(options.out)[-1]
-    why = f", as {config.training.early_stopping} validations brought no lower score" \
-        if taken < config.training.steps else ""
+    why = ""
+    if taken < config.training.steps:
+        stopped = load_state(options.out, taken)["early_stopping"]
+        why = (f": {stopped['score']} was lowest at step {stopped['step']:,}, {stopped['lowest']:.4g}; the weights "
+               "of then are kept")
     _say(f"{options.out}: {steps:,} steps taken, {taken:,} in all{why}")
 
 
-def _network(options: argparse.Namespace, config: "Config") -> "VideoNetwork | None":
-    """What looks at rebuilt clips, on which early stopping of an autoencoder hangs; None where the loss decides."""
+def _network(options: argparse.Namespace, config: "Config") -> "Callable[[str], VideoNetwork] | None":
+    """Loads, for a device, what looks at rebuilt clips, on which early stopping of an autoencoder hangs; None where the
+    loss decides."""
     from lvlib.evaluation.networks.load import video_network
-    from lvlib.training.engine import choose_device
 
     if not config.training.early_stopping or config.stage != "autoencoder" or config.data.frames < 2:
         if options.i3d is not None:
             raise UserError("--i3d is for --training.early_stopping of an autoencoder of clips: leave it out")
         return None
     files = {} if options.i3d is None else {"i3d": options.i3d}
-    device = choose_device(options.device)
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    network = video_network("i3d" if files else "course", files, device)
+    load = partial(video_network, "i3d" if files else "course", files)
+    network = load("cpu")
     if config.data.frames < network.least_frames:
         raise UserError(f"{network.name} looks at {network.least_frames} frames or more, and the clips have "
                         f"{config.data.frames}: leave --training.early_stopping out")
-    return network
+    return load
 
 
 def _open_data(config: "Config") -> dict[str, "Dataset"]:

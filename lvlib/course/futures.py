@@ -20,23 +20,37 @@ from lvlib.runs.load import Pipeline
 
 MODEL = "videogpt-digits-one-frame"
 FRAMES = 16
-ROOM = 12  # pixels that a digit of 20 has in 32
 
 
 def start_clips(count: int) -> tuple[MovingDigits, dict[str, np.ndarray]]:
     """The first test clips, as the model learned from others: the data, and its batch of so many."""
-    digits = MovingDigits(count, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    digits = MovingDigits(count, FRAMES, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
     return digits, digits.batch(slice(0, count))
 
 
-def true_places(start: np.ndarray) -> Tensor:
-    """Where a digit from (y, x) can be, all as likely: int64 (n, 2) -> (n, 8 directions, 16 frames, 2)."""
+def true_places(start: np.ndarray, room: int) -> Tensor:
+    """Where a digit from (y, x) is in each of the directions, which are as likely: int64 (n, 2) -> (n, 8, 16 frames,
+    2). At a wall two of them may be one way: who moves into it is reflected at once."""
     steps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x])
-    places = [bounce(start[:, None], np.broadcast_to(step, (len(start), 1, 2)), ROOM, FRAMES)[0] for step in steps]
+    places = [bounce(start[:, None], np.broadcast_to(step, (len(start), 1, 2)), room, FRAMES)[0] for step in steps]
     return torch.tensor(np.stack(places, 1)[:, :, :, 0])
 
 
-def spread(places: Tensor, sample: bool) -> Tensor:
+def taken(places: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far each future is from the nearest true way, in pixels over all frames, (starts, futures); the share of the
+    directions whose way any future takes, and what it would be of as many true futures, on average: each ().
+
+    places: (starts, futures, frames, 2), truth: (starts, 8, frames, 2).
+    """
+    far = (places[:, :, None] - truth[:, None]).float().norm(dim=-1).mean(-1)
+    nearest = far.min(-1)
+    same = (truth[:, :, None] == truth[:, None]).flatten(3).all(-1).float()  # which directions are one way
+    chosen = torch.nn.functional.one_hot(nearest.indices, truth.shape[1]).float() @ same
+    missed = (1 - same.mean(-1)) ** places.shape[1]
+    return nearest.values, chosen.amax(1).mean(), 1 - missed.mean()
+
+
+def scatter(places: Tensor, sample: bool) -> Tensor:
     """How far futures lie apart: root mean square distance to the mean of their start, in pixels, by frame.
 
     places: (starts, futures, frames, 2) -> (frames,). sample: they are a few of many, whose own mean is nearer to them.
@@ -51,9 +65,14 @@ class Figures:
     """What is measured with one seed of sampling."""
 
     seed: int
-    spread: float
+    scatter: float
     """Of the places in the last frame, in pixels; beside that of the true futures."""
-    true_spread: float
+    true_scatter: float
+    off: float
+    """How far a future is from the nearest true way, in pixels, mean over frames."""
+    taken: float
+    """Share of the directions that any future of their start takes; beside that of as many true futures."""
+    true_taken: float
     kept: float
     """Share of last frames in which the classifier reads the digit of the given frame."""
 
@@ -62,7 +81,7 @@ def draw(pipeline: Pipeline, starts: int, each: int, seed: int, top_p: float = 0
     """So many futures of each of the first test clips, from its first frame: (starts * each, 1, 16, 32, 32)."""
     first = to_video(torch.tensor(start_clips(starts)[1]["video"]))[:, :, :1].repeat_interleave(each, 0)
     torch.manual_seed(seed)
-    return pipeline.generate(len(first), given=first, sampling=VideoGPTSampling(top_p=top_p))
+    return pipeline.generate(len(first), given=first, sampling=VideoGPTSampling(top_p=top_p)).cpu()
 
 
 def measure(video: Tensor, starts: int, seed: int, classifier: DigitClassifier) -> Figures:
@@ -72,8 +91,10 @@ def measure(video: Tensor, starts: int, seed: int, classifier: DigitClassifier) 
     places = locate(video, pictures)[0][:, :, 0].view(starts, -1, FRAMES, 2)
     label = torch.tensor(batch["label"]).repeat_interleave(len(video) // starts, 0)
     kept = recognise(video[:, :, -1:], 20, classifier)[:, 0] == label
-    return Figures(seed, spread(places, sample=True)[-1].item(),
-                   spread(true_places(batch["position"][:, 0, 0]), sample=False)[-1].item(), kept.float().mean().item())
+    truth = true_places(batch["position"][:, 0, 0], digits.room)
+    far, share, true_share = taken(places, truth)
+    return Figures(seed, scatter(places, sample=True)[-1].item(), scatter(truth, sample=False)[-1].item(),
+                   far.mean().item(), share.item(), true_share.item(), kept.float().mean().item())
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from lvlib.models.pvdm.diffusion import add_noise, without_noise
 from lvlib.models.pvdm.prior import PVDMConfig, TriplaneDiffusion
 from lvlib.models.pvdm.triplane import TriplaneAutoencoder
 from lvlib.models.pvdm.unet import PositionAttention, UNetLevel, groups_of
+from lvlib.reports.describe import storages_kept
 from lvlib.stages import LatentSpec
 
 
@@ -119,13 +122,13 @@ class CubeLevel(nn.Module):
         return self.attention(x.flatten(2)).view_as(x)
 
 
-def level_work(t: int, side: int, device: str = "cpu", width: int = 48, heads: int = 4) -> list[Callable]:
+def level_work(t: int, side: int, device: str = "cpu", width: int = 48, heads: int = 4) -> list[partial]:
     """The forward pass of a level for one clip of t x side x side patches: over planes, and over the cube."""
     with torch.device(device):
         level, cube = UNetLevel(width, width, 4 * width, heads, 1), CubeLevel(width, heads)
         planes = [torch.randn(1, width, *size) for size in ((side, side), (t, side), (t, side))]
         vectors, x = [torch.randn(1, 4 * width)] * 3, torch.randn(1, width, t, side, side)
-    return [lambda: level(planes, vectors), lambda: cube(x)]
+    return [partial(level, planes, vectors), partial(cube, x)]
 
 
 @torch.no_grad()
@@ -139,19 +142,13 @@ def cpu_seconds(work: Callable, times: int = 5) -> float:
     return min(taken[1:])
 
 
-def kept_bytes(work: Callable) -> int:
-    """Of what a forward pass keeps for the backward pass, without the weights. Each storage counts once."""
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter):
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage  # held, its address stays its own
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+def kept_bytes(work: partial) -> int:
+    """Of what the forward pass of a module, with its inputs, keeps for the backward pass, without the weights."""
+    model = cast(nn.Module, work.func)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    with torch.enable_grad(), storages_kept() as kept:
         work()
-    return sum(storage.nbytes() for storage in kept.values())
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
 
 
 class Judge:

@@ -33,7 +33,7 @@ def measure(pipeline: Pipeline, classifier: DigitClassifier, seed: int, each: in
     """Samples `each` clips of each of the ten digits."""
     labels = torch.arange(10).repeat(each)
     torch.manual_seed(seed)
-    video = pipeline.generate(len(labels), {"label": labels}, sampling=VideoGPTSampling(top_p=top_p))
+    video = pipeline.generate(len(labels), {"label": labels}, sampling=VideoGPTSampling(top_p=top_p)).cpu()
     read = recognise(video, 20, classifier)
     right = (read == labels[:, None]).float()
     by_label = right.mean(1).view(each, 10).mean(0)

@@ -2,7 +2,8 @@
 
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import torch
@@ -81,13 +82,9 @@ def example_condition(specs: tuple[ConditionSpec, ...], clips: int) -> Mapping[s
     return found
 
 
-def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) -> int:
-    """MEMORY_ESTIMATE, in bytes, for a step on these inputs. Fake tensors do, and take no memory themselves.
-
-    Of several losses the one that keeps most counts.
-    """
-    model.eval()  # the codebooks' updates read values, and there are none here
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+@contextmanager
+def storages_kept() -> Iterator[dict[int, torch.UntypedStorage]]:
+    """By address, each storage that forward passes in the block keep for a backward pass. Those of weights, too."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -95,9 +92,20 @@ def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) ->
         kept[storage._cdata] = storage  # many views share one storage; holding it keeps its address its own
         return tensor
 
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        yield kept
+
+
+def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) -> int:
+    """MEMORY_ESTIMATE, in bytes, for a step on these inputs. Fake tensors do, and take no memory themselves.
+
+    Of several losses the one that keeps most counts.
+    """
+    model.eval()  # the codebooks' updates read values, and there are none here
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     most = 0
     # A model that draws how much it hides hides all: no step keeps more.
-    with patch.object(random, "random", lambda: 0.0), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with patch.object(random, "random", lambda: 0.0), storages_kept() as kept:
         for _ in losses_of(model, inputs, step=training.steps):
             most = max(most, sum(storage.nbytes() for address, storage in kept.items() if address not in weights))
             kept.clear()

@@ -60,7 +60,7 @@ def learned_from(run: Path) -> Learned:
 
 
 def load_model(run: Path, device: str = "auto") -> tuple[Config, nn.Module]:
-    """The run's configuration and its newest model, in eval mode: the stage that it trained; the EMA where one is kept.
+    """The run's configuration and its newest model, in eval mode: the stage that it trained, by `load_weights`.
 
     device: "auto" for a GPU if there is one, or "cpu", "cuda", "mps".
     """

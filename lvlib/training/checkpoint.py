@@ -3,7 +3,7 @@
     model.safetensors    the weights and buffers
     ema.safetensors      their running mean, if one is kept
     best.safetensors     with early stopping: those with the lowest score so far, of the running mean if one is kept
-    state.pt             the rest that resuming needs: the optimizers by name, seconds, precision
+    state.pt             the rest that resuming needs: the optimizers by name, seconds, precision, early stopping
     manifest.json        step, metrics, size and sha256 of each file; written last
 
 A checkpoint is written into a folder `tmp-...` beside its place, brought to the disk, and only then renamed.
@@ -180,6 +180,10 @@ def _as_state(data: bytes) -> dict:
             raise ValueError
     if not math.isfinite(state["seconds"]):
         raise ValueError
+    if (stopping := state.get("early_stopping")) is not None:
+        numbers = stopping["lowest"], stopping["step"], stopping["since"]
+        if not isinstance(stopping["score"], str) or not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError
     return state
 
 

@@ -40,8 +40,9 @@ class TrainingConfig:
     """Steps between two lines of metrics.jsonl."""
     validate_every: int = 1000
     early_stopping: int = 0
-    """Validations in a row without a lower score after which the training ends, before `steps`; 0 for never. Whoever
-    loads the run then gets the weights with the lowest score. `lvlib.training.train` says which score."""
+    """Validations in a row without a lower score after which the training ends, before `steps`; who loads the run gets
+    the weights with the lowest. `lvlib.training.train` says which score. 0: never, and the last weights are kept alone.
+    """
     checkpoint_every: int = 1000
     keep: int = 3
     """Checkpoints kept, newest first."""

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.distributed as dist
@@ -148,7 +148,7 @@ def any_rank(fabric: "Fabric", *flags: bool | Tensor) -> list[bool]:
 
 def mean_over_ranks(fabric: "Fabric", values: dict[str, Tensor]) -> dict[str, float]:
     means = torch.stack([value.detach().float() for value in values.values()])
-    fabric.all_reduce(means, reduce_op="mean")  # in place
+    means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))  # a copy, where they are on another device
     return dict(zip(values, means.tolist(), strict=True))
 
 

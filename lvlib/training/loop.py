@@ -23,7 +23,7 @@ from lvlib.training import checkpoint as on_disk
 from lvlib.training.batches import STEP, Clips, for_model, seed_everything, training_batches
 from lvlib.training.checkpoint import BEST, EMA, MODEL, STATE, Checkpoint, steps_saved
 from lvlib.training.config import TrainingConfig
-from lvlib.training.early_stopping import EarlyStopping
+from lvlib.training.early_stopping import EarlyStopping, check_early_stopping
 from lvlib.training.engine import (
     Interrupts,
     any_rank,
@@ -38,6 +38,7 @@ from lvlib.training.log import MetricsLog
 from lvlib.training.run import (
     NONE_RENAMED,
     check_agrees,
+    check_weights,
     is_finite,
     load_run,
     lock,
@@ -78,7 +79,8 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
     On one kind of CPU the final weights do not depend on where the training was stopped; a GPU adds in an order of its
     own, and two runs agree up to rounding. They do depend on the weights that `model` comes with: seed before you build
     it. What `loss` draws at random depends on the process that draws it: a model that draws ends elsewhere with two
-    processes than with one. A finished run takes 0 steps: its checkpoint is checked, and the model gets its weights.
+    processes than with one. A finished run takes 0 steps: its checkpoint is checked, and the model gets its last
+    weights, also where early stopping keeps others for `load_weights`.
 
     Raises UserError for a config that the run was not started with, a damaged checkpoint or devices that are not there;
     TrainingStopped at a loss that is not finite, a disk or a memory that is full, another process that died, and (after
@@ -88,8 +90,7 @@ def train(model: nn.Module, train_data: Clips, config: TrainingConfig, run: Path
         if data is not None and len(data) == 0:
             raise UserError(f"the {name} set has no clips")
     world = math.prod(processes(config, devices, nodes))
-    if val_data is None and config.early_stopping:
-        raise UserError("training.early_stopping needs a validation set, and there is none")
+    check_early_stopping(config, val_data is not None)
     if val_data is not None and len(val_data) < world:
         raise UserError(f"the validation set has {len(val_data)} clips: take more, "
                         f"or fewer processes than {world}")
@@ -185,6 +186,10 @@ class _Training:
                 self.step = step
                 self.seconds += time.perf_counter() - clock  # of training alone, without what follows
                 last = step == config.steps
+                validated = {}
+                if val_data is not None and (last or step % config.validate_every == 0):
+                    validated = self.validate(val_data, score)
+                    last = self.ended
                 record = {}
                 if last or step % config.log_every == 0:
                     record = mean_over_ranks(fabric, losses | metrics)
@@ -192,10 +197,7 @@ class _Training:
                     record["learning_rate"] = learning_rate(config, step)
                     record["clips_per_second"] = config.batch * (step - logged_step) / (self.seconds - logged_seconds)
                     logged_step, logged_seconds = step, self.seconds
-                if val_data is not None and (last or step % config.validate_every == 0):
-                    record |= self.validate(val_data, score)
-                    last = self.ended
-                if record:
+                if record := record | validated:
                     self.metrics = {"step": step, "seconds": self.seconds} | record
                     self.to_disk(lambda: cast(MetricsLog, self.log).write(self.metrics))
                 if last or stop or step % config.checkpoint_every == 0:
@@ -209,7 +211,8 @@ class _Training:
                     break
 
     def validate(self, data: Clips, score: Score | None) -> dict[str, float]:
-        """The losses of validation, and the score; with early stopping it is taken in."""
+        """The losses of validation, and the score, which each process computes of all clips; early stopping takes it
+        in."""
         model = self.ema.module if self.ema else self.model
         record = validate(self.fabric, model, data, self.config, self.step)
         name, *_ = record  # the loss, of several the first
@@ -218,7 +221,7 @@ class _Training:
             name, *_ = scored
             record |= scored
         if self.stopping is not None:
-            self.stopping.judge(record[name], model)
+            self.stopping.judge(name, record[name], self.step, model)
         self.model.train()
         return record
 
@@ -242,11 +245,14 @@ class _Training:
                                 self.config.keep)
 
     def restore(self, renamed: Mapping[str, str]) -> None:
+        state = on_disk.load_state(self.run, self.step)
+        if self.stopping is not None and (stopped := state.get("early_stopping")):
+            best = on_disk.load_tensors(self.run, self.step, BEST) if stopped["step"] else {}
+            self.stopping.load_state_dict(stopped, best and check_weights(self.model, best, self.run, renamed))
         put_weights(self.model, on_disk.load_tensors(self.run, self.step, MODEL), self.run, renamed)
         if self.ema is not None:
             put_weights(self.ema.module, on_disk.load_tensors(self.run, self.step, EMA), self.run, renamed)
             self.ema.n_averaged.fill_(self.step)
-        state = on_disk.load_state(self.run, self.step)
         try:
             self.take_step.load_state_dict(state["optimizers"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
@@ -254,9 +260,6 @@ class _Training:
             raise UserError(f"{on_disk.folder_of(self.run, self.step) / STATE} is of another training: {error}"
                             ) from error
         self.seconds = state["seconds"]
-        if self.stopping is not None and (saved := state.get("early_stopping")):
-            scored = saved["lowest"] < math.inf
-            self.stopping.load_state_dict(saved, on_disk.load_tensors(self.run, self.step, BEST) if scored else {})
 
     def to_disk(self, act: Callable[[], None]) -> None:
         """The first process runs act(); if the disk refuses, for instance because it is full, all of them stop."""

@@ -83,8 +83,8 @@ def newest_weights(run: Path | str, ema: bool = True) -> Weights:
 
 def load_weights(model: nn.Module, run: Path | str, ema: bool = True,
                  renamed: Mapping[str, str] = NONE_RENAMED) -> int:
-    """Puts the weights of the newest checkpoint into the model. With `ema` the running mean, if there is one; and
-    of a run with early stopping those with the lowest score.
+    """Puts the weights of the newest checkpoint into the model. With `ema` those of the lowest score, of a run with
+    early stopping, or else the running mean, if there is one; without, the last ones.
 
     Returns the checkpoint's step. Raises UserError if there is none, if it is damaged, if it does not fit the model, or
     holds numbers that are not finite. renamed: as for `put_weights`.
@@ -96,7 +96,14 @@ def load_weights(model: nn.Module, run: Path | str, ema: bool = True,
 
 def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
                 renamed: Mapping[str, str] = NONE_RENAMED) -> None:
-    """Puts tensors from a checkpoint of `run` into the model. Raises UserError, naming the first that does not fit.
+    """Puts tensors from a checkpoint of `run` into the model. As for `check_weights`."""
+    model.load_state_dict(check_weights(model, tensors, run, renamed))
+
+
+def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
+                  renamed: Mapping[str, str] = NONE_RENAMED) -> dict[str, Tensor]:
+    """Tensors from a checkpoint of `run` by the names that the model has. Raises UserError, naming the first that does
+    not fit, or is not finite.
 
     renamed: {part of an old name: new one}, of whole parts between dots; for those names that the model does not have.
     """
@@ -109,7 +116,7 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], run: Path,
                             f"there, {own.get(name, 'not in it')} here")
         if not is_finite(tensors[name]):
             raise UserError(f"the checkpoint in {run} is of no use: {name} holds numbers that are not finite")
-    model.load_state_dict(tensors)
+    return tensors
 
 
 def is_finite(tensor: Tensor) -> bool:

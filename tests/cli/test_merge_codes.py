@@ -34,7 +34,7 @@ def test_the_new_run_has_fewer_codes_and_rebuilds_nearly_as_well(tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["autoencoder"]["codes"] == 64
 
 
-@pytest.mark.parametrize("run", [FOLDER / "lvt-course", FOLDER / "videogpt-course" / "autoencoder"])
+@pytest.mark.parametrize("run", [FOLDER / "lvt-course", FOLDER / "videogpt-digits" / "autoencoder"])
 def test_only_the_run_of_a_frame_autoencoder_has_codes_to_merge(tmp_path, capsys, run):
     assert reported(lambda: merge_codes.main([str(run), "--codes", "32", "--out", str(tmp_path / "run")])) == 2
     assert "is not the run of a frame VQ-VAE" in capsys.readouterr().err

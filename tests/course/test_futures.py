@@ -4,33 +4,34 @@ import numpy as np
 import pytest
 import torch
 
-from lvlib.course.futures import FRAMES, measure, spread, start_clips, true_places
+from lvlib.course.futures import FRAMES, measure, scatter, start_clips, taken, true_places
 from lvlib.course.told_digits import measure as measure_told
 from lvlib.data import MovingDigits, to_video
 from lvlib.evaluation.digits import train_digit_classifier
 
 
 def test_the_true_future_is_one_of_eight():
-    _, batch = start_clips(50)
-    possible = true_places(batch["position"][:, 0, 0])
+    digits, batch = start_clips(50)
+    possible = true_places(batch["position"][:, 0, 0], digits.room)
     assert possible.shape == (50, 8, FRAMES, 2)
     assert (possible == torch.tensor(batch["position"])[:, None, :, 0]).all(-1).all(-1).any(1).all()
 
 
-def test_the_spread_of_two_places():
+def test_how_far_two_places_lie_apart():
     """Two futures 6 pixels apart are 3 from their mean; as samples of many, 3 times sqrt(2)."""
     places = torch.zeros(1, 2, 1, 2)
     places[0, 1, 0, 1] = 6
-    assert spread(places, sample=False).tolist() == [3.0]
-    assert spread(places, sample=True)[0].item() == pytest.approx(18**0.5)
+    assert scatter(places, sample=False).tolist() == [3.0]
+    assert scatter(places, sample=True)[0].item() == pytest.approx(18**0.5)
 
 
-def test_true_futures_have_the_true_spread_and_keep_their_digit():
+def test_true_futures_are_as_they_should_be():
     """Clips drawn from the world itself: each start again, with another way."""
     starts, each = 24, 8
-    _, batch = start_clips(starts)
+    digits, batch = start_clips(starts)
     ways = np.random.default_rng(0).integers(8, size=(starts, each))
-    places = true_places(batch["position"][:, 0, 0])[torch.arange(starts)[:, None], torch.tensor(ways)].flatten(0, 1)
+    truth = true_places(batch["position"][:, 0, 0], digits.room)
+    places = truth[torch.arange(starts)[:, None], torch.tensor(ways)].flatten(0, 1)
     pictures = (torch.tensor(batch["video"])[:, 0].float() / 127.5 - 1)[..., 0]  # first frames, (starts, 32, 32)
     video = torch.full((starts * each, 1, FRAMES, 32, 32), -1.0)
     for i, way in enumerate(places.tolist()):
@@ -39,8 +40,21 @@ def test_true_futures_have_the_true_spread_and_keep_their_digit():
         for frame, (v, u) in enumerate(way):
             video[i, 0, frame, v:v + 20, u:u + 20] = ink
     found = measure(video, starts, 0, train_digit_classifier(20))
-    assert found.spread == pytest.approx(found.true_spread, rel=0.1) and found.true_spread > 4
+    assert found.scatter == pytest.approx(found.true_scatter, rel=0.1) and found.true_scatter > 4
+    assert found.off < 0.01 and found.taken == pytest.approx(found.true_taken, abs=0.1) and found.true_taken < 0.9
     assert found.kept > 0.95
+
+
+def test_a_model_that_knows_few_ways_takes_few():
+    """From the middle, where the eight are eight: two of them, each twice, are a quarter. Of four true futures 41%
+    would be taken. A place beside the ways is as far off as it is."""
+    truth = true_places(np.array([[6, 6]]), 12)
+    few = truth[:, [0, 3, 0, 3]]
+    far, share, true_share = taken(few, truth)
+    assert far.eq(0).all() and share == 0.25 and true_share.item() == pytest.approx(1 - (7 / 8) ** 4)
+    assert taken(few + torch.tensor([0, 2]), truth)[0].min() > 0.3
+    corner = true_places(np.array([[0, 0]]), 12)  # three ways: one of four directions, two of two
+    assert taken(corner[:, :1], corner)[1].item() in (0.5, 0.25)
 
 
 def test_told_digits_of_a_model_that_draws_what_it_is_told():

@@ -74,22 +74,43 @@ def test_lvt_of_layers_reaches_the_figures_of_its_row():
 @pytest.mark.slow
 def test_videogpt_makes_the_digits_that_its_row_says():
     """And its autoencoder rebuilds test clips as well as the page says."""
-    prior, autoencoder = load_checkpoint("videogpt-course"), load_checkpoint("videogpt-course/autoencoder")
+    prior, autoencoder = load_checkpoint("videogpt-digits"), load_checkpoint("videogpt-digits/autoencoder")
     page = (Path(FOLDER) / "README.md").read_text()
     clips = MovingDigits(200, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, 200))
     video = to_video(clips["video"])
     values = torch.cat([psnr(autoencoder.decode(autoencoder.encode(part)), part) for part in video.split(20)])
-    decibels = float(re.search(r"videogpt-course/autoencoder`, ([\d.]+) dB", page)[1])
+    decibels = float(re.search(r"videogpt-digits/autoencoder`, ([\d.]+) dB", page)[1])
     assert values.mean().item() == pytest.approx(decibels, abs=0.1)
-    right, same = (float(share) / 100 for share in re.search(
-        r"label in (\d+)% of frames, .* in (\d+)%", recorded("videogpt-course")).groups())
+    right, whole, same = (float(share) / 100 for share in re.search(
+        r"label in (\d+)% of frames.* every frame of (\d+)% of clips.* last frame in (\d+)%;",
+        recorded("videogpt-digits")).groups())
     labels = torch.arange(10).repeat(6)
     torch.manual_seed(1)
     made = autoencoder.decode(prior.sample(60, {"label": labels}, None, VideoGPTSampling(top_p=0.9)))
     read = recognise(made, 20, train_digit_classifier(20))
     # 60 other samples: one standard deviation of the shares is about 5%.
     assert (read == labels[:, None]).float().mean().item() == pytest.approx(right, abs=0.15)
+    assert (read == labels[:, None]).all(1).float().mean().item() == pytest.approx(whole, abs=0.15)
     assert (read[:, 0] == read[:, -1]).float().mean().item() == pytest.approx(same, abs=0.15)
+
+
+@pytest.mark.slow
+def test_videogpt_draws_the_futures_of_one_frame():
+    """As far apart as its row says, near the true spread; and of the same digit."""
+    row = recorded("videogpt-digits-one-frame")
+    apart, true, kept = (float(figure) for figure in re.search(
+        r"([\d.]+) px .* true futures ([\d.]+) px.* digit .* in (\d+)%", row).groups())
+    digits = MovingDigits(20, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+    batch = digits.batch(slice(0, 20))
+    first = to_video(torch.tensor(batch["video"]))[:, :, :1].repeat_interleave(6, 0)
+    torch.manual_seed(1)
+    made = load_pipeline("videogpt-digits-one-frame").generate(120, given=first, sampling=VideoGPTSampling(top_p=0.9))
+    places, _ = locate(made, digit_pictures(digits, slice(0, 20)).repeat_interleave(6, 0))
+    squares = places[:, -1, 0].view(20, 6, 2).float().var(1).sum(-1)  # of six futures, without bias
+    assert squares.mean().sqrt().item() == pytest.approx(apart, rel=0.25)
+    read = recognise(made[:, :, -1:], 20, train_digit_classifier(20))[:, 0]
+    assert (read == torch.tensor(batch["label"]).repeat_interleave(6)).float().mean().item() == \
+        pytest.approx(kept / 100, abs=0.15)
 
 
 @pytest.mark.slow

@@ -114,5 +114,6 @@ def test_two_processes_end_as_one_would(tmp_path):
     assert outcome("full12") == (
         "cannot write to RUN at step 6: No space left on device; the checkpoint of step 3 is whole")
     assert outcome("memory12", [0]) == ended.format(5, 3) and outcome("memory12", [1]).startswith("out of memory")
+    assert outcome("early12") == "4 steps of 12"
     assert [steps_saved(tmp_path / name) for name in TRAININGS if (tmp_path / name).exists()] == [
-        *[[6, 9, 12]] * 8, [3], [3, 5], [3], [3]]
+        *[[6, 9, 12]] * 8, [3], [3, 5], [3], [3], [3, 4]]

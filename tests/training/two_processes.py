@@ -38,6 +38,7 @@ PRIOR = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, optimizer="r
 CONDITIONED = config(steps=12, batch=8, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
 GAN = config(steps=12, batch=8, accumulate=2, ema_decay=0.8, gradient_clip=1.0, learning_rate=1e-3)
 PLANES = config(steps=12, batch=12, accumulate=3, ema_decay=0.8, gradient_clip=0.05, learning_rate=1e-3)
+EARLY = config(steps=12, batch=8, learning_rate=1e-30, validate_every=2, early_stopping=1)  # no loss is ever lower
 DATA = {"prior": Codes, "conditioned": ConditionedCodes}  # of the others: Clips
 
 
@@ -84,6 +85,7 @@ TRAININGS = {  # name: (model, settings, folder)
     "interrupt": lambda: (only_on(1, 5, lambda _: signal.raise_signal(signal.SIGTERM)), SETTINGS, "interrupt"),
     "full": lambda: (only_on(0, 5, fill_the_disk), SETTINGS, "full"),
     "memory": lambda: (only_on(1, 5, fill_the_memory), SETTINGS, "memory"),
+    "early": lambda: (line(noise=0), EARLY, "early"),
 }
 
 
