@@ -827,7 +827,7 @@ assert max(plane.abs().max() for plane in planes) <= 1
 #
 # | PSNR, dB (paper: and R-FVD) | latents of a clip | ours | paper |
 # |---|---|---|---|
-# | frames 4x VQ: convolutions, frame by frame | 16 x 8 x 8 x 5 | not run | 25.23, 147.5 |
+# | frames 4x VQ: convolutions, frame by frame | 16 x 8 x 8 x 5 | 26.69, 27.17, 26.51 | 25.23, 147.5 |
 # | frames VQ: the same, as many numbers as planes | 16 x 4 x 4 x 5 | 20.90 | 21.89, 559.9 |
 # | cube VQ: TimeSformer, no projection | 16 x 4 x 4 x 5 | 20.00 | 24.65, 134.9 |
 # | planes VQ: with the projection | (64 + 128 + 128) x 4 | 20.64 | 24.73, 63.34 |
@@ -846,8 +846,8 @@ print(f"PSNR after {steps} steps:", {row: round(value, 2) for row, value in live
 # %% [markdown]
 # tanh in place of a codebook gains most here (2.5 dB; 2.3 in the paper, where TimeSformer gains 2.8). But with 1,280
 # numbers frames do not lose clearly: with codes they lead by 0.3 dB (one seed), with tanh they trail by 1.1 on average
-# and vary by 3. The paper finds them 2.8 behind. We think: ours are one for 13 pixels, the paper's one for 128.
-# With a quarter of the numbers planes lead by 2 dB in each seed: **planes pay where numbers are few.**
+# and vary by 3; in the paper 2.8, of one number for 128 pixels where ours are one for 13. With four times the numbers
+# frames lead by 4 dB (the paper: trail by 1.8), with a quarter planes by 2, in each seed: **few numbers want planes.**
 #
 # ## 9. What the paper measures
 # **Training and test** (Table 4). From clips that it has learned from to others the paper's autoencoder loses little on
@@ -884,7 +884,7 @@ for size, printed in paper.items():
 # lvlib train pvdm-autoencoder --out runs/planes --data.root UCF101 --devices 8 --training.early_stopping 10 --i3d I3D
 # lvlib train pvdm-s-ucf101 --autoencoder runs/planes --out runs/pvdm --data.root UCF101 --devices 8
 # ```
-# "Crucial" the paper calls to stop in time (App. A): here after 10 validations without a lower R-FVD, I3D's file.
+# "Crucial", says App. A, is to stop in time: here after 10 validations without a lower R-FVD, by I3D's file.
 # `lvlib describe` says 35M weights in the encoder, 27M in the decoder, 14M in the discriminators, and 409 GB for a
 # batch of 24 in fp32, 51 on each of 8 GPUs. (Counts; we have not run it at that size.)
 #

@@ -21,8 +21,8 @@ class Figures:
     seed: int
     right: float
     """Frames in which it reads the label."""
-    least: float
-    """The same, of the label that is read least often."""
+    by_label: list[float]
+    """The same of each label."""
     whole: float
     """Clips in which it reads the label in every frame."""
     kept: float
@@ -37,7 +37,7 @@ def measure(pipeline: Pipeline, classifier: DigitClassifier, seed: int, each: in
     read = recognise(video, 20, classifier)
     right = (read == labels[:, None]).float()
     by_label = right.mean(1).view(each, 10).mean(0)
-    return Figures(seed, right.mean().item(), by_label.min().item(), right.all(1).float().mean().item(),
+    return Figures(seed, right.mean().item(), by_label.tolist(), right.all(1).float().mean().item(),
                    (read[:, 0] == read[:, -1]).float().mean().item())
 
 
