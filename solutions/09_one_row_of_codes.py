@@ -193,7 +193,7 @@ if profile != "smoke":
 
 # %% [markdown]
 # Look at the last row. Codes change where the digit is, and black keeps its one code. (After as many steps notebook
-# 08's encoder rebuilds at 21.7 to 22.1 dB and changes 91% to 94% of its codes, three seeds; ours at 21.2 to 21.6.)
+# 08's encoder rebuilds at 21.7 to 22.1 dB and changes 91% to 94% of its codes, three seeds.)
 #
 # Do the codes keep what there is to know? If two clips had the same codes, no prior could tell them apart.
 
@@ -749,8 +749,8 @@ print(f"{by_place.sum():.0f} bits a clip; the truth has {true_bits:.1f}")
 # that had understood would pay 12.6 bits in the first latent frame, for which digit, where, and which way, and
 # nothing afterwards: the digit only moves on.
 #
-# Still, with notebook 08's encoder the same 200 steps end at 580 to 643 bits a clip, with ours at 429 to 453 (three
-# seeds). Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the
+# Still, with notebook 08's encoder the same 200 steps end at 580 to 643 bits a clip (three seeds), with ours at 431
+# here. Does ours use the past at all? We ask for the bits of the last latent frame once more, now after the
 # three latent frames of *another* clip.
 
 # %%
@@ -770,7 +770,7 @@ if profile != "smoke":
     assert strange > own
 
 # %% [markdown]
-# Hardly: the wrong past makes the last latent frame 5% to 9% dearer (three seeds). The model knows which blocks
+# Hardly: after the wrong past the last latent frame costs 1% more. The model knows which blocks
 # go together in a latent frame, and not yet that a digit stays what it is and moves on evenly. Here is what it
 # writes. (Notebook 10 opens `sample`.)
 
@@ -835,8 +835,8 @@ if profile != "smoke":
 # | 4096 | 11.3 | 103.9 ± 5.1 | 2.60 |
 #
 # (R-FVD is the FVD of rebuilt clips. For both lower is better.)
-# The coarser the tokenizer, the fewer bits a code, and the fewer decibels, if 0.4 at most with 32 codes (three
-# seeds). The winner has one code: its prior is perfect, 0 bits, and its video shows nothing. **Bits a code of two
+# The coarser the tokenizer, the fewer bits a code, and the fewer decibels, if only 1.4 with 32 codes in place of
+# 256. The winner has one code: its prior is perfect, 0 bits, and its video shows nothing. **Bits a code of two
 # tokenizers cannot be compared** unless they rebuild alike: they are silent on what the codes leave out. In the
 # paper's table the bits rise by 1.05, rebuilt clips get better, and the samples (FVD) stay as good as they were.
 # Judge tokenizer and prior together, by what comes out. Priors on the *same* codes can be compared.
