@@ -772,7 +772,7 @@ def grid_of(config: VideoVQVAEConfig, video_shape: VideoShape) -> Triple:
 # %% jupyter={"source_hidden": true} tags=["export:models.videogpt.patch_vqvae"]
 from dataclasses import dataclass
 
-from lvlib.models.videogpt.patch_vqvae import PatchEncoder
+from lvlib.models.videogpt.patch_vqvae import VideoPatchEncoder
 from lvlib.models.videogpt.vqvae import VideoVQVAE, VideoVQVAEConfig
 
 
@@ -786,7 +786,7 @@ class PatchVideoVQVAEConfig(VideoVQVAEConfig):
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         model = super().build()
-        model.encoder = PatchEncoder(self.channels, self.hidden, self.residual_hidden,
+        model.encoder = VideoPatchEncoder(self.channels, self.hidden, self.residual_hidden,
                                      self.residual_blocks, self.downsample)
         return model
 

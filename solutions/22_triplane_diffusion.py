@@ -862,7 +862,7 @@ ratio = seconds[1] / seconds[0]
 print(f"the course's size, CPU seconds: {seconds[0]:.4f} and {seconds[1]:.4f}, {ratio:.1f} times")
 
 # %% [markdown]
-# In operations the cube's level costs ten times as much at our size (7 or 8 in time), eighty at the paper's. Memory
+# In operations the cube's level costs ten times as much at our size (7 to 9 in time), eighty at the paper's. Memory
 # grows with the positions alone: fused attention keeps no matrix of scores (notebook 18).
 #
 # The paper's Table 5 (one RTX 3090 Ti, 256 x 256 pixels: largest batch in training, seconds and GB to sample) and

@@ -35,7 +35,7 @@ def lvt() -> Tensor:
 def videogpt() -> Tensor:
     """Told the first digits."""
     told = {"label": torch.arange(CLIPS)}
-    return load_pipeline("videogpt-digits").generate(CLIPS, told, sampling=VideoGPTSampling(top_p=0.9))
+    return load_pipeline("videogpt-digits").generate(CLIPS, told, sampling=VideoGPTSampling(top_p=0.8))
 
 
 def tats() -> Tensor:

@@ -25,7 +25,7 @@ class PatchBlock(nn.Module):
         return x + self.correction(x)
 
 
-class PatchEncoder(nn.Sequential):
+class VideoPatchEncoder(nn.Sequential):
     """Video (b, channels, t, h, w) -> vectors (b, hidden, t', h', w'), each of its own pixels."""
 
     def __init__(self, channels: int, hidden: int, residual_hidden: int, residual_blocks: int,
@@ -49,6 +49,6 @@ class PatchVideoVQVAEConfig(VideoVQVAEConfig):
     def build(self) -> VideoVQVAE:
         """The model, with new weights."""
         model = super().build()
-        model.encoder = PatchEncoder(self.channels, self.hidden, self.residual_hidden,
+        model.encoder = VideoPatchEncoder(self.channels, self.hidden, self.residual_hidden,
                                      self.residual_blocks, self.downsample)
         return model

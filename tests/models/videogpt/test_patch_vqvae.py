@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lvlib.models.videogpt.patch_vqvae import PatchEncoder, PatchVideoVQVAEConfig
+from lvlib.models.videogpt.patch_vqvae import PatchVideoVQVAEConfig, VideoPatchEncoder
 from lvlib.models.videogpt.vqvae import VideoVQVAEConfig
 
 SIZES = {"channels": 1, "hidden": 8, "residual_hidden": 4, "residual_blocks": 2, "codes": 16, "code_dim": 4}
@@ -26,7 +26,7 @@ def test_a_code_sees_its_own_block_and_no_other_pixel(downsample, block):
 def test_equal_blocks_have_equal_codes_wherever_they_lie():
     torch.manual_seed(0)
     model = PatchVideoVQVAEConfig(**SIZES, block="plain").build().eval()
-    assert isinstance(model.encoder, PatchEncoder)
+    assert isinstance(model.encoder, VideoPatchEncoder)
     model.encode(torch.randn(4, 1, 16, 16, 16))
     codes = model.encode(torch.randn(1, 1, 4, 4, 4).repeat(1, 1, 4, 4, 4))
     assert len(codes.unique()) == 1
