@@ -61,8 +61,8 @@ autoencoder = load_checkpoint("videogpt-digits/autoencoder")
 labels = torch.tensor([2, 3, 5, 7])
 sampled = prior.sample(4, {"label": labels}, sampling=VideoGPTSampling(top_p=0.9))
 show(strip(autoencoder.decode(sampled), frames=16, titles=[str(int(digit)) for digit in labels]),
-     alt="Four rows of 16 frames, written by the model: a 2, a 3 and a 7 that move evenly on black, "
-         "and in place of the 5 two strokes that stay apart.")
+     alt="Four rows of 16 frames, written by the model: a 2, a 3 and a 7 that move evenly on "
+         "black, and in place of the 5 two strokes that stay apart.")
 
 # %% [markdown]
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebook 09 (the prior). The model is
@@ -595,7 +595,8 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "4 given, 12 made"] * 3
 # reads them. Of each of the first four test clips we give it the first frame, four times:
 
 # %%
-pipeline, starts, each = load_pipeline(futures.MODEL), *{"smoke": (2, 2), "course": (40, 8)}[profile]
+starts, each = {"smoke": (2, 2), "course": (40, 8)}[profile]
+pipeline = load_pipeline(futures.MODEL)
 made = futures.draw(pipeline, starts, each, seed=0)
 show_video([made[i * each + j] for i in range(min(starts, 4)) for j in range(min(each, 4))],
            titles=[f"frame {i}, {j}" for i in range(min(starts, 4)) for j in range(min(each, 4))],
@@ -609,8 +610,8 @@ show_video([made[i * each + j] for i in range(min(starts, 4)) for j in range(min
 
 # %%
 found = futures.measure(made, starts, 0, classifier)
-print(f"{found.off:.2f} px from the nearest true way; {found.taken:.0%} of the directions taken, of "
-      f"true futures {found.true_taken:.0%}")
+print(f"{found.off:.2f} px from the nearest true way; {found.taken:.0%} of the directions taken, "
+      f"of true futures {found.true_taken:.0%}")
 print(f"last frame: places {found.scatter:.1f} px from the mean of their start, of true futures "
       f"{found.true_scatter:.1f}; the digit of the given frame in {found.kept:.0%}")
 if profile != "smoke":
