@@ -68,6 +68,7 @@ def test_of_the_running_mean_where_one_is_kept(tmp_path):
     assert torch.equal(best.conv.weight, four.conv.weight)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 6, 7])
 def test_stopped_and_resumed_as_in_one_piece(tmp_path, stop):
     whole = run(tmp_path / "whole")
