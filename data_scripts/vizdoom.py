@@ -13,7 +13,6 @@ import itertools
 import json
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +91,6 @@ def _record(drafts: Path, arguments: dict, episodes: int, frames: int, skip: int
     What is in an episode depends on the seed, its split and its number there alone. So a run that was killed and goes
     on ends the same, and no split of a small set holds what is in another split of a larger one.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a game outlives its player unless it is closed
     with contextlib.ExitStack() as games:
         free = SimpleQueue()
         for _ in range(GAMES):

@@ -1,9 +1,11 @@
 """The `lvlib` command: one module a sub-command, loaded when it is asked for."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TextIO
 
@@ -37,7 +39,8 @@ def reported(work: Callable[[], None]) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text, nor each text of the terminal's letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        work()
+        with _sigterm_as_ctrl_c():
+            work()
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         _drop(sys.stdout)
@@ -52,6 +55,20 @@ def reported(work: Callable[[], None]) -> int:
         _say("stopped")
         return 130
     return 0
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """While entered, so that what is half made is removed then, too. Python lets the main thread alone handle signals;
+    elsewhere this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: of a handler that is not Python's
 
 
 def _refused(line: str) -> int:

@@ -1,6 +1,7 @@
 """Whatever stops a command is one line on stderr, and status 2; a mistake in lvlib is not hidden."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from lvlib.cli import LONGEST, main, reported
+from lvlib.data import new_folder
 from lvlib.errors import TrainingStopped, UserError
 
 COMMAND = [sys.executable, "-c", "import sys; from lvlib.cli import main; sys.exit(main())"]
@@ -63,6 +65,21 @@ def test_what_stops_a_command_is_said(error, line, capsys):
 def test_ctrl_c_is_one_word(capsys):
     assert reported(stop(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "lvlib: stopped\n"
+
+
+@pytest.mark.posix
+def test_sigterm_is_the_same_and_leaves_no_draft(tmp_path, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        with new_folder(tmp_path / "set") as draft:
+            (draft / "clip").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("it went on")
+
+    assert reported(work) == 130
+    assert capsys.readouterr().err == "lvlib: stopped\n"
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_torch_is_not_loaded_to_find_out():
