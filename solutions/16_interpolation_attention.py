@@ -15,7 +15,7 @@
 #
 # **Why it matters.** Notebook 15 made videos far longer than the clips of training, one code after another.
 # Two things get worse with the length: errors, since each frame stands on those before it, and the wait.
-# TATS-hierarchical first writes a few latent frames that are far apart, then all between them at once: see below.
+# TATS-hierarchical first writes a few latent frames that are far apart, then all between them at once.
 
 # %% jupyter={"source_hidden": true}
 import math
@@ -45,32 +45,26 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% jupyter={"source_hidden": true}
-def draw_order(frames: int, every: int) -> plt.Figure:
-    """When each latent frame is written: by TATS-base, and by TATS-hierarchical."""
-    keys = list(range(0, frames, every))
-    between = [i for i in range(frames) if i % every]
-    fig, ax = plt.subplots()
-    ax.plot(range(frames), range(frames), ".", label="TATS-base")
-    ax.plot(keys, range(len(keys)), "s", label="hierarchical: key frames")
-    ax.plot(between, [len(keys) - 1 + i % every for i in between], "x",
-            label="hierarchical: in between")
-    ax.set(xlabel="latent frame", ylabel="written as number",
-           title="how long a latent frame has to wait")
-    ax.legend()
-    return fig
-
-
-show(draw_order(33, 4),
-     alt="When each of 33 latent frames is written. TATS-base: a straight line up to 32. "
-         "Hierarchical: every fourth frame first, on a line a quarter as steep, then all others "
-         "in three more steps.")
+pair = load_pipeline("tats-between-course")
+first = MovingDigits(2, size=32, frames=68, digits=1, digit_size=20, speeds=(1,), grid=4,
+                     split="test").batch(slice(0, 2))
+video, label = to_video(torch.tensor(first["video"])), {"label": torch.tensor(first["label"])}
+torch.manual_seed(0)
+written = pair.autoencoder.decode(pair.refiner.refine(pair.autoencoder.encode(video), label))
+given = written.masked_fill((torch.arange(68) // 4 % 4 > 0)[:, None, None], 0.0)
+rows = [clips[i, :, :32] for i in range(2) for clips in (given, written, video)]
+show(strip(torch.stack(rows), frames=16, titles=["given", "written between", "true"] * 2),
+     alt="Twice three rows of 16 frames: a digit given in every fourth latent frame, the others "
+         "grey; what the model writes there, which moves and changes its shape; the true clip.")
 
 # %% [markdown]
+# Above, the first two test clips: of every four latent frames, of four frames each, one is given. What the second half
+# writes between them moves from one to the next, and often is no digit on the way: it trained for 38 minutes.
+#
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebook 09 (who sees whom), 10 (the
 # cache) and 15 (TATS's prior).
 #
 # ## 1. Why a hierarchy
-#
 # Suppose that each frame is written a little wrong, seen from the frame before it. Errors that know nothing of each
 # other add up like the steps of a random walk: after n steps they are the root of n times one error. Write every
 # fourth frame first, and the walk has a quarter of the steps: half the error at the same frame. What lies between
@@ -81,7 +75,6 @@ show(draw_order(33, 4),
 # result: over 1,024 frames the hierarchical model keeps more of its quality, and more of its class.
 #
 # ## 2. A row with two ends
-#
 # The second transformer, the **interpolation transformer**, reads a row of codes: the first given latent frame,
 # the frames that are missing, the second given one. The given ones are called **anchors**. Which mask does
 # attention need? The paper's Fig. 14 shows three, for frames of two tokens:
@@ -184,7 +177,6 @@ show(maps(masks, columns=3, xlabel="key", ylabel="query"),
 # place of the middle sees one ahead of it that is not given. Is that not causal enough?
 #
 # ## 3. What two layers see
-#
 # In the second layer a place looks at others that have already looked at others: it *reaches* all that these saw.
 # After n layers it has chains of n looks, that is, the mask multiplied by itself:
 
@@ -217,7 +209,6 @@ for layers in 2, 3, 24:
 # **whoever you see must see no more than you may know.** In (a) this holds as well.
 #
 # ## 4. The model
-#
 # Each place predicts the code that comes *after* it. So the middle is not predicted at its own places.
 #
 # ### Exercise 16.3 · which outputs predict the middle (about 5 min)
@@ -452,7 +443,6 @@ class InterpolationConfig:
 
 # %% [markdown]
 # ## 5. The probe
-#
 # Does a *model* with this mask look at its own answers? We ask it: change one code, and see which predictions move.
 #
 # ### Exercise 16.5 · a probe (about 10 min)
@@ -521,7 +511,6 @@ assert (moved["leaky, 2 layers"] > 0).all()
 # and two are not. This takes no training, so it belongs in the tests of every model with a mask.
 #
 # ## 6. A loss that nobody can reach
-#
 # What does a leak do to a training? Take codes that are pure noise: each of 32 values is as likely as any other,
 # whatever stands around it. The best that *anyone* can do is to say 1/32 for each, and the loss is log 32 = 3.466
 # nats, the entropy. No honest model gets below it, however large. One that does reads its answers.
@@ -589,7 +578,6 @@ if profile != "smoke":
 # leaky model came 2.5, 0.2 and 1.8 nats below the entropy; with 64 rows a step some found nothing in 400 steps.)
 #
 # ## 7. Real frames between
-#
 # Now something that can be learned: one of ten handwritten noughts, 8 pixels high, bounces in a box of 16, one pixel
 # a frame. An autoencoder of notebook 04 makes 4 x 4 codes of each frame. Of 17 frames the first, fifth, ninth ...
 # are anchors, and the model learns to write the 12 others. (In test clips the same ten go other ways.)
@@ -687,7 +675,6 @@ for name, (k, p) in settings.items():
 # 512 and p 0.6: a guess.
 #
 # ## 8. Sampled as trained
-#
 # `decode_middle` reads the row in another order than training does. Is what it draws from what the model has
 # learned? Put the true codes in place of drawn ones, and compare its probabilities with those of `logits`, place
 # by place. The measure is the **total variation**: half the sum of the absolute differences, 0 for the same
@@ -763,14 +750,12 @@ if profile != "smoke":
 # true codes in, the same distribution out.
 #
 # ## 9. Both halves
-#
 # The prior of notebook 15 with `every=4` learns key frames alone, and its `sample` lets each stand until the next.
 # Our model writes what is between. Both ship as `tats-between-course`, trained on clips of 64 frames with the codes of
 # `tats-course`, which is TATS-base on clips of 16 (notebook 15).
 
 # %%
-pair, base_model = load_pipeline("tats-between-course"), load_pipeline("tats-course")
-asked = {"label": torch.tensor([0, 7])}
+base_model, asked = load_pipeline("tats-course"), {"label": torch.tensor([0, 7])}
 torch.manual_seed(0)
 keys = pair.prior.sample(2, asked, latent_frames=17)  # the last one is an anchor, and cut
 complete = pair.refiner.refine(keys, asked)
@@ -797,10 +782,21 @@ show_video([row for _, row in rows], [title for title, _ in rows], fps=12,
 
 # %% [markdown]
 # ## 10. What it saves
-#
 # What takes time is *passes* through the transformer that must wait for one another. In a gap one code waits for the
 # other, but no gap waits for another gap. We count, for a video of 257 latent frames of 2 x 2 codes (1,024 frames and
 # an anchor), with windows of 4 latent frames as in the paper. VideoGPT knows no sliding window: we slide it.
+
+# %% jupyter={"source_hidden": true}
+keys, between = list(range(0, 33, 4)), [i for i in range(33) if i % 4]
+fig, ax = plt.subplots()
+ax.plot(range(33), range(33), ".", label="TATS-base")
+ax.plot(keys, range(len(keys)), "s", label="hierarchical: key frames")
+ax.plot(between, [len(keys) - 1 + i % 4 for i in between], "x", label="hierarchical: in between")
+ax.set(xlabel="latent frame", ylabel="written as number", title="how long each has to wait")
+ax.legend()
+show(fig, alt="When each of 33 latent frames is written. TATS-base: a straight line up to 32. "
+     "Hierarchical: every fourth frame first, on a line a quarter as steep, then all others in "
+     "three more steps.")
 
 # %%
 def counting(model: nn.Module) -> list[int]:
@@ -851,12 +847,11 @@ assert profile == "smoke" or fewer > 3
 # hand, reads the frames that it keeps code by code again; how the paper slid it, it does not say.)
 #
 # And what is not saved: *places*. The gaps are a batch, and a batch costs. On one thread, at the course's size, 65
-# latent frames take 15.6 CPU seconds in one level and 6.4 in two: 2.4 times less, at 3.25 times fewer passes. A
-# GPU that has room for the batch comes nearer to the count.
+# latent frames take about half as long in two levels as in one (15.6 and 6.4 CPU seconds, on another machine 7.9 and
+# 4.0), at 3.25 times fewer passes. A GPU that has room for the batch comes nearer to the count.
 
 # %% [markdown]
 # ## 11. What you built
-#
 # | name | what it does | in |
 # |---|---|---|
 # | `InterpolationCausal` | who sees whom in a row with two ends | `lvlib.models.tats.interpolation` |
