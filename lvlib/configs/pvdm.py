@@ -38,7 +38,7 @@ ae_course = Config(
                    gradient_clip=1.0, schedule="cosine", warmup=50))
 course = Config(
     ae_course.data, ae_course.autoencoder,
-    TrainingConfig(steps=6000, batch=16, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
+    TrainingConfig(steps=10_000, batch=16, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01, gradient_clip=1.0,
                    schedule="cosine", warmup=200, ema_decay=0.999),
     PVDMConfig(width=48, multipliers=(1, 2), blocks=1, heads=4, across=1, objective="coin"))
 
