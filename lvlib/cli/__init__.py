@@ -59,12 +59,21 @@ def reported(work: Callable[[], None]) -> int:
 
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """While entered, so that what is half made is removed then, too. Python lets the main thread alone handle signals;
-    elsewhere this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
+    """While entered, the first SIGTERM raises KeyboardInterrupt, so that drafts are removed and games closed. The
+    second ends the process, whatever it waits for.
+
+    Python lets the main thread alone handle signals; elsewhere this does nothing, nor where SIGTERM is ignored.
+    """
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def once(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, once)
     try:
         yield
     finally:

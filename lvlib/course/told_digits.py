@@ -4,7 +4,6 @@
 samples a seed. `lvlib sample videogpt-digits --help` lists the fields of sampling.
 """
 
-import argparse
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 import torch
 
 from lvlib.cli import reported
-from lvlib.cli.arguments import split_overrides, with_fields
-from lvlib.cli.sample import fields_by_part
-from lvlib.errors import UserError
+from lvlib.cli.arguments import Parser, check_seed, split_overrides, with_fields
+from lvlib.cli.given import require_prior
+from lvlib.errors import UserError, unknown
 from lvlib.evaluation.digits import DigitClassifier, recognise, train_digit_classifier
-from lvlib.runs import load_pipeline
+from lvlib.runs import load_config, load_pipeline
 from lvlib.runs.load import Pipeline
+from lvlib.runs.shipped import run_folder
 
 
 @dataclass
@@ -49,16 +49,25 @@ def measure(pipeline: Pipeline, classifier: DigitClassifier, seed: int, sampling
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="folder of a run of a prior that is told labels, or a model that ships")
+    parser = Parser("python -m lvlib.course.told_digits", description=__doc__)
+    parser.add_argument("model", help="folder of a run of a prior that is told one of ten digits, or a shipped model")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    rest, overrides = split_overrides(sys.argv[1:])
+    rest, fields = split_overrides(sys.argv[1:])
     options = parser.parse_args(rest)
-    pipeline, classifier = load_pipeline(options.model), train_digit_classifier(20)
-    told = [spec.name for spec in pipeline.config.conditions]
-    if pipeline.prior is None or told != ["label"]:
-        raise UserError(f"{options.model} must be a prior that is told a label, not {told or 'nothing'}")
-    sampling = with_fields(pipeline.config.prior.Sampling(), "sampling", fields_by_part(overrides)["sampling"])
+    for seed in options.seeds:
+        check_seed(seed)
+    run = run_folder(options.model)
+    config = load_config(run)
+    require_prior(config, run)
+    told = [(spec.name, spec.num_classes) for spec in config.conditions]
+    if told != [("label", 10)] or config.video_shape[0] != 1 or config.video_shape[2:] != (32, 32):
+        raise UserError(f"{options.model} must make grey clips of 32x32, told one of ten labels: see {run}/config.json")
+    for name in fields:
+        if not name.startswith("sampling."):
+            raise unknown(f"part in --{name}:", name.partition(".")[0], ["sampling"])
+    sampling = with_fields(config.prior.Sampling(), "sampling",
+                           {name.removeprefix("sampling."): words for name, words in fields.items()})
+    pipeline, classifier = load_pipeline(run), train_digit_classifier(20)
     for seed in options.seeds:
         print(asdict(measure(pipeline, classifier, seed, sampling)), flush=True)
 

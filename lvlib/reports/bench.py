@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from unittest.mock import patch
 
@@ -154,6 +154,10 @@ def _in_fresh_process(work: Callable, *arguments) -> dict:
             return pool.submit(work, *arguments).result()
         except BrokenProcessPool:
             raise UserError("the process that measures was ended from outside: too little memory?") from None
+        except KeyboardInterrupt:  # SIGTERM reaches this process alone, and the pool waits for the other
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 def cpu_seconds(step: Callable[[], None], rounds: int = 5, limit: float = 60.0) -> tuple[float, float]:

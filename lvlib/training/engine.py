@@ -176,7 +176,8 @@ _NO_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pip
 
 
 class Interrupts:
-    """While entered, the first ctrl-C or SIGTERM only sets `caught`, so that a step can end. The second breaks off.
+    """While entered, the first ctrl-C or SIGTERM only sets `caught`, so that a step can end. The second breaks off:
+    SIGTERM ends the process, whatever it waits for.
 
     Python lets the main thread alone handle signals; elsewhere this does nothing.
     """
@@ -196,4 +197,4 @@ class Interrupts:
 
     def _note(self, number: int, _frame) -> None:
         self.caught = True
-        signal.signal(number, self.previous[number] or signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else self.previous[number] or signal.SIG_DFL)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from lvlib.cli import LONGEST, main, reported
-from lvlib.data import new_folder
 from lvlib.errors import TrainingStopped, UserError
 
 COMMAND = [sys.executable, "-c", "import sys; from lvlib.cli import main; sys.exit(main())"]
@@ -67,19 +66,46 @@ def test_ctrl_c_is_one_word(capsys):
     assert capsys.readouterr().err == "lvlib: stopped\n"
 
 
-@pytest.mark.posix
-def test_sigterm_is_the_same_and_leaves_no_draft(tmp_path, capsys):
-    before = signal.getsignal(signal.SIGTERM)
+STOPPED = """
+import os, signal, sys
+from lvlib.cli import reported
+from lvlib.data import new_folder
 
-    def work() -> None:
-        with new_folder(tmp_path / "set") as draft:
-            (draft / "clip").touch()
+def work():
+    with new_folder("set"):
+        try:
             os.kill(os.getpid(), signal.SIGTERM)
-            pytest.fail("it went on")
+        finally:
+            if "twice" in sys.argv:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-    assert reported(work) == 130
-    assert capsys.readouterr().err == "lvlib: stopped\n"
-    assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
+status = reported(work)
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+sys.exit(status)
+"""
+
+
+def stopped(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", STOPPED, *arguments], cwd=folder, env=ENVIRONMENT,
+                          capture_output=True, text=True)
+
+
+@pytest.mark.posix
+def test_sigterm_is_the_same_and_leaves_no_draft(tmp_path):
+    done = stopped(tmp_path)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (130, "lvlib: stopped\n", [])
+
+
+@pytest.mark.posix
+def test_a_second_sigterm_ends_it(tmp_path):
+    assert stopped(tmp_path, "twice").returncode == -signal.SIGTERM
+
+
+@pytest.mark.posix
+def test_sigterm_that_was_ignored_stays_so(tmp_path):
+    code = ("import os, signal; from lvlib.cli import reported\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "assert reported(lambda: os.kill(os.getpid(), signal.SIGTERM)) == 0")
+    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT).returncode == 0
 
 
 def test_torch_is_not_loaded_to_find_out():

@@ -45,6 +45,19 @@ def test_a_second_ctrl_c_breaks_off(tmp_path):
     assert steps_saved(tmp_path) == [3]
 
 
+def test_a_second_sigterm_ends_the_process(tmp_path):
+    """By what the system does with it, even where a step waits for what never comes."""
+    handlers = []
+
+    def once():
+        signal.raise_signal(signal.SIGTERM)
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    with pytest.raises(TrainingStopped, match="interrupted after step 5"):
+        train(at_step(5, once), DATA, config(), tmp_path)
+    assert handlers == [signal.SIG_DFL]
+
+
 @pytest.mark.posix
 def test_an_interrupt_does_not_break_the_readers_of_data(tmp_path):
     """Ctrl-C in a terminal reaches them too."""
