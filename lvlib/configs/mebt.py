@@ -6,7 +6,7 @@ weight decay, dropout, layers, and the batch, which there is of each of an unkno
 
 from dataclasses import replace
 
-from lvlib.configs import tats
+from lvlib.configs import tats, videogpt
 from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.models.mebt.prior import MeBTConfig
 from lvlib.training.config import TrainingConfig
@@ -35,9 +35,14 @@ course = Config(
     TrainingConfig(steps=8000, batch=8, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98), weight_decay=0.01,
                    gradient_clip=1.0, schedule="cosine", warmup=200),
     MeBTConfig(dim=192, heads=6, hidden=768, encoder_layers=5, decoder_layers=4, bottleneck=64, classes=10))
+# The same on codes that see their own block alone (notebook 09).
+digits = replace(course, autoencoder=videogpt.vqvae_digits.autoencoder, training=replace(course.training, batch=16))
 course_long = replace(course, data=DataConfig(size=32, frames=64),
                       training=replace(course.training, steps=12_000),
                       prior=replace(course.prior, curriculum="gaussian", alpha=300.0))
+# Doom's clips, in TATS's codes: all 2,048 of them in each step.
+doom_course = Config(DataConfig(), tats.vqgan_doom_course.autoencoder, replace(course.training, steps=4000, batch=4),
+                     replace(course.prior, classes=0, actions=3))
 
 # 4 x 1,024 codes, as the speed comparison has them; one long clip of 4,096: `--data.frames 64 --training.batch 1`.
 bench = Config(DataConfig(size=128), replace(tats.bench.autoencoder, downsample=(4, 8, 8)),
@@ -46,7 +51,9 @@ bench = Config(DataConfig(size=128), replace(tats.bench.autoencoder, downsample=
 
 CONFIGS = {
     "mebt-course": Named(course, "MeBT for one digit, conditioned on its class", "MeBT 3"),
+    "mebt-digits": Named(digits, "the same on VideoGPT's codes of one digit, each of its own block", "MeBT 3"),
     "mebt-course-long": Named(course_long, "the same in clips of 64 frames, learned from short to long", "MeBT 3.3"),
+    "mebt-doom-course": Named(doom_course, "MeBT for Doom, told the buttons", "MeBT 3"),
     "mebt-ucf101-16": Named(ucf101_16, "MeBT for UCF-101, 16 frames", "MeBT 5.1"),
     "mebt-ucf101-128": Named(ucf101_128, "the same, 128 frames, with the curriculum", "MeBT 5.1"),
     "mebt-taichi-16": Named(taichi_16, "MeBT for Taichi-HD: 16 frames, every fourth", "MeBT 5.1"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from lvlib.configs import videogpt
 from lvlib.configs.config import Config, DataConfig, Named
 from lvlib.models.tats.interpolation import InterpolationConfig
 from lvlib.models.tats.prior import TATSConfig
@@ -46,6 +47,8 @@ course = Config(
     TrainingConfig(steps=2000, batch=16, learning_rate=1.5e-3, optimizer="adamw", betas=(0.9, 0.98),
                    weight_decay=0.01, gradient_clip=1.0, schedule="cosine", warmup=200),
     TATSConfig(dim=192, layers=4, heads=6, hidden=768, classes=10))
+# The same on codes that see their own block alone (notebook 09): nothing of them depends on where in a video they are.
+digits = replace(course, autoencoder=videogpt.vqvae_digits.autoencoder, training=replace(course.training, steps=3000))
 sparse_course = replace(course, data=DataConfig(size=32, frames=64), prior=replace(course.prior, every=4))
 # All gaps of 64 frames at once: four clips are as many codes as 16 of the first half.
 between_course = replace(sparse_course, training=replace(course.training, steps=2000, batch=4),
@@ -77,6 +80,7 @@ bench = Config(
 CONFIGS = {
     "tats-vqgan-course": Named(vqgan_course, "3D VQGAN for one grey digit, without discriminators", "TATS 2"),
     "tats-course": Named(course, "TATS-base for one digit, conditioned on its class", "TATS 2"),
+    "tats-digits": Named(digits, "the same on VideoGPT's codes of one digit, each of its own block", "TATS 2.3"),
     "tats-sparse-course": Named(sparse_course, "TATS-hierarchical's first half: every fourth latent frame", "TATS 2.3"),
     "tats-between-course": Named(between_course, "TATS-hierarchical's second half: the frames in between", "TATS 2.3"),
     "tats-stories-course": Named(stories_course, "TATS-base for stories of digits, told a sentence", "TATS 2.3"),

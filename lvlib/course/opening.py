@@ -52,8 +52,8 @@ def tats() -> Tensor:
 
 def mebt() -> Tensor:
     """Told the first digits."""
-    told, sampling = {"label": torch.arange(CLIPS)}, MeBTSampling(steps=16, noise=16.0, revise_rounds=2)
-    return load_pipeline("mebt-course-long").generate(CLIPS, told, sampling=sampling)
+    sampling = MeBTSampling(steps=16, noise=16.0, revise_rounds=8, revise_parts=4)
+    return load_pipeline("mebt-digits").generate(CLIPS, {"label": torch.arange(CLIPS)}, sampling=sampling)
 
 
 def pvdm() -> Tensor:

@@ -126,4 +126,4 @@ def test_a_prior_that_goes_on_from_first_frames_alone(refused, mp4, tmp_path):
 
 
 def test_describe_says_the_same_each_time(lvlib):
-    assert lvlib("describe", "mebt-course") == lvlib("describe", "mebt-course")
+    assert lvlib("describe", "mebt-digits") == lvlib("describe", "mebt-digits")

@@ -162,9 +162,9 @@ def test_tats_has_the_figures_of_its_row(name):
     assert extra > 1.5 if name == "tats-course-zero" else extra < 0.8
 
 
-def long_clips(pipeline, count: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Codes of test clips of 64 frames of one grey digit, and their labels."""
-    digits = MovingDigits(count, frames=64, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+def coded(pipeline, count: int, frames: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Codes of test clips of one grey digit, and their labels."""
+    digits = MovingDigits(count, frames=frames, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
     batch = digits.batch(slice(0, count))
     parts = to_video(torch.tensor(batch["video"])).split(20)
     return torch.cat([pipeline.autoencoder.encode(part) for part in parts]), {"label": torch.tensor(batch["label"])}
@@ -174,7 +174,7 @@ def long_clips(pipeline, count: int) -> tuple[torch.Tensor, dict[str, torch.Tens
 def test_hierarchical_tats_has_the_figures_of_its_row():
     """And over 64 frames it does not drift, where the window that slides does: TATS, 3.4."""
     pipeline, row = load_pipeline("tats-between-course"), recorded("tats-between-course")
-    codes, label = long_clips(pipeline, 100)
+    codes, label = coded(pipeline, 100, 64)
     keys, between = (float(figure) for figure in re.search(
         r"([\d.]+) bits a code of key frames and ([\d.]+) a code in between", row).groups())
     assert pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item() == pytest.approx(keys, abs=0.02)
@@ -207,12 +207,26 @@ def test_tats_in_doom_has_the_bits_of_its_row():
 
 
 @pytest.mark.slow
+def test_the_digits_of_tats_stay_as_its_row_says():
+    """Over 96 frames, six times as many as a clip that it learned from."""
+    pipeline, row = load_pipeline("tats-digits"), recorded("tats-digits")
+    codes, label = coded(pipeline, 100, 16)
+    bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
+    assert bits == pytest.approx(float(re.search(r"([\d.]+) bits a code", row)[1]), abs=0.01)
+    labels = torch.arange(20) % 10
+    torch.manual_seed(0)
+    read = recognise(pipeline.generate(20, {"label": labels}, frames=96), 20, train_digit_classifier(20))
+    right = (read == labels[:, None]).float().mean(0)
+    for part, name in ((right[:16], "first"), (right[-16:], "last")):
+        shares = [int(share) for share in re.search(rf"(\d+), (\d+), (\d+)% of the {name} 16", row).groups()]
+        assert min(shares) / 100 - 0.12 < part.mean() < max(shares) / 100 + 0.12
+
+
+@pytest.mark.slow
 def test_mebt_has_the_figures_of_its_row():
-    """It fills what is hidden, so its bits are a bound, drawn at random; its samples are few that are read right."""
-    pipeline, row = load_pipeline("mebt-course"), recorded("mebt-course")
-    batch = MovingDigits(100, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test").batch(slice(0, 100))
-    label = {"label": torch.tensor(batch["label"])}
-    codes = pipeline.autoencoder.encode(to_video(torch.tensor(batch["video"])))
+    """It fills what is hidden, so its bits are a bound, drawn at random."""
+    pipeline, row = load_pipeline("mebt-digits"), recorded("mebt-digits")
+    codes, label = coded(pipeline, 100, 16)
     torch.manual_seed(0)
     bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
     assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.1)
@@ -228,7 +242,7 @@ def test_mebt_has_the_figures_of_its_row():
 def test_long_mebt_has_the_figures_of_its_row():
     """And its quality stays over the clip: MeBT, Fig. 7."""
     pipeline, row = load_pipeline("mebt-course-long"), recorded("mebt-course-long")
-    codes, label = long_clips(pipeline, 20)
+    codes, label = coded(pipeline, 20, 64)
     torch.manual_seed(0)
     bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
     assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.25)
