@@ -50,8 +50,10 @@ first = MovingDigits(2, size=32, frames=68, digits=1, digit_size=20, speeds=(1,)
                      split="test").batch(slice(0, 2))
 video, label = to_video(torch.tensor(first["video"])), {"label": torch.tensor(first["label"])}
 torch.manual_seed(0)
-written = pair.autoencoder.decode(pair.refiner.refine(pair.autoencoder.encode(video), label))
-given = written.masked_fill((torch.arange(68) // 4 % 4 > 0)[:, None, None], 0.0)
+true_codes = pair.autoencoder.encode(video)
+written = pair.autoencoder.decode(pair.refiner.refine(true_codes, label))
+hidden = (torch.arange(68) // 4 % 4 > 0)[:, None, None]
+given = pair.autoencoder.decode(true_codes).masked_fill(hidden, 0.0)
 rows = [clips[i, :, :32] for i in range(2) for clips in (given, written, video)]
 show(strip(torch.stack(rows), frames=16, titles=["given", "written between", "true"] * 2),
      alt="Twice three rows of 16 frames: a digit given in every fourth latent frame, the others "
@@ -59,7 +61,8 @@ show(strip(torch.stack(rows), frames=16, titles=["given", "written between", "tr
 
 # %% [markdown]
 # Above, the first two test clips: of every four latent frames, of four frames each, one is given. What the second half
-# writes between them moves from one to the next, and often is no digit on the way: it trained for 38 minutes.
+# writes between them moves from one to the next, and often is no digit on the way: it trained for 38 minutes. (The
+# encoder looks around: what is given has seen a little of its neighbours.)
 #
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebook 09 (who sees whom), 10 (the
 # cache) and 15 (TATS's prior).
@@ -751,8 +754,8 @@ if profile != "smoke":
 #
 # ## 9. Both halves
 # The prior of notebook 15 with `every=4` learns key frames alone, and its `sample` lets each stand until the next.
-# Our model writes what is between. Both ship as `tats-between-course`, trained on clips of 64 frames with the codes of
-# `tats-course`, which is TATS-base on clips of 16 (notebook 15).
+# Our model writes what is between. Both are in `pair` (`tats-between-course`), trained on clips of 64 frames with the
+# codes of `tats-course`, which is TATS-base on clips of 16 (notebook 15).
 
 # %%
 base_model, asked = load_pipeline("tats-course"), {"label": torch.tensor([0, 7])}

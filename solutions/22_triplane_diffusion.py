@@ -752,7 +752,7 @@ for name, planes in apart.items():
 # %%
 show(strip([autoencoder.decode(z[:1])[0] for z in drawn.values()], frames=12, titles=list(drawn)),
      alt="Rows of 12 frames: a true 4; of both small networks specks that fade; of the shipped "
-         "model a digit that turns from 9 to 8 or 0; of planes of three clips broken strokes.")
+         "model a digit that turns from 5 to 0 and to 8; of planes of three clips broken strokes.")
 
 # %% [markdown]
 # Without attention across, what is in z_s changes nothing in z_h, to the last digit: each plane is drawn on its own.

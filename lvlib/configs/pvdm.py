@@ -47,7 +47,7 @@ ae_doom_course = Config(
     DataConfig(),
     replace(ae_course.autoencoder, channels=3, size=64, patch=8, width=128, heads=4, head_dim=32, latent_dim=8),
     replace(ae_course.training, steps=2500, learning_rate=1e-3))
-doom_course = Config(ae_doom_course.data, ae_doom_course.autoencoder, replace(course.training, steps=3000),
+doom_course = Config(ae_doom_course.data, ae_doom_course.autoencoder, replace(course.training, steps=6000),
                      replace(course.prior, width=64, actions=3))
 
 bench = Config(
