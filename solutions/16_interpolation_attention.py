@@ -61,10 +61,10 @@ show(strip(torch.stack(rows), frames=16, titles=["given", "written between", "tr
 
 # %% [markdown]
 # Above, the first two test clips: of every four latent frames, of four frames each, one is given. What the second half
-# writes between them moves from one to the next, and often is no digit on the way: it trained for 38 minutes. (The
-# encoder looks around: what is given has seen a little of its neighbours.)
+# writes between them moves from one to the next, and often is no digit on the way: it trained for 38 minutes. (What is
+# given knows a little of its neighbours, and looks other beside other ones: encoder and decoder look around.)
 #
-# **What it costs.** About two minutes on one CPU core. **What it needs.** Notebook 09 (who sees whom), 10 (the
+# **What it costs.** About three minutes on one CPU core. **What it needs.** Notebook 09 (who sees whom), 10 (the
 # cache) and 15 (TATS's prior).
 #
 # ## 1. Why a hierarchy
@@ -578,7 +578,7 @@ if profile != "smoke":
 #
 # The third line shows a loss that flatters. The mask is right, each code of the middle costs 3.47 nats, and the
 # mean is 2.09, because the anchors are copied for nothing. So our loss is of the middle alone. (Three seeds of the
-# leaky model came 2.5, 0.2 and 1.8 nats below the entropy; with 64 rows a step some found nothing in 400 steps.)
+# leaky model came 2.4, 0.2 and 1.8 nats below the entropy; with 64 rows a step some found nothing in 400 steps.)
 #
 # ## 7. Real frames between
 # Now something that can be learned: one of ten handwritten noughts, 8 pixels high, bounces in a box of 16, one pixel
@@ -748,7 +748,7 @@ if profile != "smoke":
 
 # %% [markdown]
 # Ours is 0 up to rounding. The wrong output spoils one code of 48, but that one thoroughly, and all others are
-# written after it. The other two spoil nearly all, each a little. A sampler with all of them still makes video
+# written after it. The other two spoil nearly all, mostly a little. A sampler with all of them still makes video
 # that looks like something, which is why such faults live long. The test of our library is this cell:
 # true codes in, the same distribution out.
 #
@@ -777,11 +777,12 @@ show_video([row for _, row in rows], [title for title, _ in rows], fps=12,
            alt="The same as videos: base, key frames and complete, of a 0 and of a 7.")
 
 # %% [markdown]
-# TATS-base's ring stays one here, and its 7 becomes a dash. Of the key frames, each for four latent frames or 16 of the
-# video, the ring is broken from the start, the 7 grows a second bow near the end. What is written between moves, and
-# often is no digit. Two videos say little: notebook 19 measures 48. With key frames the distance of a window of 16
-# frames begins higher and stays, without them it doubles within 64 frames; but our key frames learned from 64 frames.
-# The last frame needs an anchor after it: for 16 latent frames the prior is asked for 17, and the video is cut.
+# TATS-base's ring stays one here, and its 7 becomes a dash. Of the key frames, each for four latent frames or 16 of
+# the video, the ring is broken from the start, and the 7 grows a second bow near the end. What is written between
+# moves, and often is no digit. Two videos say little: notebook 19 measures 48. With key frames the distance of a
+# window of 16 frames begins higher and stays, without them it more than doubles within 64 frames; but our key frames
+# learned from 64 frames. The last frame needs an anchor after it: for 16 latent frames the prior is asked for 17, and
+# the video is cut.
 
 # %% [markdown]
 # ## 10. What it saves
@@ -843,13 +844,13 @@ assert profile == "smoke" or fewer > 3
 # |---|---|---|---|---|
 # | minutes | 42 | 22 | 30 | 7.5, and 23 seconds for what lies between |
 # | of TATS-base | 1.4 | 0.7 | 1 | 0.26 |
-# | our count of passes | 3.96 | | 1 | 0.26 |
+# | our count of passes | 3.95 | | 1 | 0.26 |
 #
 # For TATS's two models the count is what the paper's minutes say: 30 and 7.9 are 3.8 times, and so are 1,028 and 272
 # passes. Even its 23 seconds fit: three frames' passes of 257 frames', 1.2% of 30 minutes, are 21. (VideoGPT, slid by
 # hand, reads the frames that it keeps code by code again; how the paper slid it, it does not say.)
 #
-# And what is not saved: *places*. The gaps are a batch, and a batch costs. On one thread, at the course's size, 65
+# *Places* are only 1.8 times fewer. The gaps are a batch, and a batch costs. On one thread, at the course's size, 65
 # latent frames take about half as long in two levels as in one (15.6 and 6.4 CPU seconds, on another machine 7.9 and
 # 4.0), at 3.25 times fewer passes. A GPU that has room for the batch comes nearer to the count.
 

@@ -79,8 +79,8 @@ states = passes_of(MeBTSampling(steps=16, noise=16.0, revise_rounds=4, revise_pa
 after = {f"after pass {i}": states[i - 1] for i in (4, 8, 12, 16)} | {"revised": states[-1]}
 show(strip(torch.cat([veiled(*state) for state in after.values()]), frames=16,
            titles=list(after)), limit=40_000,
-     alt="Five rows of 16 frames. After pass 4 a few squares of a grey clip are filled, most black; "
-         "after 12 more than half; after 16 all, and a blot moves. Revised it is a 3 that moves.")
+     alt="Five rows of 16 frames. After pass 4 a few squares of grey clips are filled, most black; "
+         "after 12 more than half; after 16 all, and a blot moves. Revised it is mostly a 3.")
 
 # %% [markdown]
 # **What it costs.** About four minutes on one CPU core. **What it needs.** Notebook 18 (the transformer) and notebook
@@ -151,7 +151,7 @@ counts = {schedule: fill_counts(schedule, 16, spec.tokens)
 show(curves({name: dict(enumerate(line, 1)) for name, line in counts.items()}, xlabel="pass",
             ylabel="codes accepted", title="256 codes in 16 passes"),
      alt="Codes accepted by each of 16 passes. Linear: 16 each. Cosine and square: few at first, "
-         "about 25 to 31 in the last.")
+         "about 26 and 31 in the last.")
 printed = [256 - math.ceil(still_hidden("cosine", s / 8) * 256) for s in range(8)]
 totals = [sum(fill_counts("cosine", 8, 256)[:s + 1]) for s in range(8)]
 print(f"there after each of 8 passes, as printed: {printed}\n{'with s + 1:':>41} {totals}")
@@ -331,11 +331,11 @@ for noise, steps in watched.items():
     print(f"noise {noise}: {share[0]:.0%} are black after pass 3, {share[1]:.0%} at last")
 
 # %% [markdown]
-# Blue is what is still hidden: without noise the black border is filled first. Now passes against quality: clips of all
-# ten digits, with each number of passes, and by the prior of notebook 10, on the same codes. **right**: the share of
-# frames in which a small classifier reads the digit that was asked for. **distance**: the Frechet distance in the
-# features of the course's video network (notebook 12); of so few clips it is far too large, for all alike. **differ**:
-# the share of codes in which two clips of a digit differ.
+# Blue is what is still hidden. Without noise all that is filled first is black. Now passes against quality: clips of
+# all ten digits, with each number of passes, and by the prior of notebook 10, on the same codes. **right**: the share
+# of frames in which a small classifier reads the digit asked for. **distance**: the Frechet distance in the features
+# of the course's video network (notebook 12); too large for so few clips, for all alike. **differ**: of the codes of
+# two clips of a digit.
 
 # %%
 classifier = train_digit_classifier(20, steps={"smoke": 3, "course": 400}[profile])
@@ -367,11 +367,11 @@ def trial(name: str, model, sampling: MeBTSampling | None = None) -> tuple[float
 
 
 mine, row = real[:10 * each], load_pipeline("videogpt-digits").prior
+print(f"{'':<22} {'right':>6} {'distance':>9} {'differ':>7} CPU seconds")
 for name, video in {"true": mine, "rebuilt": autoencoder.decode(autoencoder.encode(mine))}.items():
     right, distance = judged(video, real_labels[:10 * each])
     print(f"{name:<22} {right:>6.0%} {distance:>9.1f}")
 chosen = {"smoke": (1, 2), "course": (1, 2, 4, 8, 16, 32)}[profile]
-print(f"{'':<22} {'right':>6} {'distance':>9} {'differ':>7} CPU seconds")
 made = {steps: trial(f"passes: {steps}", prior, MeBTSampling(steps=steps)) for steps in chosen}
 one_by_one = trial("one by one: 256", row)
 
@@ -392,21 +392,21 @@ show(fig, alt="Against the number of passes, 1 to 32: the share of frames read a
 # Chance is 10%. With more passes the distance falls, and still few frames are right. One code after another is far
 # ahead: its model needs 0.46 bits a code of validation clips, this one 1.41 at most, after more steps. As to time: a
 # pass of MeBT goes through all codes, a cache (notebook 10) computes each place once. So one clip alone gains from few
-# passes, and in a batch on one CPU core the cache costs as much as 8. On a GPU it is the waiting that counts: 1.10
+# passes, and in a batch on one CPU core the cache costs as 8 passes. On a GPU it is the waiting that counts: 1.10
 # seconds against TATS's 14.3 in Table 1 (Sky Time-lapse, a batch of 4). And the noise? Above it is 4.
 
 # %%
 for noise in {"smoke": (0.0,), "course": (0.0, 1.0, 16.0)}[profile]:
     trial(f"8 passes, noise {noise}", prior, MeBTSampling(steps=8, noise=noise))
 best = MeBTSampling(steps=16, noise=16.0, revise_rounds=2)
-trial("16, noise 16, revised", prior, best)
+_ = trial("16, noise 16, revised", prior, best)
 
 # %% [markdown]
-# With much noise more than half of the frames are right, with 4 or less a quarter: what is certain first is black, and
-# then the whole digit comes at once, in the last passes. The last row adds what comes next.
+# With much noise more than half of the frames are right, with 4 or less at most a quarter: what is certain first is
+# black, and then the whole digit comes at once, in the last passes. The last row adds what comes next.
 #
 # ## 5. Revision
-# A draft never takes back: a code accepted in pass 2, from nothing but the label, stays, whatever comes around it. So
+# A draft never takes back: a code accepted in pass 1, from nothing but the label, stays, whatever comes around it. So
 # MeBT adds a second phase, after Lee et al. (2022): divide all codes at random into R parts, hide one part, draw it
 # anew *given all the others*, at a temperature of 0.7 (official code), and go on with the next, M times through.
 #
@@ -540,8 +540,8 @@ show(strip(torch.stack(rows), frames=16, titles=["true", "filled", "crossfade"] 
 
 # %% [markdown]
 # What the model fills in is mostly the digit, and moves from one place to the other: nearly 3 dB more than the
-# crossfade, which has two digits, neither where it should be. The classifier prefers those, as it does not ask where a
-# digit is. (On the command line: `lvlib sample ... --given-last 4`.)
+# crossfade, which has two digits, neither where it should be. The classifier prefers that, and frame 3 repeated: it
+# does not ask where a digit is. (On the command line: `lvlib sample ... --given-last 4`.)
 # ## 7. From short to long
 # In long clips the codes that are seen are often far away in time, and far codes tell little to a model that does not
 # yet know what neighbours tell. So at step n a training sees a *stretch* of v latent frames, and v grows: v^ is drawn
@@ -863,7 +863,7 @@ class MeBTConfig(TransformerConfig):
 # clips are its strength; there it has *seen* 128 frames in training, TATS-base 16. Fig. 7 has the FVD of windows of 16
 # frames, every 8, against that of the first: it climbs for models that go on from what they wrote (MoCoGAN-HD, CCVS,
 # TATS-base), is a zigzag for TATS-hierarchical, with its key frames, and stays near zero for MeBT and DIGAN. Ours
-# learned from clips of 16 frames (`tats-course`) and of 64 (the two others):
+# learned from clips of 16 frames (`tats-course`: TATS-base) and of 64 (`tats-between-course`: TATS-hierarchical, MeBT):
 
 # %%
 found = {name: experiment(name, 0, *{"smoke": (4, 64, 8), "course": (48,)}[profile]).distances
@@ -875,8 +875,9 @@ grown = {name: values[-1] / values[0] for name, values in found.items()}
 assert profile == "smoke" or grown["tats-course"] > 1.8 > 1.5 > max(map(grown.get, MODELS[1:]))
 
 # %% [markdown]
-# The window that slides drifts; the two that learned from 64 frames do not. Ours shows no zigzag. And flat is not
-# good: MeBT's distance is 15 all along, as DIGAN's in the paper is 764 (Taichi-HD). (48 videos each, one seed.)
+# The window that slides drifts; the two that learned from 64 frames do not. Our hierarchical one has no zigzag. And
+# flat is not good: MeBT's distance is 15 all along, as DIGAN's in the paper is 764 (Taichi-HD). (48 videos each, one
+# seed.)
 # ## 9. What you built
 # | name | what it does | in |
 # |---|---|---|
