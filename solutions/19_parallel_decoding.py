@@ -334,8 +334,7 @@ for noise, steps in watched.items():
 # Blue is what is still hidden. Without noise all that is filled first is black. Now passes against quality: clips of
 # all ten digits, with each number of passes, and by the prior of notebook 10, on the same codes. **right**: the share
 # of frames in which a small classifier reads the digit asked for. **distance**: the Frechet distance in the features
-# of the course's video network (notebook 12); too large for so few clips, for all alike. **differ**: of the codes of
-# two clips of a digit.
+# of the course's video network (notebook 12), too large for so few clips. **differ**: of codes of two clips of a digit.
 
 # %%
 classifier = train_digit_classifier(20, steps={"smoke": 3, "course": 400}[profile])

@@ -12,7 +12,6 @@ import torch
 
 from lvlib.cli import reported
 from lvlib.cli.arguments import Parser, check_seed, split_overrides, with_fields
-from lvlib.cli.given import require_prior
 from lvlib.errors import UserError, unknown
 from lvlib.evaluation.digits import DigitClassifier, recognise, train_digit_classifier
 from lvlib.runs import load_config, load_pipeline
@@ -56,18 +55,16 @@ def main() -> None:
     options = parser.parse_args(rest)
     for seed in options.seeds:
         check_seed(seed)
-    run = run_folder(options.model)
-    config = load_config(run)
-    require_prior(config, run)
-    told = [(spec.name, spec.num_classes) for spec in config.conditions]
-    if told != [("label", 10)] or config.video_shape[0] != 1 or config.video_shape[2:] != (32, 32):
-        raise UserError(f"{options.model} must make grey clips of 32x32, told one of ten labels: see {run}/config.json")
+    config = load_config(run_folder(options.model))
+    told, (channels, _, *size) = [(spec.name, spec.num_classes) for spec in config.conditions], config.video_shape
+    if config.prior is None or told != [("label", 10)] or channels != 1 or size != [32, 32]:
+        raise UserError(f"{options.model} must hold a prior that makes grey clips of 32x32, told one of ten labels")
     for name in fields:
         if not name.startswith("sampling."):
             raise unknown(f"part in --{name}:", name.partition(".")[0], ["sampling"])
     sampling = with_fields(config.prior.Sampling(), "sampling",
                            {name.removeprefix("sampling."): words for name, words in fields.items()})
-    pipeline, classifier = load_pipeline(run), train_digit_classifier(20)
+    pipeline, classifier = load_pipeline(options.model), train_digit_classifier(20)
     for seed in options.seeds:
         print(asdict(measure(pipeline, classifier, seed, sampling)), flush=True)
 
