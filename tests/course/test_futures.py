@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from lvlib.course import told_digits
 from lvlib.course.futures import FRAMES, measure, scatter, start_clips, taken, true_places
-from lvlib.course.told_digits import measure as measure_told
 from lvlib.data import MovingDigits, to_video
+from lvlib.errors import UserError
 from lvlib.evaluation.digits import train_digit_classifier
 
 
@@ -70,6 +71,19 @@ def test_told_digits_of_a_model_that_draws_what_it_is_told():
             return to_video(torch.tensor(data.batch(first)["video"]))
 
     classifier = train_digit_classifier(20)
-    right, wrong = (measure_told(Real(off), classifier, seed=0, each=3) for off in (0, 1))
+    right, wrong = (told_digits.measure(Real(off), classifier, seed=0, each=3) for off in (0, 1))
     assert right.right > 0.95 and right.kept > 0.95 and right.whole > 0.85 and min(right.by_label) > 0.6
     assert wrong.right < 0.05 and wrong.whole == 0 and wrong.kept > 0.95
+
+
+@pytest.mark.parametrize("words, line", [
+    (["pvdm-course"], "told one of ten labels"),
+    (["videogpt-digits/autoencoder"], "must hold a prior"),
+    (["videogpt-digits", "--condition.label", "3"], "unknown part in --condition.label"),
+    (["videogpt-digits", "--sampling.topp", "1"], "did you mean top_p"),
+    (["videogpt-digits", "--seeds", "-1"], "--seed must be"),
+])
+def test_told_digits_refuses_what_it_cannot_measure(words, line, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["told_digits", *words])
+    with pytest.raises(UserError, match=line):
+        told_digits.main()
