@@ -30,12 +30,33 @@ from lvlib.course import check, progress
 from lvlib.data import MovingDigits, to_video
 from lvlib.metrics.pixels import psnr
 from lvlib.models.lvt.frame_vqvae import FrameVQVAEConfig
+from lvlib.runs import load_checkpoint
 from lvlib.viz import curves, set_style, show, show_codes, show_video, slider, strip
+from lvlib.viz.codes import code_map, enlarge
 
 set_style()
 
 # %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
+
+# %% [markdown]
+# Here is what will come out: the first test clip, and what a trained model (`lvt-course`, notebook 07) makes of it.
+# Each colour in the middle row is a number, one of 64, for a square of 4 by 4 pixels. The last row was made from these
+# numbers alone.
+
+# %% jupyter={"source_hidden": true}
+model = load_checkpoint("lvt-course/autoencoder")
+digits = MovingDigits(1, frames=8, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
+first = to_video(digits[0]["video"])
+numbers = model.encode(first[None])
+colours = enlarge(code_map(numbers[0], 64), 48, 48)
+show(strip([first, colours, model.decode(numbers)[0]], titles=["frames", "codes", "rebuilt"]),
+     alt="Three rows of eight frames: a 3 and a 0 that move and meet; the same as 12 by 12 "
+         "coloured squares, pink where all is black and of many colours where a digit is; and the "
+         "digits made from them again, hardly to be told from the first row.")
+
+# %% [markdown]
+# And this is the way there:
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 1.7))

@@ -39,7 +39,22 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two
+# Here is the first test clip, rebuilt by the finished model (`lvt-frames-course`, section 5) from what some of its four
+# codebooks say; the others say "black" everywhere. Only together do they know shape and colour.
+
+# %% jupyter={"source_hidden": true}
+model = load_checkpoint("lvt-frames-course")
+first = to_video(MovingDigits(1, frames=8, size=64, color=True, split="test")[0]["video"])[None]
+black = model.encode(torch.full_like(first, -1))
+numbers = model.encode(first)
+rows = [model.decode(torch.cat([numbers[..., :n], black[..., n:]], -1))[0] for n in range(1, 5)]
+show(strip([first[0], *rows], titles=["clip", "1 codebook", "2 codebooks", "3 codebooks", "all 4"]),
+     alt="Five rows of eight frames: a blue 3 and a red 0 that move apart; from one codebook faint "
+         "green dots where the digits are, from two dotted outlines, from three digits in dots of "
+         "wrong colours, from all four the clip.")
+
+# %% [markdown]
+# And here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two
 # codebooks of 4 place 4 marks on each axis, and every crossing is a code: 16 codes, from 8 numbers to learn.
 
 # %% jupyter={"source_hidden": true}
@@ -463,7 +478,7 @@ if profile == "course":
 
 # %%
 shipped = load_checkpoint("lvt-frames-course")
-digits = to_video(MovingDigits(35, size=64, color=True, split="test")[34]["video"])[None]
+digits = to_video(MovingDigits(1, size=64, color=True, split="test")[0]["video"])[None]
 codes = shipped.encode(digits)
 rebuilt = shipped.decode(codes)
 print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, "

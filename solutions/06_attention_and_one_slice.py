@@ -32,14 +32,30 @@ from lvlib.course.experiments import fit, small_codes
 from lvlib.data import MovingDigits, to_video
 from lvlib.evaluation.baselines import count_codes
 from lvlib.runs import load_checkpoint
-from lvlib.viz import curves, maps, set_style, show
+from lvlib.viz import curves, maps, set_style, show, strip
 
 set_style()
 
 # %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
+# %% jupyter={"source_hidden": true}
+torch.manual_seed(0)
+writer, painter = load_checkpoint("lvt-layers"), load_checkpoint("lvt-layers/autoencoder")
+digits = MovingDigits(2, size=48, digit_size=16, speeds=(4,), grid=4, layers=True, split="test")
+first = to_video(torch.tensor(digits.batch(slice(0, 2))["video"]))
+made = painter.decode(writer.sample(2, given=painter.encode(first[:, :, :8])))[:, :, 8]
+number = F.interpolate(torch.arange(144.0).view(1, 1, 12, 12), scale_factor=4)  # of a position
+steps = [made.where(number < count, torch.tensor(0.0)) for count in (36, 72, 108, 144)]
+show(strip(torch.stack([first[:, :, 7], *steps, first[:, :, 8]], 2)),
+     alt="Two clips of two digits each. First a given frame; then the next one, which the model "
+         "writes row by row from the top, grey where nothing is written yet; last the true frame, "
+         "in which the digits stand at the same places.")
+
 # %% [markdown]
+# The last given frame of the first two test clips (0), the next one as a trained model (`lvt-layers`) writes it, position
+# after position (1 to 4), and the true one (5). This frame is *one slice*.
+#
 # **What it costs.** About a minute on two CPU cores. **What it needs.** Notebooks 04 (codes) and 05 (the
 # order in which they are generated).
 #
@@ -401,8 +417,8 @@ class Block(nn.Module):
 
 # %%
 trained = load_checkpoint("lvt-course")
-data = MovingDigits(8, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
-example = to_video(torch.tensor(data.batch(slice(7, 8))["video"]))
+data = MovingDigits(1, size=48, digit_size=16, speeds=(4,), grid=4, split="test")
+example = to_video(torch.tensor(data.batch(slice(0, 1))["video"]))
 example_codes = load_checkpoint("lvt-course/autoencoder").encode(example)
 frame = torch.tensor([8])  # in single-frame order a slice is a frame
 with torch.no_grad():
