@@ -53,8 +53,8 @@ show(strip(torch.stack([first[:, :, 7], *steps, first[:, :, 8]], 2)),
          "in which the digits stand at the same places.")
 
 # %% [markdown]
-# The last given frame of the first two test clips (0), the next one as a trained model (`lvt-layers`) writes it, position
-# after position (1 to 4), and the true one (5). This frame is *one slice*.
+# The last given frame of the first two test clips (0), the next one as a trained model (`lvt-layers`) writes it,
+# position after position (1 to 4), and the true one (5). This frame is *one slice*.
 #
 # **What it costs.** About a minute on two CPU cores. **What it needs.** Notebooks 04 (codes) and 05 (the
 # order in which they are generated).

@@ -21,7 +21,8 @@ import math
 import os
 import random
 import statistics
-import time
+from time import process_time
+from timeit import repeat
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +31,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvlib.course import check, progress
-from lvlib.course.experiments import fit
+from lvlib.course.still_digits import learn, small_mebt, still_codes
 from lvlib.data import MovingDigits, to_video
+from lvlib.models.mebt.decoding import MeBTSampling, fill_in
+from lvlib.reports.describe import storages_kept
 from lvlib.runs import load_pipeline
 from lvlib.stages import LatentSpec
 from lvlib.viz import curves, maps, set_style, show, strip
@@ -42,32 +45,31 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# A model that ships makes 4 x 8 x 8 codes of a clip, each for 4 frames of 4 x 4 pixels. We hide three quarters of
-# them. What was there?
+# `mebt-digits`, which ships, sees a quarter of the codes of the first two test clips, each for 4 frames of 4 x 4
+# pixels, and is told the digit. It fills in the others.
 
 # %%
 def covered(video: Tensor, hidden: Tensor) -> Tensor:
     """A clip (b, 1, t, h, w) with what hidden codes, bool (b, t', h', w'), stand for in grey."""
-    for axis in 1, 2, 3:
-        hidden = hidden.repeat_interleave(video.shape[axis + 1] // hidden.shape[axis], axis)
-    return video.masked_fill(hidden[:, None], 0.0)
+    return video.masked_fill(F.interpolate(hidden[:, None].float(), video.shape[2:]).bool(), 0.0)
 
-autoencoder = load_pipeline("tats-course").autoencoder
-digits = MovingDigits(2, frames=16, size=32, digits=1, seed=3, split="test")
-clip = to_video(torch.tensor(digits.batch(slice(0, 2))["video"]))
-with torch.no_grad():
-    codes = autoencoder.encode(clip)
-    rebuilt = autoencoder.decode(codes)
+shipped = load_pipeline("mebt-digits")
+digits = MovingDigits(2, size=32, digits=1, digit_size=20, speeds=(1,), grid=4, split="test")
+batch = digits.batch(slice(0, 2))
+codes = shipped.autoencoder.encode(to_video(torch.tensor(batch["video"])))
 torch.manual_seed(0)
 hidden = (torch.rand(codes.shape).flatten(1).argsort(1) < 192).view_as(codes)
-show(strip([video[i] for i in range(2) for video in (covered(rebuilt, hidden), rebuilt)], frames=8,
-           titles=["a quarter seen", "all codes"] * 2),
-     alt="Two pairs of rows of eight frames. Above, three of four squares of 4 x 4 are grey, "
-         "and the rest shows bits of a digit; below, the whole digit moves across the picture.")
+told = shipped.prior.told({"label": torch.tensor(batch["label"])}, 2)
+filled = fill_in(shipped.prior.transformer, codes.flatten(1), hidden.flatten(1), MeBTSampling(),
+                 told).view_as(codes)
+rebuilt, filled = (shipped.autoencoder.decode(part) for part in (codes, filled))
+show(strip([video[i] for i in range(2) for video in (covered(rebuilt, hidden), filled, rebuilt)],
+           frames=8, titles=["a quarter seen", "filled in", "all codes"] * 2),
+     alt="Two test clips in three rows each: three of four squares of 4 x 4 are grey, the others "
+         "show bits of a digit; a model has filled them in; and the true digit, which moves.")
 
 # %% [markdown]
-# What one moment hides, another may show. That is the task of the model of this notebook.
-#
+# What one moment hides, another may show. That is the task.
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 06 and 09 (attention, and who
 # sees whom), 11 (attention to a memory), 13 (the codes).
 #
@@ -176,10 +178,7 @@ def in_two_steps(tokens: int, first: int, draws: int) -> float:
 torch.manual_seed(0)
 group = 6
 failed = {first: in_two_steps(group, first, 2000) for first in range(1, group + 1)}
-for first, share in failed.items():
-    print(f"{first} of {group} at once, then the rest: {share:6.1%} fail, "
-          f"by the formula {1 - 2**(1 - first):6.1%}")
-    assert abs(share - (1 - 2**(1 - first))) < 0.05
+assert all(abs(share - (1 - 2**(1 - first))) < 0.05 for first, share in failed.items())
 show(curves({"drawn": failed, "1 - 2^(1 - k)": {k: 1 - 2.0**(1 - k) for k in failed}},
             xlabel="codes drawn at once in the first step", ylabel="share of draws that fail",
             title="six codes that must agree"),
@@ -425,6 +424,38 @@ class GridTransformer(nn.Module):
                           t=x.shape[1] // a, h=x.shape[2] // b, w=x.shape[3] // c)
         return x
 
+# %% jupyter={"source_hidden": true} tags=["export:models.mebt.mimetic"]
+"""Weights with which attention begins to look near. Ours, after Trockman and Kolter (2023)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lvlib.models.lvt.layers import sinusoid
+from lvlib.models.mebt.attention import AttentionLayer
+
+
+@torch.no_grad()
+def look_near(positions: Tensor, latents: Tensor, shape: tuple[int, int, int],
+              layers: Iterable[AttentionLayer]) -> None:
+    """Sets weights. positions (t h w, dim) become waves, latents (l, dim) begin as some of them.
+    Keys are what queries are, so that tokens look at what is like them, and values come out as
+    they went in. Raises ValueError for more latents than positions."""
+    if len(latents) > len(positions):
+        raise ValueError(f"init mimetic takes at most as many latents as codes, {len(positions)}, "
+                         f"not {len(latents)}")
+    waves = sinusoid(shape, positions.shape[1])
+    waves = waves - waves.mean(0)
+    positions.copy_(0.06 * waves / waves.std())
+    latents.copy_(positions[torch.randperm(len(positions))[:len(latents)]])
+    for layer in layers:
+        attention = layer.attention
+        key, value = (nn.init.orthogonal_(torch.empty_like(attention.query.weight)) for _ in "kv")
+        attention.query.weight.copy_(1.5 * key)
+        attention.kv.weight.copy_(torch.cat([1.5 * key, 0.7 * value]))
+        attention.out_proj.weight.copy_(0.7 * value.T)
+
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.transformer"]
 """The transformer that predicts hidden codes from those that are seen. MeBT, sections 3.1 and
 3.2."""
@@ -439,6 +470,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncoder
+from lvlib.models.mebt.mimetic import look_near
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
@@ -468,12 +500,17 @@ class TransformerConfig:
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
+    init: Literal["normal", "mimetic"] = "normal"
+    """normal: a spread of 0.02 (official code). mimetic: attention looks near at first (ours)."""
 
     def __post_init__(self):
         check_numbers(self, "dim", "heads", "hidden", "encoder_layers", "decoder_layers",
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
         check_choice(self, "attention", get_args(MeBTAttention))
+        check_choice(self, "init", ("normal", "mimetic"))
+        if self.init == "mimetic" and self.attention not in ("latent", "full-decoder"):
+            raise ValueError(f"init mimetic is for models with latents, not {self.attention}")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
@@ -506,6 +543,9 @@ class HiddenFeatures(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2 or name == "mask":
                 nn.init.normal_(parameter, std=0.02)
+        if config.init == "mimetic":
+            look_near(self.positions.weight, self.bottleneck, latents.shape,
+                      (*self.encoder.layers, *self.decoder.layers))
 
     def features(self, codes: Tensor, context: Tensor, masked: Tensor,
                  told: Tensor | None = None) -> Tensor:
@@ -585,7 +625,6 @@ assert not any(moved.values())
 
 # %% [markdown]
 # Exactly 0 for all five, before any training.
-#
 # ## 6. How much passes
 #
 # The paper calls the way from mask to mask a low-rank approximation. How low? We move what goes in at twelve hidden
@@ -624,15 +663,13 @@ assert ranks["1 latent"] <= 8 and ranks["2 latents"] <= 16 and ranks["4 latents"
 assert ranks["2 latents, 4 layers"] <= 32 and ranks["full decoder"] > 80
 cut = LatentDecoder(2, *sizes)
 cut.layers[0].register_forward_hook(lambda layer, inputs, output: inputs[0])  # no longer looks
-print("largest derivative, route through the latents cut:", jacobian(cut, 2).abs().max().item())
 assert (jacobian(cut, 2) == 0).all()
 
 # %% [markdown]
 # So the rank is N_L times the *width* of a token at most, times the number of looks: not N_L. (Seven of eight: the norm
 # takes a token's mean away. The full decoder's 84 is 12 x 7.) At the paper's size, 256 x 1,024 numbers for each of
 # five looks, that is no narrow passage. If the latents never look, nothing passes at all.
-
-# %% [markdown]
+#
 # ## 7. What it costs
 #
 # First the count. A **score** is one query times one key, in one layer.
@@ -672,12 +709,9 @@ def step_on(kind: str, n: int) -> tuple:
 
 def seconds(kind: str, n: int) -> float:
     """CPU seconds of a step."""
-    times, (_, step) = [], step_on(kind, n)
-    for _ in range(3):
-        start = time.process_time()
-        step().backward()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+    _, step = step_on(kind, n)
+    return statistics.median(repeat(lambda: step().backward(), timer=process_time, number=1,
+                                    repeat=3))
 
 def slope(line: dict[int, float]) -> float:
     """Of a line on log axes: 1 for what grows with n, 2 for its square."""
@@ -701,25 +735,19 @@ show(fig, alt="CPU seconds of a step against the number of codes, on log axes. T
 assert slope(counted["full"]) > 1.99 and slope(counted["latent"]) < 1.01
 
 # %% [markdown]
-# Seconds differ less than scores: linear layers, norms and the loss grow with n in both models.
-#
-# And memory? Attention that is *fused* never writes its scores down. We count what a step keeps for its backward pass.
+# Seconds differ less than scores: linear layers, norms and the loss grow with n in both models. And memory? Attention
+# that is *fused* never writes its scores down. We count what a step keeps for its backward pass.
 
 # %%
 def megabytes(kind: str, n: int, written: bool = False) -> float:
     """What a step keeps for its backward pass. written: by attention that writes down scores."""
-    kept, (model, step) = {}, step_on(kind, n)
-
-    def keep(x: Tensor) -> Tensor:
-        kept[x.untyped_storage().data_ptr()] = x
-        return x
-
+    model, step = step_on(kind, n)
     backends = [SDPBackend.MATH] if written else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), sdpa_kernel(backends):
+    with storages_kept() as kept, sdpa_kernel(backends):
         step()
     for parameter in model.parameters():
-        kept.pop(parameter.untyped_storage().data_ptr(), None)
-    return sum(x.untyped_storage().nbytes() for x in kept.values()) / 2**20
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return sum(storage.nbytes() for storage in kept.values()) / 2**20
 
 
 short = lengths[:3]
@@ -740,46 +768,14 @@ for name, line in memory.items():
 # the latents.
 
 # %%
-def still_digits(count: int, seed: int, split: str) -> Tensor:
-    """Codes of digits that stand still, int64 (count, 4, 3, 3)."""
-    data = MovingDigits(count, frames=1, size=12, digit_size=11, digits=1, seed=seed, split=split)
-    picture = to_video(torch.tensor(data.batch(slice(0, count))["video"]))
-    with torch.no_grad():
-        return autoencoder.encode(picture.expand(-1, -1, 4, -1, -1)).expand(-1, 4, -1, -1)
-
-
 many, few = {"smoke": (64, 32), "course": (1000, 200)}[profile]
-train_codes, test_codes = still_digits(many, 0, "train"), still_digits(few, 1, "test")
-
-
-def small(kind: str = "latent", latents: int = 16, seed: int = 0) -> MeBTTransformer:
-    """A small model whose matrices begin at the spread that is 0.02 at the paper's width."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    model = MeBTTransformer(TransformerConfig(64, 4, 128, 3, 2, latents, attention=kind), spec)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            nn.init.normal_(parameter, std=0.02 * math.sqrt(1024 / 64))
-    return model
-
-
-def nats(model: MeBTTransformer, clips: Tensor, count: int) -> Tensor:
-    """Nats a hidden code, where each clip (b, 4, 3, 3) hides so many."""
-    places = random_split(len(clips), 36, count, clips.device)
-    return model.nats(clips.flatten(1), *places).mean()
-
-
-def learn(model: MeBTTransformer, name: str) -> tuple[list[float], float]:
-    """Losses of a training, and nats a hidden code of test clips, the same half of them hidden."""
-    history = fit(model, lambda: nats(model, train_codes[torch.randint(many, (32,))],
-                                      random_count(36)), steps, name, rate=4e-3)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        return history, nats(model, test_codes, 18).item()
+autoencoder = load_pipeline("tats-course").autoencoder
+train_codes = still_codes(autoencoder, many, 0, "train")
+test_codes = still_codes(autoencoder, few, 1, "test")
 
 # %% [markdown]
 # The official code begins all matrices at a spread of 0.02, at width 1,024. At width 64 that would make all scores
-# nearly 0, so that each token looks at everything alike. We keep the spread of the *sums*: 0.08.
+# nearly 0, so that each token looks at everything alike. `small_mebt` keeps the spread of the *sums*: 0.08.
 #
 # What must a model beat? A table of how often each code stands at each place, with nothing seen.
 
@@ -788,10 +784,10 @@ often = F.one_hot(train_codes.flatten(1), 256).sum(0) + 0.01
 table = -(often / often.sum(1, keepdim=True)).log().gather(1, test_codes.flatten(1).T).mean().item()
 steps = {"smoke": 2, "course": 240}[profile]
 trained, lines, found = {}, {}, {"table": table}
-for latents in (1, 4, 16):
-    name = f"{latents} latent{'s' * (latents > 1)}"
-    trained[name] = small("latent", latents)
-    lines[name], found[name] = learn(trained[name], name)
+for latents, mimetic in ((1, False), (4, False), (16, False), (16, True)):
+    name = f"{latents} latent{'s' * (latents > 1)}{', mimetic' * mimetic}"
+    trained[name] = small_mebt(spec, latents=latents, mimetic=mimetic)
+    lines[name], found[name] = learn(trained[name], train_codes, test_codes, steps, name)
 
 # %%
 each = min(20, steps)
@@ -799,19 +795,24 @@ smooth = {name: {i + each // 2: statistics.fmean(line[i:i + each]) for i in rang
           for name, line in lines.items()}
 show(curves(smooth, xlabel="step", ylabel="nats a hidden code",
             title="how narrow may the passage be?"),
-     alt="Three losses against the step. All begin at five nats; the more latents, the lower: "
-         "one latent ends above three nats, four below three, sixteen below two and a half.")
-for name, each in found.items():
-    print(f"{name:<11} {each:.2f} nats a hidden code of test clips")
+     alt="Four losses against the step. All begin at five nats; the more latents, the lower, and "
+         "by far the lowest is that of sixteen with mimetic weights.")
+print("nats a hidden code of test clips:", {name: round(value, 2) for name, value in found.items()})
 if profile != "smoke":
     assert found["16 latents"] < min(table - 0.5, found["1 latent"] - 0.3)
+    assert found["16 latents, mimetic"] < found["16 latents"] - 0.7
 
 # %% [markdown]
 # The table knows nothing of the clip. One latent is hardly better; the more there are, the more they carry, and sixteen
 # take off more than a nat. (With another seed: 3.41, 2.94, 2.60.) This is how soon it is learned, after 240 steps.
+#
+# Why so slowly? Latents have to find the codes that matter, and hidden places the latents that know them. At random,
+# neither search helps without the other. **Mimetic initialization** (`init="mimetic"`, `look_near` in section 5; from
+# Trockman and Kolter 2023, here ours) spares it both: places begin as waves, latents as some of the places, attention
+# with what is *alike*. So a latent notes what is near, and a hidden place asks the latents near it. (Other seed: 1.06.)
 
 # %%
-model, count = trained["16 latents"], 27
+model, count = trained["16 latents, mimetic"], 27
 torch.manual_seed(2)
 context, masked = random_split(few, 36, count, torch.device("cpu"))
 with torch.no_grad():
@@ -826,7 +827,8 @@ show(strip([video[i] for i in range(3) for video in (
         "model, and with all codes.")
 
 # %% [markdown]
-# What is bright is in the right place; no row can be read at 12 pixels, and of equal codes the decoder makes flicker.
+# Filled in and true rows are alike: what one moment hides was seen in another. (A 12 by 12 picture cannot be read, and
+# of equal codes the decoder makes flicker.)
 #
 # ## 9. Other ways to save
 #
@@ -846,8 +848,8 @@ def scores_of(kind: str, latents: int = 16, grid: tuple[int, int, int] = (4, 3, 
 
 
 for kind in get_args(MeBTAttention)[1:]:
-    trained[kind] = small(kind)
-    _, found[kind] = learn(trained[kind], kind)
+    trained[kind] = small_mebt(spec, kind)
+    _, found[kind] = learn(trained[kind], train_codes, test_codes, steps, kind)
 print("                 parameters  scores here  at 32 x 16 x 16, 256 latents  nats")
 for kind in get_args(MeBTAttention):
     name = "16 latents" if kind == "latent" else kind
@@ -856,10 +858,9 @@ for kind in get_args(MeBTAttention):
           f"{scores_of(kind, 256, (32, 16, 16)):>28,}  {found[name]:.2f}")
 
 # %% [markdown]
-# Here the two with latents come last. The task is made for the grids: what a hidden code repeats stands on its own time
-# axis, where axial attention looks at once. Through latents a model must learn to write down each place, and to find it
-# again. A full decoder does no better: masks have nothing to tell each other here. (With another seed, in the order of
-# the table: 2.60, 2.88, 0.83, 0.47, 0.51.)
+# Here the two with latents come last, with normal weights. The task is made for the grids: what a hidden code repeats
+# stands on its own time axis, where axial attention looks at once. A full decoder does no better: masks have nothing to
+# tell each other here. (With another seed: 2.60, 2.88, 0.83, 0.47, 0.51.)
 #
 # The count for a long clip says what the passage is for. Axial attention has fewer scores still, but all 8,192 tokens
 # go through each of its layers; in MeBT's encoder only the latents do.
@@ -876,8 +877,7 @@ for kind in get_args(MeBTAttention):
 #
 # There 256 latents for 1,024 codes are enough, and the full decoder gains little. These are trainings of days; ours
 # are of seconds, and say how such models *begin* to learn.
-
-# %% [markdown]
+#
 # ## 10. What you built
 #
 # | name | what it does | in |
@@ -886,6 +886,7 @@ for kind in get_args(MeBTAttention):
 # | `AttentionLayer` | tokens look at others, or at themselves | `attention` |
 # | `LatentEncoder`, `LatentDecoder`, `FullDecoder` | the passage, and Table 3's other decoder | `bottleneck` |
 # | `GridTransformer` | full, axial and window attention | `sparse` |
+# | `look_near` | weights with which attention begins to look near | `mimetic` |
 # | `MeBTTransformer` | logits and nats of hidden codes | `transformer` |
 #
 # All are modules of `lvlib.models.mebt`. How such a model *writes* a clip, and learns from long ones, is notebook 19.

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncoder
+from lvlib.models.mebt.mimetic import look_near
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
@@ -40,12 +41,17 @@ class TransformerConfig:
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
+    init: Literal["normal", "mimetic"] = "normal"
+    """normal: a spread of 0.02 (official code). mimetic: attention looks near at first (ours)."""
 
     def __post_init__(self):
         check_numbers(self, "dim", "heads", "hidden", "encoder_layers", "decoder_layers",
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
         check_choice(self, "attention", get_args(MeBTAttention))
+        check_choice(self, "init", ("normal", "mimetic"))
+        if self.init == "mimetic" and self.attention not in ("latent", "full-decoder"):
+            raise ValueError(f"init mimetic is for models with latents, not {self.attention}")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim}")
 
@@ -77,6 +83,9 @@ class HiddenFeatures(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2 or name == "mask":
                 nn.init.normal_(parameter, std=0.02)
+        if config.init == "mimetic":
+            look_near(self.positions.weight, self.bottleneck, latents.shape,
+                      (*self.encoder.layers, *self.decoder.layers))
 
     def features(self, codes: Tensor, context: Tensor, masked: Tensor,
                  told: Tensor | None = None) -> Tensor:
