@@ -40,9 +40,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# Here is what will come out: the first test clip, and what a trained model (`lvt-course`, notebook 07) makes of it.
-# Each colour in the middle row is a number, one of 64, for a square of 4 by 4 pixels. The last row was made from these
-# numbers alone.
+# Here is the first test clip, 48 by 48, and what another model (`lvt-course`, notebook 07) makes of it. Each colour in
+# the middle row is a number, for a square of 4 by 4 pixels. The last row was made from these numbers alone.
 
 # %% jupyter={"source_hidden": true}
 model = load_checkpoint("lvt-course/autoencoder")
@@ -53,7 +52,7 @@ colours = enlarge(code_map(numbers[0], 64), 48, 48)
 show(strip([first, colours, model.decode(numbers)[0]], titles=["frames", "codes", "rebuilt"]),
      alt="Three rows of eight frames: a 3 and a 0 that move and meet; the same as 12 by 12 "
          "coloured squares, pink where all is black and of many colours where a digit is; and the "
-         "digits made from them again, hardly to be told from the first row.")
+         "digits made from them again, smeared where they meet.")
 
 # %% [markdown]
 # And this is the way there:
@@ -81,8 +80,8 @@ show(fig, alt="A row of boxes: a frame goes through the encoder to an 8 by 8 gri
 # **What it costs.** About two minutes on two CPU cores, most of it in two short trainings. **What it needs.**
 # Notebook 01 (the layout of video tensors, PSNR).
 #
-# **Where it is from.** Van den Oord et al. invented the VQ-VAE. Our two papers use it in sections 3.1 of LVT
-# (frame by frame, which is what we build here) and 2.1 of VideoGPT (in space and time, a later chapter).
+# **Where it is from.** Van den Oord et al. invented the VQ-VAE. Two of our papers use it as it is: LVT
+# (3.1, frame by frame, which is what we build here) and VideoGPT (2.1, in space and time, notebook 08).
 
 # %% [markdown]
 # ## 1. The frames
@@ -596,7 +595,7 @@ with torch.no_grad():
     rebuilt = vqvae.decode(codes)
 print(f"PSNR on this clip: {psnr(rebuilt, clip).item():.1f} dB")
 show_video([clip[0], rebuilt[0]], titles=["clip", "from 64 codes a frame"],
-           alt="Left the clip, right its reconstruction from codes: both digits plainly readable, "
+           alt="The clip, and its reconstruction from codes: both digits plainly readable, "
            "edges a little soft.")
 
 # %% [markdown]

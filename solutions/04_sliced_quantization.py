@@ -40,7 +40,7 @@ profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
 # Here is the first test clip, rebuilt by the finished model (`lvt-frames-course`, section 5) from what some of its four
-# codebooks say; the others say "black" everywhere. Only together do they know shape and colour.
+# codebooks say; the others say "black" everywhere. Only all four know the blue of the 3.
 
 # %% jupyter={"source_hidden": true}
 model = load_checkpoint("lvt-frames-course")
@@ -50,8 +50,8 @@ numbers = model.encode(first)
 rows = [model.decode(torch.cat([numbers[..., :n], black[..., n:]], -1))[0] for n in range(1, 5)]
 show(strip([first[0], *rows], titles=["clip", "1 codebook", "2 codebooks", "3 codebooks", "all 4"]),
      alt="Five rows of eight frames: a blue 3 and a red 0 that move apart; from one codebook faint "
-         "green dots where the digits are, from two dotted outlines, from three digits in dots of "
-         "wrong colours, from all four the clip.")
+         "green dots where the digits are, from two a dotted red 0, from three a red 0 and a "
+         "whitish 3, from all four the clip.")
 
 # %% [markdown]
 # And here is the idea in two dimensions, one for each slice. One codebook places its 8 codes freely. Two
@@ -484,13 +484,13 @@ rebuilt = shipped.decode(codes)
 print(f"PSNR on digits it has never seen: {psnr(rebuilt, digits).item():.1f} dB, "
       f"at {code_bits(codes.shape[1:], 128) / (16 * 64 * 64):.2f} bits a pixel")
 show_video([digits[0], rebuilt[0]], titles=["clip", "rebuilt"],
-           alt="Left two coloured digits that move over black; right the reconstruction, hardly to "
-           "be told from it.")
+           alt="Two coloured digits that move over black, and the reconstruction, hardly to be "
+           "told from them.")
 
 # %%
 show_codes(digits[0], codes[0, ..., 0], 128,
-           alt="Frames, the first codebook's map, and the codes that change from frame to frame: "
-           "they follow the digits.")
+           alt="Frames, the first codebook's map, with a rim of its own, and the codes that change "
+           "from frame to frame: far more than those of the digits.")
 
 # %% [markdown]
 # And a street, seen by a camera? The model has only ever seen digits on black, so expect little.
@@ -503,13 +503,13 @@ if street.exists():
     rebuilt = shipped.decode(shipped.encode(real))
     print(f"PSNR on a real clip: {psnr(rebuilt, real).item():.1f} dB")
     show_video([real[0], rebuilt[0]], titles=["camera", "rebuilt"],
-               alt="Left a street behind a fence, right its reconstruction: the shapes are there, "
-               "the colours have turned green and the texture is gone.")
+               alt="A street behind a fence, and its reconstruction: the shapes are there, but "
+               "dark, green and speckled.")
 else:
     print("no real clip here; get some with: make data")
 
 # %% [markdown]
-# Edges and motion come through, the greys do not: this codebook has no codes for them. An autoencoder knows
+# Edges and motion come through, the greys do not: the codebooks have none for them. An autoencoder knows
 # what it was trained on. LVT and VideoGPT train one for each data set, and so can you: `--data.root` takes
 # any folder of video files. The same configuration, trained once for 2,000 steps (four minutes of one core) on two
 # of the course's real clips, rebuilt the third, the man in the car, at 26.3 dB.

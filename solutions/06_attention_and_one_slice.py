@@ -39,23 +39,23 @@ set_style()
 # %% jupyter={"source_hidden": true} tags=["parameters"]
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
+# %% [markdown]
+# Two test clips: the last given frame (0), the next as a trained model (`lvt-layers`) has written it, uncovered in the
+# order of writing, a quarter at a time (1 to 4), and the true one (5). This frame is *one slice*.
+
 # %% jupyter={"source_hidden": true}
 torch.manual_seed(0)
-writer, painter = load_checkpoint("lvt-layers"), load_checkpoint("lvt-layers/autoencoder")
+prior, layered = load_checkpoint("lvt-layers"), load_checkpoint("lvt-layers/autoencoder")
 digits = MovingDigits(2, size=48, digit_size=16, speeds=(4,), grid=4, layers=True, split="test")
 first = to_video(torch.tensor(digits.batch(slice(0, 2))["video"]))
-made = painter.decode(writer.sample(2, given=painter.encode(first[:, :, :8])))[:, :, 8]
-number = F.interpolate(torch.arange(144.0).view(1, 1, 12, 12), scale_factor=4)  # of a position
+made = layered.decode(prior.sample(2, given=layered.encode(first[:, :, :8])))[:, :, 8]
+number = F.interpolate(torch.arange(144.0).view(1, 1, 12, 12), scale_factor=4)  # in its order
 steps = [made.where(number < count, torch.tensor(0.0)) for count in (36, 72, 108, 144)]
 show(strip(torch.stack([first[:, :, 7], *steps, first[:, :, 8]], 2)),
-     alt="Two clips of two digits each. First a given frame; then the next one, which the model "
-         "writes row by row from the top, grey where nothing is written yet; last the true frame, "
-         "in which the digits stand at the same places.")
+     alt="Two clips of two digits: a given frame; the next one, written by the model, uncovered "
+         "from the top, grey elsewhere; and the true one, with the digits at the same places.")
 
 # %% [markdown]
-# The last given frame of the first two test clips (0), the next one as a trained model (`lvt-layers`) writes it,
-# position after position (1 to 4), and the true one (5). This frame is *one slice*.
-#
 # **What it costs.** About a minute on two CPU cores. **What it needs.** Notebooks 04 (codes) and 05 (the
 # order in which they are generated).
 #
@@ -82,8 +82,8 @@ show(strip(torch.stack([first[:, :, 7], *steps, first[:, :, 8]], 2)),
 # ## 2. A convolution that cannot see ahead
 #
 # The decoder works on all positions of a slice at once while it trains. It must not peek: what it says at one
-# position may depend on earlier positions only. Its first layer is a 3x3x3 convolution. We forbid all taps at
-# the position itself and after it, in raster order (frames, then rows, then columns), by multiplying the
+# position may depend on earlier positions only. Its first layer is a 3x3x3 convolution. We forbid all taps (weights)
+# at the position itself and after it, in raster order (frames, then rows, then columns), by multiplying the
 # weights with a mask.
 #
 # ### Exercise 6.1 · the taps that may look (about 5 min)
@@ -312,10 +312,10 @@ of_one = {f"keys in frame {t}": of_one[t].exp() for t in range(2)}
 show(maps({"all pairs": bias.exp(), **of_one}, cross={"keys in frame 1": (3, 3)}),
      alt="Left: a matrix of 72 by 72 pairs with a regular blocked pattern. Right: the row of one "
          "query, marked with a cross in frame 1, as a map over the keys of frames 0 and 1; the "
-         "brightest key is one step up and left, in frame 0.")
+         "brightest key in each is one step up and left.")
 
 # %% [markdown]
-# (The pictures show the exponential of the biases: the weights, if nothing else counted.) We set the tables
+# (The pictures show the exponential of the biases, each to its own scale.) We set the tables
 # so that a query prefers what stands one step before it on every axis. On the right you see one query (the
 # cross) and what it prefers: up and left of it, one frame earlier. A table that is learned can say "look two
 # positions to the left in the frame before": where a digit came from.
@@ -440,14 +440,14 @@ of_one = weights[:, 12 * row + column].reshape(8, 12, 12).sqrt()
 ink = F.avg_pool2d(example[0, :, 8], 4)[0]
 show(maps({"frame 8": ink, **{f"head {m}": of_one[m] for m in range(8)}}, (row, column), columns=5),
      alt="A frame with two digits, as 12 by 12 squares, and for eight heads the attention weights "
-         "of one query, marked with a cross at a digit, as maps of 12 by 12 keys. All is dark "
+         "of one query, marked with a cross beside a digit, as maps of 12 by 12 keys. All is dark "
          "behind the cross in raster order. Some heads look at one neighbour, others at a wide "
          "patch above.")
 
 # %% [markdown]
 # (The maps show the square root of the weights, so that small ones can be seen.) Nothing after the cross has
-# any weight. Some heads have kept the liking for one neighbour with which they began; others have learned to
-# look at a wider place above.
+# any weight. Heads 0 and 1 have kept the one neighbour with which they began; 2, 3 and 4 look at a patch above,
+# 5 and 7 two places to the left.
 #
 # ## 5. What is known already
 #

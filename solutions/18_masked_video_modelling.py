@@ -45,8 +45,8 @@ set_style()
 profile = os.environ.get("LVLIB_PROFILE", "course")
 
 # %% [markdown]
-# `mebt-digits`, which ships, sees a quarter of the codes of the first two test clips, each for 4 frames of 4 x 4
-# pixels, and is told the digit. It fills in the others.
+# `mebt-digits`, which ships, is told the digit, and sees a quarter of the codes of the first two test clips (one for 4
+# frames of 4 x 4 pixels). It fills in the others; badly in frames 13 and 15.
 
 # %%
 def covered(video: Tensor, hidden: Tensor) -> Tensor:
@@ -65,11 +65,12 @@ filled = fill_in(shipped.prior.transformer, codes.flatten(1), hidden.flatten(1),
 rebuilt, filled = (shipped.autoencoder.decode(part) for part in (codes, filled))
 show(strip([video[i] for i in range(2) for video in (covered(rebuilt, hidden), filled, rebuilt)],
            frames=8, titles=["a quarter seen", "filled in", "all codes"] * 2),
-     alt="Two test clips in three rows each: three of four squares of 4 x 4 are grey, the others "
-         "show bits of a digit; a model has filled them in; and the true digit, which moves.")
+     alt="A 0 and a 3 in three rows each: three of four squares are grey, the rest shows bits of a "
+         "digit; a model has filled them in, at the end to no digit; and all codes, decoded.")
 
 # %% [markdown]
 # What one moment hides, another may show. That is the task.
+#
 # **What it costs.** About two minutes on one CPU core. **What it needs.** Notebooks 06 and 09 (attention, and who
 # sees whom), 11 (attention to a memory), 13 (the codes).
 #
@@ -89,7 +90,7 @@ show(maps({"causal: 8 predictions": place < place[:, None],
 
 # %% [markdown]
 # What is seen is the **context**. A step of training hides a share r of the codes, in (0, 1], any as likely as any
-# other (3.3). For at the start of writing nothing is there, and at the end only few are left to write.
+# other (MeBT, 3.3). For at the start of writing nothing is there, and at the end only few are left to write.
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.masking"]
 """Which codes of a clip are hidden. MeBT, section 3.3."""
@@ -169,15 +170,14 @@ assert counts.min() >= 1 and abs(counts.float().mean() - 128.5) < 3
 
 # %%
 def in_two_steps(tokens: int, first: int, draws: int) -> float:
-    """The share of draws whose tokens, which must agree, do not: so many are drawn at once, then
-    the others, by who sees one of those."""
+    """The share of draws whose tokens, which must agree, do not: so many are drawn at once, the
+    others copy one of those."""
     drawn = torch.randint(2, (draws, tokens))
     drawn[:, first:] = drawn[:, :1]
     return (drawn != drawn[:, :1]).any(1).float().mean().item()
 
 torch.manual_seed(0)
-group = 6
-failed = {first: in_two_steps(group, first, 2000) for first in range(1, group + 1)}
+failed = {first: in_two_steps(6, first, 2000) for first in range(1, 7)}
 assert all(abs(share - (1 - 2**(1 - first))) < 0.05 for first, share in failed.items())
 show(curves({"drawn": failed, "1 - 2^(1 - k)": {k: 1 - 2.0**(1 - k) for k in failed}},
             xlabel="codes drawn at once in the first step", ylabel="share of draws that fail",
@@ -273,10 +273,9 @@ for x, (who, seen) in enumerate(turns):
 ax.set(yticks=list(rows.values()), yticklabels=list(rows), xticks=range(len(turns) + 1),
        xlabel="layers", ylim=(-0.5, 2.6), title="encoder; shaded, the decoder")
 ax.grid(visible=False)
-show(fig,
-     alt="Three lines, context, latents and masks, and nine layers. In the encoder arrows go from "
-         "context to latents and from latents to latents in turn, five in all. In the decoder "
-         "arrows go from latents and masks to latents, then from latents to masks, twice.")
+show(fig, alt="Context, latents and masks as lines, and nine layers. In the encoder arrows go from "
+              "context to latents and from latents to latents in turn, five in all. In the decoder "
+              "they go from latents and masks to latents, then from latents to masks, twice.")
 
 # %% [markdown]
 # ### Exercise 18.3 · the encoder (about 5 min)
@@ -375,7 +374,7 @@ class FullDecoder(nn.Module):
 #
 # A code's token is the vector of the code plus that of its place; a mask's, one learned vector plus that of its
 # place. The order of tokens says nothing. `attention` chooses between MeBT and what it is compared with: the full
-# decoder, and, without any passage, one grid of all tokens (5.4), which is folded here.
+# decoder, and, without any passage, one grid of all tokens (MeBT, 5.4).
 
 # %% jupyter={"source_hidden": true} tags=["export:models.mebt.sparse"]
 """What MeBT is compared with: context and masks in one grid, with full, axial or window attention.
@@ -424,8 +423,9 @@ class GridTransformer(nn.Module):
                           t=x.shape[1] // a, h=x.shape[2] // b, w=x.shape[3] // c)
         return x
 
-# %% jupyter={"source_hidden": true} tags=["export:models.mebt.mimetic"]
-"""Weights with which attention begins to look near. Ours, after Trockman and Kolter (2023)."""
+# %% tags=["export:models.mebt.mimetic"]
+"""Mimetic initialization: attention begins with what is alike, and so with what is near. After
+Trockman and Kolter (2023), whose values come out negated; ours learn nothing so (notebook 18)."""
 
 from collections.abc import Iterable
 
@@ -437,22 +437,24 @@ from lvlib.models.mebt.attention import AttentionLayer
 
 
 @torch.no_grad()
-def look_near(positions: Tensor, latents: Tensor, shape: tuple[int, int, int],
-              layers: Iterable[AttentionLayer]) -> None:
-    """Sets weights. positions (t h w, dim) become waves, latents (l, dim) begin as some of them.
-    Keys are what queries are, so that tokens look at what is like them, and values come out as
-    they went in. Raises ValueError for more latents than positions."""
-    if len(latents) > len(positions):
-        raise ValueError(f"init mimetic takes at most as many latents as codes, {len(positions)}, "
-                         f"not {len(latents)}")
-    waves = sinusoid(shape, positions.shape[1])
-    waves = waves - waves.mean(0)
-    positions.copy_(0.06 * waves / waves.std())
-    latents.copy_(positions[torch.randperm(len(positions))[:len(latents)]])
+def mimetic_init_(positions: Tensor, latents: Tensor, shape: tuple[int, ...],
+                  layers: Iterable[AttentionLayer]) -> None:
+    """In place: positions (t h w, dim) become sinusoids, latents (l, dim) some of them, keys what
+    queries are, values what came in. Raises ValueError for sizes that leave nothing to begin."""
+    places, dim = positions.shape
+    if places < 2 or dim < 6:
+        raise ValueError(f"init mimetic needs 2 codes and dim 6 or more, not {places} and {dim}")
+    if len(latents) > places:
+        raise ValueError(f"bottleneck must be at most {places} with init mimetic, the codes of a "
+                         f"clip, not {len(latents)}")
+    waves = sinusoid(shape, dim)
+    waves = waves - waves.mean(0)  # what is slow is alike everywhere
+    positions.copy_(0.06 * waves / waves.std())  # three times what codes begin with
+    latents.copy_(positions[torch.randperm(places)[:len(latents)]])
     for layer in layers:
         attention = layer.attention
         key, value = (nn.init.orthogonal_(torch.empty_like(attention.query.weight)) for _ in "kv")
-        attention.query.weight.copy_(1.5 * key)
+        attention.query.weight.copy_(1.5 * key)  # the larger, the nearer
         attention.kv.weight.copy_(torch.cat([1.5 * key, 0.7 * value]))
         attention.out_proj.weight.copy_(0.7 * value.T)
 
@@ -470,11 +472,12 @@ from torch.utils.checkpoint import checkpoint
 
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncoder
-from lvlib.models.mebt.mimetic import look_near
+from lvlib.models.mebt.mimetic import mimetic_init_
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
 MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
+MeBTInit = Literal["normal", "mimetic"]
 LOGITS_AT_ONCE = 16777216  # 64 MiB: of 8,192 codes of 16,384 they would be 512
 
 
@@ -500,7 +503,7 @@ class TransformerConfig:
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
-    init: Literal["normal", "mimetic"] = "normal"
+    init: MeBTInit = "normal"
     """normal: a spread of 0.02 (official code). mimetic: attention looks near at first (ours)."""
 
     def __post_init__(self):
@@ -508,7 +511,7 @@ class TransformerConfig:
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
         check_choice(self, "attention", get_args(MeBTAttention))
-        check_choice(self, "init", ("normal", "mimetic"))
+        check_choice(self, "init", get_args(MeBTInit))
         if self.init == "mimetic" and self.attention not in ("latent", "full-decoder"):
             raise ValueError(f"init mimetic is for models with latents, not {self.attention}")
         if self.dim % self.heads:
@@ -520,7 +523,7 @@ class HiddenFeatures(nn.Module):
     """What is known of hidden codes from those that are seen. Section 3.
 
     latents: codes (t, h, w) of the longest clips, each place of which has a learned position;
-    shorter clips are stretches of whole latent frames of them.
+    shorter clips are stretches of whole latent frames of them. Raises what `mimetic_init_` does.
     """
 
     def __init__(self, config: TransformerConfig, latents: LatentSpec):
@@ -544,8 +547,8 @@ class HiddenFeatures(nn.Module):
             if parameter.ndim == 2 or name == "mask":
                 nn.init.normal_(parameter, std=0.02)
         if config.init == "mimetic":
-            look_near(self.positions.weight, self.bottleneck, latents.shape,
-                      (*self.encoder.layers, *self.decoder.layers))
+            mimetic_init_(self.positions.weight, self.bottleneck, latents.shape,
+                          (*self.encoder.layers, *self.decoder.layers))
 
     def features(self, codes: Tensor, context: Tensor, masked: Tensor,
                  told: Tensor | None = None) -> Tensor:
@@ -625,6 +628,7 @@ assert not any(moved.values())
 
 # %% [markdown]
 # Exactly 0 for all five, before any training.
+#
 # ## 6. How much passes
 #
 # The paper calls the way from mask to mask a low-rank approximation. How low? We move what goes in at twelve hidden
@@ -715,8 +719,8 @@ def seconds(kind: str, n: int) -> float:
 
 def slope(line: dict[int, float]) -> float:
     """Of a line on log axes: 1 for what grows with n, 2 for its square."""
-    x, y = (torch.tensor(list(part)).double().log() for part in (line.keys(), line.values()))
-    return (((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()).item()
+    x, y = (torch.tensor(part).log() for part in zip(*line.items(), strict=True))
+    return statistics.linear_regression(x, y).slope
 
 lengths = {"smoke": (128, 256), "course": (512, 1024, 2048, 4096)}[profile]
 counted = {"latent": {n: latent_scores(n // 2, n // 2, 64, 2, 2) for n in lengths},
@@ -743,12 +747,9 @@ def megabytes(kind: str, n: int, written: bool = False) -> float:
     """What a step keeps for its backward pass. written: by attention that writes down scores."""
     model, step = step_on(kind, n)
     backends = [SDPBackend.MATH] if written else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-    with storages_kept() as kept, sdpa_kernel(backends):
+    with storages_kept(model) as kept, sdpa_kernel(backends):
         step()
-    for parameter in model.parameters():
-        kept.pop(parameter.untyped_storage()._cdata, None)
     return sum(storage.nbytes() for storage in kept.values()) / 2**20
-
 
 short = lengths[:3]
 ways = ("latent", "latent", False), ("full, fused", "full", False), ("full, written", "full", True)
@@ -784,9 +785,9 @@ often = F.one_hot(train_codes.flatten(1), 256).sum(0) + 0.01
 table = -(often / often.sum(1, keepdim=True)).log().gather(1, test_codes.flatten(1).T).mean().item()
 steps = {"smoke": 2, "course": 240}[profile]
 trained, lines, found = {}, {}, {"table": table}
-for latents, mimetic in ((1, False), (4, False), (16, False), (16, True)):
-    name = f"{latents} latent{'s' * (latents > 1)}{', mimetic' * mimetic}"
-    trained[name] = small_mebt(spec, latents=latents, mimetic=mimetic)
+for name, latents in {"1 latent": 1, "4 latents": 4, "16 latents": 16, "mimetic, 16": 16}.items():
+    init = "mimetic" if "mimetic" in name else "normal"
+    trained[name] = small_mebt(spec, latents=latents, init=init)
     lines[name], found[name] = learn(trained[name], train_codes, test_codes, steps, name)
 
 # %%
@@ -798,21 +799,21 @@ show(curves(smooth, xlabel="step", ylabel="nats a hidden code",
      alt="Four losses against the step. All begin at five nats; the more latents, the lower, and "
          "by far the lowest is that of sixteen with mimetic weights.")
 print("nats a hidden code of test clips:", {name: round(value, 2) for name, value in found.items()})
-if profile != "smoke":
-    assert found["16 latents"] < min(table - 0.5, found["1 latent"] - 0.3)
-    assert found["16 latents, mimetic"] < found["16 latents"] - 0.7
+assert profile == "smoke" or found["mimetic, 16"] + 0.7 < found["16 latents"] < found["table"] - 0.5
 
 # %% [markdown]
-# The table knows nothing of the clip. One latent is hardly better; the more there are, the more they carry, and sixteen
-# take off more than a nat. (With another seed: 3.41, 2.94, 2.60.) This is how soon it is learned, after 240 steps.
+# (The curves are of steps, which hide any share; the numbers, of half of the codes.) The table knows nothing of the
+# clip. One latent is hardly better; the more there are, the more they carry, and sixteen take off more than a nat.
+# (With another seed: 3.41, 2.94, 2.60.)
 #
-# Why so slowly? Latents have to find the codes that matter, and hidden places the latents that know them. At random,
-# neither search helps without the other. **Mimetic initialization** (`init="mimetic"`, `look_near` in section 5; from
-# Trockman and Kolter 2023, here ours) spares it both: places begin as waves, latents as some of the places, attention
-# with what is *alike*. So a latent notes what is near, and a hidden place asks the latents near it. (Other seed: 1.06.)
+# Why so slowly? Latents have to find the codes that matter, and hidden places the latents that know them: at random,
+# neither search helps without the other. **Mimetic initialization** (`mimetic_init_`, section 5, with our changes)
+# spares it both: places begin as sinusoids, latents as some of the places, attention with what is *alike*, which is
+# what is near. It comes below a nat. (Other seed: 0.66. With all else at 0.02: 0.61, 0.68, and normal weights 3.26,
+# 3.23. With values that come out negated, as in the paper of that name: 3.52, 3.62.)
 
 # %%
-model, count = trained["16 latents, mimetic"], 27
+model, count = trained["mimetic, 16"], 27
 torch.manual_seed(2)
 context, masked = random_split(few, 36, count, torch.device("cpu"))
 with torch.no_grad():
@@ -827,8 +828,8 @@ show(strip([video[i] for i in range(3) for video in (
         "model, and with all codes.")
 
 # %% [markdown]
-# Filled in and true rows are alike: what one moment hides was seen in another. (A 12 by 12 picture cannot be read, and
-# of equal codes the decoder makes flicker.)
+# What some moment shows is filled in where another hides it. (A 12 by 12 picture cannot be read, and of equal codes the
+# decoder makes flicker.)
 #
 # ## 9. Other ways to save
 #
@@ -846,21 +847,20 @@ def scores_of(kind: str, latents: int = 16, grid: tuple[int, int, int] = (4, 3, 
         return latent_scores(n // 2, 0, latents, 3, 0) + 2 * (latents + n // 2) ** 2
     return sum(n * math.prod(boxes(grid, kind, i)) for i in range(5))
 
-
 for kind in get_args(MeBTAttention)[1:]:
     trained[kind] = small_mebt(spec, kind)
     _, found[kind] = learn(trained[kind], train_codes, test_codes, steps, kind)
 print("                 parameters  scores here  at 32 x 16 x 16, 256 latents  nats")
-for kind in get_args(MeBTAttention):
-    name = "16 latents" if kind == "latent" else kind
+for name in ("16 latents", "mimetic, 16", *get_args(MeBTAttention)[1:]):
+    kind = "latent" if "16" in name else name
     size = sum(p.numel() for p in trained[name].parameters())
     print(f"{name:<16} {size:>10,}  {scores_of(kind):>11,}  "
           f"{scores_of(kind, 256, (32, 16, 16)):>28,}  {found[name]:.2f}")
 
 # %% [markdown]
-# Here the two with latents come last, with normal weights. The task is made for the grids: what a hidden code repeats
-# stands on its own time axis, where axial attention looks at once. A full decoder does no better: masks have nothing to
-# tell each other here. (With another seed: 2.60, 2.88, 0.83, 0.47, 0.51.)
+# With normal weights the two with latents come last. The task is made for the grids: what a hidden code repeats stands
+# on its own time axis, where axial attention looks at once. A full decoder does no better: masks have nothing to tell
+# each other here. (Another seed: 2.60, 0.66, 2.88, 0.83, 0.47, 0.51.) With mimetic ones latents come near the grids.
 #
 # The count for a long clip says what the passage is for. Axial attention has fewer scores still, but all 8,192 tokens
 # go through each of its layers; in MeBT's encoder only the latents do.
@@ -886,7 +886,7 @@ for kind in get_args(MeBTAttention):
 # | `AttentionLayer` | tokens look at others, or at themselves | `attention` |
 # | `LatentEncoder`, `LatentDecoder`, `FullDecoder` | the passage, and Table 3's other decoder | `bottleneck` |
 # | `GridTransformer` | full, axial and window attention | `sparse` |
-# | `look_near` | weights with which attention begins to look near | `mimetic` |
+# | `mimetic_init_` | weights with which attention begins to look near | `mimetic` |
 # | `MeBTTransformer` | logits and nats of hidden codes | `transformer` |
 #
 # All are modules of `lvlib.models.mebt`. How such a model *writes* a clip, and learns from long ones, is notebook 19.

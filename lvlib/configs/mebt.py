@@ -37,6 +37,7 @@ course = Config(
     MeBTConfig(dim=192, heads=6, hidden=768, encoder_layers=5, decoder_layers=4, bottleneck=64, classes=10))
 # The same on codes that see their own block alone (notebook 09).
 digits = replace(course, autoencoder=videogpt.vqvae_digits.autoencoder, training=replace(course.training, batch=16))
+# In 64 frames; 8 clips are twice the codes of 16 short ones.
 digits_long = replace(digits, data=DataConfig(size=32, frames=64),
                       training=replace(course.training, steps=14_000),
                       prior=replace(course.prior, curriculum="gaussian", alpha=400.0))

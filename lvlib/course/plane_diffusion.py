@@ -144,11 +144,9 @@ def cpu_seconds(work: Callable, times: int = 5) -> float:
 
 def kept_bytes(work: partial) -> int:
     """Of what the forward pass of a module, with its inputs, keeps for the backward pass, without the weights."""
-    model = cast(nn.Module, work.func)
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    with torch.enable_grad(), storages_kept() as kept:
+    with torch.enable_grad(), storages_kept(cast(nn.Module, work.func)) as kept:
         work()
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 class Judge:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lvlib.course.experiments import fit
 from lvlib.data import MovingDigits, to_video
 from lvlib.models.mebt.masking import random_count, random_split
-from lvlib.models.mebt.transformer import MeBTAttention, MeBTTransformer, TransformerConfig
+from lvlib.models.mebt.mimetic import mimetic_init_
+from lvlib.models.mebt.transformer import MeBTAttention, MeBTInit, MeBTTransformer, TransformerConfig
 from lvlib.models.tats.vqgan import VQGAN
 from lvlib.stages import LatentSpec
 
@@ -23,17 +24,18 @@ def still_codes(autoencoder: VQGAN, count: int, seed: int, split: str) -> Tensor
 
 
 def small_mebt(spec: LatentSpec, attention: MeBTAttention = "latent", latents: int = 16, seed: int = 0,
-               mimetic: bool = False) -> MeBTTransformer:
-    """A small model whose matrices begin at the spread that is 0.02 at the paper's width, or as `look_near` says.
-    Sets the seeds of torch and `random`."""
+               init: MeBTInit = "normal") -> MeBTTransformer:
+    """A small model whose matrices begin at the spread that is 0.02 at the paper's width; those of attention as `init`
+    says. Sets the seeds of torch and `random`."""
     torch.manual_seed(seed)
     random.seed(seed)
-    model = MeBTTransformer(TransformerConfig(64, 4, 128, 3, 2, latents, attention=attention,
-                                              init="mimetic" if mimetic else "normal"), spec)
-    if not mimetic:
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02 * math.sqrt(1024 / 64))
+    model = MeBTTransformer(TransformerConfig(64, 4, 128, 3, 2, latents, attention=attention, init=init), spec)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            nn.init.normal_(parameter, std=0.02 * math.sqrt(1024 / 64))
+    if init == "mimetic":
+        mimetic_init_(model.positions.weight, model.bottleneck, spec.shape,
+                      (*model.encoder.layers, *model.decoder.layers))
     return model
 
 

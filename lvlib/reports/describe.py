@@ -83,13 +83,15 @@ def example_condition(specs: tuple[ConditionSpec, ...], clips: int) -> Mapping[s
 
 
 @contextmanager
-def storages_kept() -> Iterator[dict[int, torch.UntypedStorage]]:
-    """By address, each storage that forward passes in the block keep for a backward pass. Those of weights, too."""
+def storages_kept(model: nn.Module) -> Iterator[dict[int, torch.UntypedStorage]]:
+    """By address, each storage but the weights that forward passes in the block keep for a backward pass."""
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # many views share one storage; holding it keeps its address its own
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage  # many views share one storage; holding it keeps its address its own
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
@@ -102,12 +104,11 @@ def training_bytes(model: nn.Module, inputs: tuple, training: TrainingConfig) ->
     Of several losses the one that keeps most counts.
     """
     model.eval()  # the codebooks' updates read values, and there are none here
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     most = 0
     # A model that draws how much it hides hides all: no step keeps more.
-    with patch.object(random, "random", lambda: 0.0), storages_kept() as kept:
+    with patch.object(random, "random", lambda: 0.0), storages_kept(model) as kept:
         for _ in losses_of(model, inputs, step=training.steps):
-            most = max(most, sum(storage.nbytes() for address, storage in kept.items() if address not in weights))
+            most = max(most, sum(storage.nbytes() for storage in kept.values()))
             kept.clear()
     copies = 4 + bool(training.ema_decay)  # weights, gradients, two running means, EMA
     learned = sum(parameter.nbytes for parameters in parameters_of(model).values() for parameter in parameters)

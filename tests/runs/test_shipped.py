@@ -241,13 +241,13 @@ def test_mebt_has_the_figures_of_its_row():
 @pytest.mark.slow
 def test_long_mebt_has_the_figures_of_its_row():
     """And its quality stays over the clip: MeBT, Fig. 7."""
-    pipeline, row = load_pipeline("mebt-course-long"), recorded("mebt-course-long")
+    pipeline, row = load_pipeline("mebt-digits-long"), recorded("mebt-digits-long")
     codes, label = coded(pipeline, 20, 64)
     torch.manual_seed(0)
     bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
     assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.25)
     first, last = (float(figure) for figure in re.search(r"seeds: ([\d.]+) and ([\d.]+),", row).groups())
-    made = experiment("mebt-course-long", 0).distances
+    made = experiment("mebt-digits-long", 0).distances
     assert (made[0], made[-1]) == pytest.approx((first, last), abs=1.5)
 
 

@@ -12,11 +12,12 @@ from torch.utils.checkpoint import checkpoint
 
 from lvlib.models.common.checks import check_choice, check_numbers
 from lvlib.models.mebt.bottleneck import FullDecoder, LatentDecoder, LatentEncoder
-from lvlib.models.mebt.mimetic import look_near
+from lvlib.models.mebt.mimetic import mimetic_init_
 from lvlib.models.mebt.sparse import GridTransformer
 from lvlib.stages import LatentSpec
 
 MeBTAttention = Literal["latent", "full-decoder", "full", "axial", "window"]
+MeBTInit = Literal["normal", "mimetic"]
 LOGITS_AT_ONCE = 16777216  # 64 MiB: of 8,192 codes of 16,384 they would be 512
 
 
@@ -41,7 +42,7 @@ class TransformerConfig:
     """latent; full-decoder (Table 3); full, axial or window, without any bottleneck (Table 4)."""
     official: bool = False
     """Attention is added to the normalised tokens, as in the official code."""
-    init: Literal["normal", "mimetic"] = "normal"
+    init: MeBTInit = "normal"
     """normal: a spread of 0.02 (official code). mimetic: attention looks near at first (ours)."""
 
     def __post_init__(self):
@@ -49,7 +50,7 @@ class TransformerConfig:
                       "bottleneck", least=1)
         check_numbers(self, "dropout", least=0, below=1)
         check_choice(self, "attention", get_args(MeBTAttention))
-        check_choice(self, "init", ("normal", "mimetic"))
+        check_choice(self, "init", get_args(MeBTInit))
         if self.init == "mimetic" and self.attention not in ("latent", "full-decoder"):
             raise ValueError(f"init mimetic is for models with latents, not {self.attention}")
         if self.dim % self.heads:
@@ -60,7 +61,7 @@ class HiddenFeatures(nn.Module):
     """What is known of hidden codes from those that are seen. Section 3.
 
     latents: codes (t, h, w) of the longest clips, each place of which has a learned position;
-    shorter clips are stretches of whole latent frames of them.
+    shorter clips are stretches of whole latent frames of them. Raises what `mimetic_init_` does.
     """
 
     def __init__(self, config: TransformerConfig, latents: LatentSpec):
@@ -84,8 +85,8 @@ class HiddenFeatures(nn.Module):
             if parameter.ndim == 2 or name == "mask":
                 nn.init.normal_(parameter, std=0.02)
         if config.init == "mimetic":
-            look_near(self.positions.weight, self.bottleneck, latents.shape,
-                      (*self.encoder.layers, *self.decoder.layers))
+            mimetic_init_(self.positions.weight, self.bottleneck, latents.shape,
+                          (*self.encoder.layers, *self.decoder.layers))
 
     def features(self, codes: Tensor, context: Tensor, masked: Tensor,
                  told: Tensor | None = None) -> Tensor:
