@@ -37,10 +37,9 @@ course = Config(
     MeBTConfig(dim=192, heads=6, hidden=768, encoder_layers=5, decoder_layers=4, bottleneck=64, classes=10))
 # The same on codes that see their own block alone (notebook 09).
 digits = replace(course, autoencoder=videogpt.vqvae_digits.autoencoder, training=replace(course.training, batch=16))
-# In 64 frames; 8 clips are twice the codes of 16 short ones.
-digits_long = replace(digits, data=DataConfig(size=32, frames=64),
-                      training=replace(course.training, steps=14_000),
-                      prior=replace(course.prior, curriculum="gaussian", alpha=400.0))
+course_long = replace(course, data=DataConfig(size=32, frames=64),
+                      training=replace(course.training, steps=12_000),
+                      prior=replace(course.prior, curriculum="gaussian", alpha=300.0))
 # Doom's clips, in TATS's codes: all 2,048 of them in each step. With normal weights it learned little in 1,000 steps.
 doom_course = Config(DataConfig(), tats.vqgan_doom_course.autoencoder, replace(course.training, steps=4500, batch=4),
                      replace(course.prior, bottleneck=128, init="mimetic", classes=0, actions=3))
@@ -53,7 +52,7 @@ bench = Config(DataConfig(size=128), replace(tats.bench.autoencoder, downsample=
 CONFIGS = {
     "mebt-course": Named(course, "MeBT for one digit, conditioned on its class", "MeBT 3"),
     "mebt-digits": Named(digits, "the same on VideoGPT's codes of one digit, each of its own block", "MeBT 3"),
-    "mebt-digits-long": Named(digits_long, "the same in clips of 64 frames, learned from short to long", "MeBT 3.3"),
+    "mebt-course-long": Named(course_long, "the same in clips of 64 frames, learned from short to long", "MeBT 3.3"),
     "mebt-doom-course": Named(doom_course, "MeBT for Doom, told the buttons", "MeBT 3"),
     "mebt-ucf101-16": Named(ucf101_16, "MeBT for UCF-101, 16 frames", "MeBT 5.1"),
     "mebt-ucf101-128": Named(ucf101_128, "the same, 128 frames, with the curriculum", "MeBT 5.1"),

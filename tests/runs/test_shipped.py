@@ -241,13 +241,13 @@ def test_mebt_has_the_figures_of_its_row():
 @pytest.mark.slow
 def test_long_mebt_has_the_figures_of_its_row():
     """And its quality stays over the clip: MeBT, Fig. 7."""
-    pipeline, row = load_pipeline("mebt-digits-long"), recorded("mebt-digits-long")
+    pipeline, row = load_pipeline("mebt-course-long"), recorded("mebt-course-long")
     codes, label = coded(pipeline, 20, 64)
     torch.manual_seed(0)
     bits = pipeline.prior.scores(codes, label, 0)["bits_per_dim"].mean().item()
     assert bits == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.25)
     first, last = (float(figure) for figure in re.search(r"seeds: ([\d.]+) and ([\d.]+),", row).groups())
-    made = experiment("mebt-digits-long", 0).distances
+    made = experiment("mebt-course-long", 0).distances
     assert (made[0], made[-1]) == pytest.approx((first, last), abs=1.5)
 
 
@@ -285,6 +285,27 @@ def test_pvdm_in_doom_turns_as_it_is_told():
         made = pipeline.generate(10, {"actions": actions}, start, frames=32)
         agrees = way * horizontal_shift(made)[:, 16:] > 0
         assert agrees.float().mean().item() == pytest.approx(float(re.search(pattern, row)[1]) / 100, abs=0.08)
+
+
+@pytest.mark.slow
+def test_mebt_in_doom_has_the_figures_of_its_row():
+    """After 8 frames of ten test walks, and at most so many bits: a bound, drawn at random."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    pipeline, row = load_pipeline("mebt-doom-course"), recorded("mebt-doom-course")
+    clips = [ClipSet(data_home() / "doom", "test", 16)[i] for i in range(10)]
+    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
+    torch.manual_seed(0)
+    bits = pipeline.prior.scores(pipeline.autoencoder.encode(to_video(video)), {"actions": held}, 0)["bits_per_dim"]
+    assert bits.mean().item() == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.3)
+    sampling = MeBTSampling(steps=16, noise=16.0, revise_rounds=2)
+    for way, pattern, buttons in ((1, r"moves right in", [1, 0, 0]), (-1, r"moves left in", [0, 1, 0])):
+        actions = held.clone()
+        actions[:, 7:] = torch.tensor(buttons)
+        made = pipeline.generate(10, {"actions": actions}, to_video(video[:, :8]), frames=16, sampling=sampling)
+        agrees = (way * horizontal_shift(made)[:, 8:] > 0).float().mean().item()
+        low, _, high = sorted(int(share) for share in re.search(rf"{pattern} (\d+), (\d+), (\d+)%", row).groups())
+        assert low / 100 - 0.12 < agrees < high / 100 + 0.12
 
 
 def test_every_checkpoint_has_a_row_and_a_command():
