@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 18 · Masked video modelling: guess what is hidden
 #
-# **What you will build.** The transformer of MeBT. It sees some codes of a clip, whichever, and predicts all others at
-# once, at a cost that grows with the number of codes and not with its square.
+# **What you will build.** The transformer of MeBT, Memory-efficient Bidirectional Transformer. It sees some codes of a
+# clip, and predicts all others at once, at a cost that grows with the number of codes and not with its square.
 #
 # **Why it matters.** The priors so far write one code after another. A long video makes them wait, and makes
 # attention expensive: twice the codes are four times the scores. A model that fills in what is hidden writes many
@@ -572,16 +572,13 @@ class HiddenFeatures(nn.Module):
         frames = places // (self.spec.tokens // self.spec.shape[0])
         return vectors + told.gather(1, frames[..., None].expand(-1, -1, told.shape[2]))
 
-    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
-                     masked: Tensor) -> Tensor:
+    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor, masked: Tensor) -> Tensor:
         """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
         order = torch.cat([context, masked], 1).argsort(1)
         tokens = torch.cat([seen, masks], 1)
-        _, h, w = self.spec.shape
-        index = order[..., None].expand_as(tokens)
-        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
-        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
-        return x.gather(1, back)
+        index, sizes = order[..., None].expand_as(tokens), self.spec.shape[1:]
+        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, *sizes))).flatten(1, 3)
+        return x.gather(1, order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2]))
 
 # %% tags=["export:models.mebt.transformer"]
 class MeBTTransformer(HiddenFeatures):
@@ -633,8 +630,8 @@ assert not any(moved.values())
 #
 # The paper calls the way from mask to mask a low-rank approximation. How low? We move what goes in at twelve hidden
 # places, and look how what comes out at twelve *others* moves. The table of all these derivatives, the **Jacobian**,
-# has 12 x 8 rows and columns here, for tokens of 8 numbers. Its **rank** is how many directions get through. They must
-# be carried by the latents, N_L x 8 numbers; each time that these look at the masks adds as many.
+# has 12 x 8 rows and columns here, for tokens of 8 numbers. Its **rank**, how many directions get through, is how many
+# of its singular values are not 0. The latents must carry them, N_L x 8 numbers, each time that they look at the masks.
 
 # %%
 def jacobian(decoder: nn.Module, latents: int, dim: int = 8) -> Tensor:

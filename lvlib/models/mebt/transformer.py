@@ -110,16 +110,13 @@ class HiddenFeatures(nn.Module):
         frames = places // (self.spec.tokens // self.spec.shape[0])
         return vectors + told.gather(1, frames[..., None].expand(-1, -1, told.shape[2]))
 
-    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor,
-                     masked: Tensor) -> Tensor:
+    def through_grid(self, seen: Tensor, masks: Tensor, context: Tensor, masked: Tensor) -> Tensor:
         """Both as one grid of whole latent frames; of the masks what comes out, (b, m, dim)."""
         order = torch.cat([context, masked], 1).argsort(1)
         tokens = torch.cat([seen, masks], 1)
-        _, h, w = self.spec.shape
-        index = order[..., None].expand_as(tokens)
-        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, h, w))).flatten(1, 3)
-        back = order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2])
-        return x.gather(1, back)
+        index, sizes = order[..., None].expand_as(tokens), self.spec.shape[1:]
+        x = self.grid(tokens.gather(1, index).unflatten(1, (-1, *sizes))).flatten(1, 3)
+        return x.gather(1, order.argsort(1)[:, context.shape[1]:, None].expand(-1, -1, x.shape[2]))
 
 
 class MeBTTransformer(HiddenFeatures):
