@@ -33,7 +33,7 @@ def small_mebt(spec: LatentSpec, attention: MeBTAttention = "latent", latents: i
     for parameter in model.parameters():
         if parameter.ndim == 2:
             nn.init.normal_(parameter, std=0.02 * math.sqrt(1024 / 64))
-    if init == "mimetic":
+    if init == "mimetic":  # again: the spread is for all other matrices
         mimetic_init_(model.positions.weight, model.bottleneck, spec.shape,
                       (*model.encoder.layers, *model.decoder.layers))
     return model

@@ -266,14 +266,20 @@ def test_pvdm_has_the_figures_of_its_row():
     assert low / 100 - 0.1 < agree < high / 100 + 0.1
 
 
+def ten_walks(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first test clips of Doom, uint8, and the buttons that were held."""
+    if not (data_home() / "doom" / "meta.json").exists():
+        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    walks = ClipSet(data_home() / "doom", "test", frames)
+    video, held = zip(*((walks[i]["video"], walks[i]["actions"]) for i in range(10)), strict=True)
+    return torch.stack([torch.as_tensor(clip) for clip in video]), torch.stack([torch.as_tensor(a) for a in held])
+
+
 @pytest.mark.slow
 def test_pvdm_in_doom_turns_as_it_is_told():
     """After the first 16 frames of ten test walks."""
-    if not (data_home() / "doom" / "meta.json").exists():
-        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    video, held = ten_walks(32)
     pipeline, row = load_pipeline("pvdm-doom-course"), recorded("pvdm-doom-course")
-    clips = [ClipSet(data_home() / "doom", "test", 32)[i] for i in range(10)]
-    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
     start = to_video(video[:, :16])
     rebuilt = pipeline.autoencoder.decode(pipeline.autoencoder.encode(start))
     decibels = float(re.search(r"at ([\d.]+) dB", row)[1])
@@ -290,11 +296,8 @@ def test_pvdm_in_doom_turns_as_it_is_told():
 @pytest.mark.slow
 def test_mebt_in_doom_has_the_figures_of_its_row():
     """After 8 frames of ten test walks, and at most so many bits: a bound, drawn at random."""
-    if not (data_home() / "doom" / "meta.json").exists():
-        pytest.skip("no recorded clips in data/doom: `make data` needs the package vizdoom")
+    video, held = ten_walks(16)
     pipeline, row = load_pipeline("mebt-doom-course"), recorded("mebt-doom-course")
-    clips = [ClipSet(data_home() / "doom", "test", 16)[i] for i in range(10)]
-    video, held = (torch.stack([torch.as_tensor(clip[field]) for clip in clips]) for field in ("video", "actions"))
     torch.manual_seed(0)
     bits = pipeline.prior.scores(pipeline.autoencoder.encode(to_video(video)), {"actions": held}, 0)["bits_per_dim"]
     assert bits.mean().item() == pytest.approx(float(re.search(r"at most ([\d.]+) bits a code", row)[1]), abs=0.3)

@@ -26,7 +26,7 @@ def looks_how_far(transformer: MeBTTransformer, place: torch.Tensor) -> float:
     return ((weights * distance).sum(-1).mean() / distance.mean()).item()
 
 
-def test_latents_begin_as_different_places_and_mimetic_init__them():
+def test_latents_begin_as_different_places_and_look_near_them():
     transformer = model("mimetic")
     is_place = (transformer.bottleneck[:, None] == transformer.positions.weight).all(-1)
     assert is_place.sum(1).eq(1).all() and is_place.sum(0).max() == 1
